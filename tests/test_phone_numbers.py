@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from herdbook.phone_numbers import e164, known_number, number_keys, read_number, regions, sure_keys
+from herdbook.phone_numbers import e164, international_number, known_number, number_keys, read_number, regions, sure_keys
 
 REGIONS: Final = sorted(regions())
 TYPES: Final = sorted(phonenumbers.PhoneNumberType.values())
@@ -36,6 +36,30 @@ TYPES: Final = sorted(phonenumbers.PhoneNumberType.values())
 async def test_numbers_with_a_country_code_have_an_e164_form(phone_number: str, expected: str | None) -> None:
     """A number without a country code has no E.164 form: the code is never guessed."""
     assert e164(phone_number) == expected
+
+
+@pytest.mark.parametrize(
+    ("phone_number", "expected"),
+    [
+        ("+44 (0)20 7946-0018", "+442079460018"),
+        ("0044 20 7946 0018", "+442079460018"),
+        ("020/7946\u20130018", "+442079460018"),
+        ("＋４４ ２０ ７９４６ ００１８", "+442079460018"),
+        ("+49 30 901820", "+4930901820"),
+        ("112", None),
+        ("+44", None),
+        ("+44 20 7946 0018 ext. 12", None),
+        ("020 7946 0018 (mornings)", None),
+        ("tel:+44-20-7946-0018", "+442079460018"),
+        ("sip:+442079460018@pbx", None),
+        ("ask reception", None),
+        ("", None),
+    ],
+)
+def test_a_number_alone_has_an_international_form(phone_number: str, expected: str | None) -> None:
+    """A number of a known country has one form in the region of a workspace; a text that says more stays as it is."""
+    assert international_number(phone_number, "GB") == (expected or phone_number)
+    assert international_number(expected or "112", None) == (expected or "112")
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,7 @@ from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.companies.store import COMPANY
 from herdbook.console import pages as console_pages
 from herdbook.console.console_app import Console, ConsoleOptions
-from herdbook.console.page import BASE as CONSOLE_PATH
-from herdbook.console.page import Page
+from herdbook.console.page import Page, is_page
 from herdbook.console.store import forget_old_sessions
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts import pages as contacts_pages
@@ -37,7 +36,7 @@ from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields import api as fields_api
 from herdbook.custom_fields import definition_pages
 from herdbook.custom_fields.commands import ConvertValues, add_usual_fields
-from herdbook.custom_fields.store import CONVERT_VALUES
+from herdbook.custom_fields.store import CONVERT_VALUES, note_older_values
 from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool, open_pool
 from herdbook.disk import DiskWatch
@@ -51,6 +50,8 @@ from herdbook.erasure import pages as erasure_pages
 from herdbook.erasure.erasing import erase_again, expire, finished
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.feed import api as feed_api
+from herdbook.feed import pages as feed_pages
+from herdbook.finding import pages as finding_pages
 from herdbook.history import api as history_api
 from herdbook.history import pages as history_pages
 from herdbook.http import openapi
@@ -60,6 +61,7 @@ from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
 from herdbook.http.protocol import ANSWER
 from herdbook.http.ratelimit import RateLimit, TokenBuckets
+from herdbook.http.request_log import RequestLog
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
@@ -77,13 +79,19 @@ from herdbook.metrics_page import MetricsPage
 from herdbook.notes import api as notes_api
 from herdbook.notes import pages as notes_pages
 from herdbook.oauth import api as oauth_api
+from herdbook.oauth import client_pages as oauth_client_pages
+from herdbook.oauth import pages as oauth_pages
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.older_export import api as older_export_api
 from herdbook.pages import Pages
+from herdbook.request_log import commands as request_log_commands
+from herdbook.request_log import pages as request_log_pages
+from herdbook.request_log import store as request_log_store
 from herdbook.search_refresh import refresh_search
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
+from herdbook.status import pages as status_pages
 from herdbook.subject_access import pages as subject_access_pages
 from herdbook.tags import api as tags_api
 from herdbook.tags import pages as tags_pages
@@ -91,6 +99,8 @@ from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
 from herdbook.users import pages as users_pages
+from herdbook.views import api as views_api
+from herdbook.views import pages as views_pages
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import pages as webhooks_pages
@@ -108,6 +118,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
     *notes_api.OPERATIONS,
+    *views_api.OPERATIONS,
     *fields_api.operations(FIELD_HOLDERS),
     *merging_api.OPERATIONS,
     *erasure_api.OPERATIONS,
@@ -128,6 +139,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *contacts_pages.PAGES,
     *companies_pages.PAGES,
     *notes_pages.PAGES,
+    *views_pages.PAGES,
     *merging_pages.PAGES,
     *erasure_pages.PAGES,
     *subject_access_pages.PAGES,
@@ -138,6 +150,12 @@ PAGES: Final[tuple[Page, ...]] = (
     *definition_pages.PAGES,
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
+    *feed_pages.PAGES,
+    *finding_pages.PAGES,
+    *request_log_pages.PAGES,
+    *status_pages.PAGES,
+    *oauth_client_pages.PAGES,
+    *oauth_pages.PAGES,
     *console_pages.PAGES,
 )
 
@@ -178,7 +196,7 @@ class Herdbook:
             await self._lifespan(scope, receive, send)
         elif scope["path"].startswith(_API_PATHS) and not scope["path"].startswith(PATH):
             await self._api(scope, receive, send)
-        elif scope["path"].startswith(CONSOLE_PATH) and scope["path"][len(CONSOLE_PATH) :][:1] in ("", "/"):
+        elif is_page(scope["path"]):
             # Pages of other origins have no business with it, so no header allows them anything.
             await self._console(scope, receive, send)
         else:
@@ -240,8 +258,11 @@ class Herdbook:
             targets,
             settings.loopback_webhook_targets == "yes",
             msgspec.json.encode(document),
+            settings.request_log_hours,
+            disk,
             (settings.history_days, _deleted_days(settings)),
         )
+        request_log = RequestLog() if settings.request_log_hours else None
         api = ApiApp(
             operations=OPERATIONS,
             services=services,
@@ -250,6 +271,7 @@ class Herdbook:
             disk=disk,
             options=ApiOptions(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
             logs_requests=settings.log_level in ("debug", "info"),
+            request_log=request_log,
         )
         self._api = _for_web_pages(api, settings.origins)
         self._console = Console(
@@ -258,7 +280,12 @@ class Herdbook:
             api=api,
             services=services,
             authenticator=authenticator,
-            options=ConsoleOptions(settings.public_url, settings.log_level == "debug", settings.log_level in ("debug", "info")),
+            options=ConsoleOptions(
+                settings.public_url,
+                settings.log_level == "debug",
+                settings.log_level in ("debug", "info"),
+                request_log,
+            ),
         )
         page_routes = Pages(document, services, Readiness(pool, ledger), disk).routes()
         page_routes.append(Route("/metrics", MetricsPage((pool, pages), data_dir).get))
@@ -273,6 +300,7 @@ class Herdbook:
             Chore(30, authenticator.note_uses),
             *_chores_in_database(settings, pool, ledger, erasures),
             *([Chore(0.5, supervisor.look)] if self._delivers else []),
+            *([] if request_log is None else _chores_of_request_log(settings, pool, request_log)),
         ]
         tasks = [asyncio.create_task(each) for each in (notifier.poll(), *(chore.repeat() for chore in chores))]
         before_stop(partial(asyncio.get_running_loop().call_soon_threadsafe, notifier.close))
@@ -294,8 +322,18 @@ class Herdbook:
                 closing.push_async_callback(rate_limit.close)
             closing.push_async_callback(recordings.close)
             closing.push_async_callback(tried, lambda: asyncio.wait_for(authenticator.note_uses(), _LAST_USES_SECONDS))
+            if request_log is not None:
+                last = partial(request_log_commands.write, pool, request_log)
+                closing.push_async_callback(tried, lambda: asyncio.wait_for(last(), _LAST_USES_SECONDS))
             closing.push_async_callback(supervisor.close)
             closing.push_async_callback(ledger.close)
+
+
+def _chores_of_request_log(settings: Settings, pool: Pool, log: RequestLog) -> list[Chore]:
+    return [
+        Chore(1, partial(request_log_commands.write, pool, log)),
+        Chore(60, partial(request_log_store.trim, pool, settings.request_log_hours)),
+    ]
 
 
 def _deleted_days(settings: Settings) -> int:
@@ -311,6 +349,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
         Chore(60, partial(finish, pool, ledger, REMOVE_COMMENTS, partial(DeleteComments, comments=_COMMENTS))),
         Chore(60, partial(finished, pool, ledger, erasures)),
         Chore(3600, partial(add_usual_fields, pool, ledger), first_within_seconds=1),
+        Chore(3600, partial(note_older_values, pool), first_within_seconds=1),
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),

@@ -39,10 +39,14 @@ class DiskWatch:
         self.is_full = False
         self._folders: Sequence[Path] = () if data_dir is None else _folders(data_dir)
 
+    async def room(self) -> Room | None:
+        """Return the least free space, or None without a folder that can be read."""
+        # Use a thread: a disk that hangs must not block the event loop.
+        return await asyncio.to_thread(free_room, self._folders)
+
     async def look(self) -> None:
         """Check the disk. A folder that cannot be read is skipped, for example if the database is elsewhere."""
-        # Use a thread: a disk that hangs must not block the event loop.
-        room = await asyncio.to_thread(free_room, self._folders)
+        room = await self.room()
         if room is None:
             return
         was_full, self.is_full = self.is_full, room.is_short(1.25 if self.is_full else 1.0)

@@ -50,6 +50,15 @@ class FieldError(NamedTuple):
     merged_into: str = ""
 
 
+def bounded(errors: Sequence[FieldError], path: str) -> list[FieldError]:
+    """Return at most `MAX_ERRORS` of the errors below a path. The last one counts those that are left out, if any."""
+    if len(errors) <= MAX_ERRORS:
+        return [*errors]
+    listed = errors[: MAX_ERRORS - 1]
+    message = f"`{path}` has {len(errors) - len(listed)} further errors, which are not listed. Correct the others first."
+    return [*listed, FieldError(path, "further_errors", message)]
+
+
 class Refusal(Exception):
     """The base of all refusals; `detail` is the message for the caller."""
 

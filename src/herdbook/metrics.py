@@ -19,6 +19,10 @@ CONNECTIONS_CLOSED: Final = Counter(
 LOG_LINES_DROPPED: Final = Counter(
     "herdbook_log_lines_dropped", "Log lines that were dropped because standard error was not read fast enough."
 )
+REQUESTS_NOT_LOGGED: Final = Counter(
+    "herdbook_request_log_dropped",
+    "Requests that the request log lacks, because there were too many, or the database was away.",
+)
 BATCH_COMMANDS: Final = Histogram(
     "herdbook_ledger_batch_commands", "Commands in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )

@@ -75,6 +75,23 @@ def known_number(phone_number: str, region: str | None) -> str | None:
     return _known(_dialled(phone_number), region)
 
 
+def international_number(phone_number: str, region: str | None = None) -> str:
+    """Return the E.164 form of a text that is a number of a known country and nothing else, and any other text as it is."""
+    dialled = _dialled(phone_number) if _NUMBER_ALONE.fullmatch(plain(phone_number)) else ()
+    # A slash may begin an extension.
+    return phone_number if len(dialled) != 1 else _known(dialled, region) or phone_number
+
+
+def comparable_number(phone_number: str, region: str | None = None) -> str:
+    """Return a text that is the same for all spellings of a number in a workspace with a default region, if any."""
+    return next(iter(sure_keys(phone_number, region)), phone_number)
+
+
+def number_with(key: str) -> str:
+    """Return a number that has a key, or the key itself, if that is a text without digits."""
+    return key[:0:-1] if key.startswith(reversed_digits("")) and key[1:].isdecimal() else key
+
+
 @lru_cache(maxsize=32_768)
 def number_keys(phone_number: str, region: str | None) -> tuple[str, ...]:
     """Return the keys of contacts that may have a number, the surest first, in a workspace with a default region, if any.
@@ -239,6 +256,7 @@ def _e164(parsed: phonenumbers.PhoneNumber) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
+_NUMBER_ALONE: Final = re.compile(r"(?:tel:)?[\d\s+().\-\u2010-\u2015/]+")
 _BRACKETED: Final = re.compile("[<\u2039]([^<>\u2039\u203a]*[0-9][^<>\u2039\u203a]*)")
 # The drivers of Asterisk and FreeSWITCH that begin the name of a channel.
 _CHANNEL: Final = re.compile(

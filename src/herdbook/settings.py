@@ -26,6 +26,7 @@ _RANGES: Final = {
     "media_limit": (0, 2**40),
     "history_days": (0, 36_500),
     "deleted_days": (0, 36_500),
+    "request_log_hours": (0, 8760),
 }
 
 
@@ -109,6 +110,9 @@ class Settings(DatabaseSettings):
 
     deleted_days: int | None = None
     """Days after which deleted objects are removed for good; 0 keeps them for ever. By default as many as --history-days."""
+
+    request_log_hours: int = 72
+    """Hours for which the requests of each workspace are kept for the console, at most 100,000 of them; 0 keeps none."""
 
     allow_newer_schema: bool = False
     """Whether to start on a database that the next release has migrated, in order to go back by one release."""

@@ -15,7 +15,10 @@ from herdbook.object_types import OBJECT_TYPES
 from tests.cast import Json, Person
 
 NEVER_GIVEN: Final = "01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
-UNKNOWN: Final = {f"{each.name}_id": each.prefix + NEVER_GIVEN for each in OBJECT_TYPES} | {"event_id": ids.EVENT + NEVER_GIVEN}
+UNKNOWN: Final = {f"{each.name}_id": each.prefix + NEVER_GIVEN for each in OBJECT_TYPES} | {
+    "event_id": ids.EVENT + NEVER_GIVEN,
+    "view_id": ids.VIEW + NEVER_GIVEN,
+}
 # Scopes that are enough for operations whose scopes depend on the objects.
 OF_THE_OBJECTS: Final[dict[str, tuple[str, ...]]] = {
     "list-changes": ("contacts:read",),
@@ -24,6 +27,11 @@ OF_THE_OBJECTS: Final[dict[str, tuple[str, ...]]] = {
     "get-note": ("contacts:read",),
     "update-note": ("contacts:read", "contacts:write"),
     "delete-note": ("companies:read", "companies:write"),
+    "list-views": ("companies:read",),
+    "create-view": ("contacts:read", "contacts:write"),
+    "get-view-by-id": ("companies:read",),
+    "update-view": ("contacts:read",),
+    "delete-view": ("contacts:read",),
 }
 # Operations without a credential protect nothing that scopes could guard.
 GUARDED: Final = [operation for operation in OPERATIONS if operation.scopes is not None]

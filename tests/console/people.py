@@ -12,13 +12,16 @@ from herdbook import ids
 from herdbook.auth.keys import Token
 from herdbook.console import store
 from herdbook.console.console_app import FORM_TOKEN
+from herdbook.console.page import BASE, is_page
+from herdbook.ledger.commands import Update
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.users.commands import CreateUser
-from herdbook.users.model import NewUser, User, UserRole
+from herdbook.users.model import NewUser, RoleUpdate, User, UserRole
+from herdbook.users.store import USER
 
 ORIGIN: Final = "http://herdbook.test"
-_TOKEN: Final = re.compile(rf'name="{FORM_TOKEN}" value="([^"]+)"')
+FORM_TOKEN_FIELD: Final = re.compile(rf'name="{FORM_TOKEN}" value="([^"]+)"')
 
 
 class Member(NamedTuple):
@@ -36,7 +39,7 @@ class Visitor:
 
     async def get(self, path: str, **options: Any) -> httpx.Response:
         """Open a page."""
-        return await self.client.get(f"/console{path}", **options)
+        return await self.client.get(path if is_page(path) else BASE + path, **options)
 
     async def post(
         self, path: str, form: dict[str, Any] | None = None, headers: dict[str, str] | None = None, token: str | None = None
@@ -46,11 +49,13 @@ class Visitor:
         if token is None:
             token = await self.token()
         body = {FORM_TOKEN: token, **(form or {})}
-        return await self.client.post(f"/console{path}", data=body, headers={key: text for key, text in sent.items() if text})
+        return await self.client.post(
+            path if is_page(path) else BASE + path, data=body, headers={key: text for key, text in sent.items() if text}
+        )
 
     async def token(self) -> str:
         """Return a token for forms, or an empty text without a session."""
-        found = _TOKEN.search((await self.get("/account")).text)
+        found = FORM_TOKEN_FIELD.search((await self.get("/account")).text)
         return "" if found is None else found[1]
 
     async def open(self, link: Token) -> httpx.Response:
@@ -73,6 +78,11 @@ class People:
         user_id = ids.decoded(ids.USER, msgspec.json.decode(written.body, type=User).id)
         assert user_id is not None, "the ledger gave it"
         return Member(workspace_id, user_id)
+
+    async def set_role(self, member: Member, role: UserRole) -> None:
+        """Set the role of a user."""
+        origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
+        await self._ledger.write(member.workspace_id, Update(USER, member.user_id, RoleUpdate(role)), origin)
 
     async def link(self, member: Member) -> Token:
         """Make a link for a user."""

@@ -1,6 +1,7 @@
 """axe finds nothing on any page, in both themes, on wide and narrow screens."""
 
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 import pytest
 from playwright._impl._api_structures import SetCookieParam
@@ -10,9 +11,9 @@ from herdbook.app import PAGES
 from tests.console.conftest import Demo
 
 # The pages that a person opens by an address. Those of an object are opened from the list.
-PATHS = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path]
+PATHS = [page.address for page in PAGES if page.template and page.method == "GET" and "{" not in page.path]
 OF_OBJECTS = {
-    each: [page.path for page in PAGES if page.method == "GET" and page.path.startswith(each)]
+    each: [page.path for page in PAGES if page.template and page.method == "GET" and page.path.startswith(each)]
     for each in (
         "/contacts/{contact_id}",
         "/companies/{company_id}",
@@ -37,6 +38,13 @@ FORMS = {
     "/companies/{company_id}": ("edit=name", "edit=domains"),
     "/engagements/{engagement_id}": ("line=0",),
 }
+# Lists with filters, with the form of another one, with one that is refused, and a selection.
+LISTS = (
+    "/contacts?filter=last_name:contains:a&filter=or:first_name:is_set:&add=company_id",
+    "/contacts?filter=emails:eq:nonsense@&add=tag_ids",
+    "/companies?filter=name:contains:a&add=updated_at",
+    "/contacts/selected?all=1&search=a",
+)
 VIEWS = pytest.mark.parametrize("theme", ["light", "dark"])
 WIDTHS = pytest.mark.parametrize("width", [1280, 390])
 
@@ -52,6 +60,25 @@ async def _of_webhook(page: Page) -> list[str]:
     await page.get_by_role("button", name="Disable").click()
     await page.get_by_role("heading", name="This webhook is disabled").wait_for()
     return [webhook, f"{webhook}/edit", f"{webhook}/secret", f"{webhook}?state=failed"]
+
+
+async def _of_client(page: Page) -> list[str]:
+    """Return the pages of an OAuth client, and what it asks a person for: with its scopes, and with an unknown address."""
+    await page.goto("/console/clients/new")
+    await page.get_by_label("Name").fill("A long name of a program that people let in")
+    await page.get_by_label("Redirect addresses").fill("https://app.example/callback")
+    for label in ("List and read contacts.", "Create, update and delete contacts"):
+        await page.get_by_role("checkbox", name=label).check()
+    await page.get_by_role("button", name="Create client").click()
+    client_id = await page.get_by_label("Client id").input_value()
+    asked = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": "https://app.example/callback",
+        "code_challenge": "x" * 43,
+        "code_challenge_method": "S256",
+    }
+    return [f"/console/clients/{client_id}", f"/oauth/authorize?{urlencode(asked)}"]
 
 
 async def _emptied(page: Page) -> list[str]:
@@ -82,14 +109,16 @@ async def test_axe_finds_nothing(
     await context.add_cookies(cookies)
     await context.add_init_script(axe)
     page = await context.new_page()
-    paths = [f"/console{path}" for path in PATHS]
+    paths = [*PATHS]
     for start, of_object in OF_OBJECTS.items():
         await page.goto("/console" + start.rpartition("/")[0])
         opened = await page.locator(".row-link, main .rows a").first.get_attribute("href")
         assert opened is not None, "the demo has some"
         paths += [f"/console{path}".replace("/console" + start, opened) for path in of_object]
         paths += [f"{opened}?{query}" for query in FORMS.get(start, ())]
+    paths += [f"/console{path}" for path in LISTS]
     paths += await _of_webhook(page)
+    paths += await _of_client(page)
     paths += [f"/console/bin?type={plural}" for plural in await _emptied(page)]
     found: dict[str, Any] = {}
 

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from herdbook.console.protection import origin_of
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Person, Team, Thing
-from tests.console.people import Member, People, Visitor
+from tests.console.people import ORIGIN, Member, People, Visitor
 
 FROM_ELSEWHERE = pytest.mark.parametrize(
     "headers",
@@ -138,3 +138,20 @@ async def test_session_calls_no_operation(olga: Visitor) -> None:
 def test_origin_is_that_of_the_browser(scope: dict[str, Any], public_url: str | None, origin: str) -> None:
     """Forms are compared with, and the cookie is named for, the origin under which the browser sees the console."""
     assert origin_of(scope, Headers({"host": "herdbook.example:8080"}), public_url) == origin
+
+
+@pytest.mark.parametrize(
+    ("referer", "following"),
+    [
+        (f"{ORIGIN}/console/contacts/new?notice=x", "%2Fconsole%2Fcontacts%2Fnew%3Fnotice%3Dx"),
+        ("https://evil.test/console/contacts", "%2Fconsole"),
+        (f"{ORIGIN}//evil.test/console", "%2Fconsole"),
+        ("", "%2Fconsole"),
+    ],
+)
+async def test_form_of_a_session_that_is_over_leads_back_to_its_page(people: People, referer: str, following: str) -> None:
+    """The refusal links to the sign-in, which leads back to the page of the form if that is one of the console."""
+    answer = await people.visitor().post("/contacts/new", {"first_name": "Ada"}, {"Referer": referer}, token="")
+
+    assert answer.status_code == 401
+    assert f'href="/console/sign-in?next={following}"' in answer.text

@@ -88,6 +88,50 @@ async def test_null_clears_a_label(alice: Person, ada: Thing, stored: Stored) ->
     assert (await stored.row(ada))["own"] is None
 
 
+SPELLINGS: Final = ["0049 30 901820", "030 901820", "+49 (0)30 90-18-20"]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_a_label_follows_its_number(alice: Person, frank: Person, ada: Thing, spelling: str) -> None:
+    """A number in another spelling keeps its label, by the record, the vendor's update and an upsert, there and back."""
+    await frank.patch("/api/herdbook/workspace", json={"region": "DE"})
+    number = "+49 30 901820"
+    await change(alice, ada, phone_numbers=[{"phone_number": number, "label": "work"}, {"phone_number": "112", "label": "x"}])
+    await change(alice, ada, phone_numbers=[{"phone_number": "110"}, {"phone_number": spelling}])
+    there = await labelled(alice, ada)
+    await alice.patch(ada.url, json={"phone_numbers": [{"phone_number": number}]})
+    back = await labelled(alice, ada)
+    sent: list[Json] = [{"phone_number": spelling, "label": "home"}]
+    await result(alice, {"action": "upsert", "contact": {"match_by": "phone_numbers", "phone_numbers": sent}})
+
+    assert there == {ADDRESS: None, "110": None, spelling: "work"}
+    assert back == {ADDRESS: None, number: "work"}
+    assert await labelled(alice, ada) == {ADDRESS: None, number: "home"}
+    sent[0]["label"] = None
+    await result(alice, {"action": "upsert", "contact": {"match_by": "phone_numbers", "phone_numbers": sent}})
+    assert await labelled(alice, ada) == {ADDRESS: None, number: None}
+
+
+async def test_spellings_beside_each_other_have_their_own_labels(alice: Person, ada: Thing) -> None:
+    """Two spellings of one number may have a label each, and keep it when other numbers and members change."""
+    numbers = [{"phone_number": "+49 30 901820", "label": "work"}, {"phone_number": "0049 30 901820", "label": "home"}]
+    await change(alice, ada, phone_numbers=numbers)
+    await change(alice, ada, first_name="Augusta")
+    await change(alice, ada, phone_numbers=[{"phone_number": "112"}, *({"phone_number": n["phone_number"]} for n in numbers)])
+
+    assert await labelled(alice, ada) == {ADDRESS: None, "112": None, "+49 30 901820": "work", "0049 30 901820": "home"}
+
+
+async def test_a_merge_takes_the_label_of_another_spelling(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """A number of the target gets the label that a merged contact has for it in another spelling."""
+    await frank.patch("/api/herdbook/workspace", json={"region": "DE"})
+    await change(alice, ada, phone_numbers=[{"phone_number": "+49 30 901820"}])
+    await change(alice, grace, phone_numbers=[{"phone_number": "030 901820", "label": "work"}])
+    await merge(alice, ada, grace)
+
+    assert (await labelled(alice, ada))["+49 30 901820"] == "work"
+
+
 async def test_the_same_label_writes_nothing(alice: Person, ada: Thing) -> None:
     """A label that is there already changes nothing."""
     first = await label(alice, ada)

@@ -8,10 +8,11 @@ URL: Final = "/api/herdbook/fields"
 
 
 class Defined(NamedTuple):
-    """A field that was defined: its definition, and its URL."""
+    """A field that was defined: its definition, its URL, and the request that defined it."""
 
     json: Json
     url: str
+    request_id: str
 
 
 async def define(person: Person, key: str, kind: str = "text", object_type: str = "contact", **members: Any) -> Defined:
@@ -21,4 +22,4 @@ async def define(person: Person, key: str, kind: str = "text", object_type: str 
     field = {"object_type": object_type, "key": key, "label": key.title(), "kind": kind, **members}
     response = await person.post(URL, json=field)
     assert response.status_code == 201, response.text
-    return Defined(response.json(), f"{URL}/{response.json()['id']}")
+    return Defined(response.json(), f"{URL}/{response.json()['id']}", response.headers["X-Request-Id"])

@@ -75,6 +75,21 @@ async def test_a_key_is_taken_for_ever(frank: Person) -> None:
     assert again.json()["conflict"] == {"object": "field", "id": first.json["id"]}
 
 
+async def test_an_archived_field_with_the_key_is_named(frank: Person) -> None:
+    """The refusal of a key says whether the field that has it is archived, and how to get at the key."""
+    first = await define(frank, "tier")
+    active = await frank.post(URL, json=FIELD)
+    await frank.patch(first.url, json={"archived": True})
+    archived = await frank.post(URL, json=FIELD)
+    await frank.patch(first.url, json={"archived": False})
+
+    assert "another active field" in active.json()["detail"]
+    assert "another active field" not in archived.json()["detail"]
+    assert "archived field" in archived.json()["detail"]
+    assert '"archived": false' in archived.json()["detail"]
+    assert (await frank.get(first.url)).json()["archived"] is False
+
+
 BAD: Final[dict[str, tuple[Json, str, str]]] = {
     "no key": ({"key": "Job Title"}, "key", "invalid_format"),
     "long key": ({"key": "x" * 51}, "key", "invalid_format"),

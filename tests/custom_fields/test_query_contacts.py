@@ -153,6 +153,25 @@ async def test_refusals_name_the_place(alice: Person, frank: Person, bad: tuple[
     assert faults(await alice.post(URL, json=query)) == [(path, code)]
 
 
+async def test_a_key_without_its_prefix_is_recognised(alice: Person, frank: Person) -> None:
+    """The key of a field without `fields.` is refused with the name to send."""
+    await define(frank, "pet")
+    response = await alice.post(URL, json={"where": where("pet", "eq", "cat"), "sort": []})
+
+    assert faults(response) == [("where.field", "unknown_field")]
+    assert "Did you mean `fields.pet`?" in response.json()["detail"]
+
+
+async def test_many_errors_are_counted(alice: Person) -> None:
+    """At most a hundred errors of conditions are listed; the last one counts those that are left out."""
+    bad = [where("emails", "one_of", ["x"] * 60), where("emails", "one_of", ["x"] * 70)]
+    response = await alice.post(URL, json={"where": {"and": bad}})
+
+    assert len(faults(response)) == 100
+    assert faults(response)[-2:] == [("where.and[1].value[38]", "invalid_format"), ("where", "further_errors")]
+    assert response.json()["errors"][-1]["message"].startswith("`where` has 31 further errors")
+
+
 async def test_conditions_nest_to_a_depth(alice: Person, ada: Thing) -> None:
     """Conditions nest to a limited depth."""
     condition = where("first_name", "eq", "ada")
@@ -170,6 +189,13 @@ async def test_a_cursor_belongs_to_its_query(alice: Person, ada: Thing, grace: T
 
     assert [contact["id"] for contact in page["data"]] == [grace.id] != [ada.id]
     assert faults(response) == [("cursor", "invalid_cursor")]
+
+
+async def test_an_empty_cursor_is_that_of_the_first_page(alice: Person, ada: Thing, grace: Thing) -> None:
+    """An empty cursor and null mean the first page, as in every list."""
+    pages = [await ask(alice, limit=1, **more) for more in ({}, {"cursor": ""}, {"cursor": None})]
+
+    assert [[contact["id"] for contact in page["data"]] for page in pages] == [[grace.id]] * 3 != [[ada.id]] * 3
 
 
 async def test_a_page_looks_at_a_limited_number_of_contacts(

@@ -34,7 +34,7 @@ _FIELDS: Final[Mapping[str, tuple[str, Sequence[Any]]]] = {
     "likes": ("several_of", [["gold"], ["gold", "silver"], ["bronze", "silver"], ["bronze"]]),
     "site": ("link", ["https://b.test/A", "https://b.test/a", "https://a.test/"]),
     "mail": ("email", ["Ada@a.test", "ada@a.test", "b@a.test"]),
-    "call": ("phone", ["+44 20 7946 0958", "020", "+4930"]),
+    "call": ("phone", ["+442079460958", "020", "+4930"]),
     "home": ("address", [{"street": "1 Road", "city": "Ä"}, {"city": "a"}, {"street": "b", "country": "c"}]),
     "friend": ("contact", _CONTACT_IDS),
     "fee": ("money", [{"amount": amount, "currency": currency} for amount in ("9", "10", "-3") for currency in ("EUR", "USD")]),

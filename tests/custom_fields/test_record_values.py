@@ -12,8 +12,11 @@ from herdbook.contacts.model import ContactRecord, ContactUpdate
 from herdbook.contacts.store import CONTACT_FIELDS, CONTACTS, ContactRow
 from herdbook.ledger.unit_of_work import Origin, UnitOfWork
 from tests.cast import Json, Person, Stored, Thing, faults
+from tests.contacts.bulks import create, update, write
 from tests.contacts.records import change, read, record_of
 from tests.custom_fields.definitions import define
+from tests.custom_fields.test_query_contacts import ask as query
+from tests.custom_fields.test_query_contacts import where
 
 _ADDRESS: Final = {"street": "12 St James's Square", "city": "London", "country": "GB"}
 # The values of each kind, as they are sent and as they are kept.
@@ -29,7 +32,7 @@ GOOD: Final = {
     "several_of": (["silver", "gold"], ["silver", "gold"]),
     "link": ("https://example.com/ada?x=1", "https://example.com/ada?x=1"),
     "email": (" Ada@Example.com ", "Ada@Example.com"),
-    "phone": ("+44 20 7946 0958", "+44 20 7946 0958"),
+    "phone": ("0044 (0)20 7946-0958", "+442079460958"),
     "address": ({"country": "GB", **_ADDRESS, "region": None}, _ADDRESS),
     "money": ({"currency": "EUR", "amount": "12.50"}, {"amount": "12.50", "currency": "EUR"}),
 }
@@ -86,6 +89,52 @@ async def test_a_bad_value_is_named(
     assert (await stored.row(ada))["own"] is None
 
 
+async def test_no_values_at_all_are_said_key_by_key(alice: Person, frank: Person, ada: Thing, engine: Thing) -> None:
+    """Null for `fields` as a whole is refused by each way in, with the remedy; a key alone can be null."""
+    await define(frank, "own")
+    await change(alice, ada, fields={"own": "kept"})
+    contact, match = {"fields": None}, {"match_by": "external_ids", "external_ids": ["crm-1"], "fields": None}
+    operations = [create(fields=None), update(ada.id, fields=None), {"action": "upsert", "contact": match}]
+    answers = [
+        await alice.patch(record_of(ada), json=contact),
+        await alice.patch(f"/api/herdbook/companies/{engine.id}/record", json=contact),
+        await alice.post("/api/v2/contacts", json=contact),
+        await write(alice, *operations, atomic=True),
+    ]
+    errors = [error for each in answers for error in each.json()["errors"]]
+
+    assert [each.status_code for each in answers] == [422] * 4
+    assert [error["field"] for error in errors] == ["fields"] * 3 + [f"operations[{n}].contact.fields" for n in range(3)]
+    assert all("send that member as null" in error["message"] for error in errors)
+    assert (await read(alice, ada))["fields"] == {"own": "kept"}
+
+
+async def test_a_bulk_names_each_place_in_its_body(alice: Person, frank: Person) -> None:
+    """An error of a value in a bulk names all its places from the top of the body, also that of an earlier item."""
+    await define(frank, "own", "several_of")
+    problem = (await write(alice, create(fields={"own": ["gold", "gold"]}))).json()["results"][0]["problem"]
+    path = "operations[0].contact.fields.own"
+
+    assert [error["field"] for error in problem["errors"]] == [f"{path}[1]"]
+    assert f"`{path}[1]` is the same option as `{path}[0]`." in problem["detail"]
+
+
+async def test_many_errors_are_counted(alice: Person, frank: Person, ada: Thing) -> None:
+    """At most a hundred errors of values are listed, by each way in; the last one counts those that are left out."""
+    await define(frank, "own", "several_of")
+    sent = {"own": ["iron"] * 99, "other": 1}
+    hundred = await alice.patch(record_of(ada), json={"fields": sent})
+    sent["own"] = ["iron"] * 150
+    more = await alice.patch(record_of(ada), json={"fields": sent})
+    bulk = (await write(alice, update(ada.id, fields=sent))).json()["results"][0]["problem"]
+
+    assert len(faults(hundred)) == len(faults(more)) == len(bulk["errors"]) == 100
+    assert faults(hundred)[-1] == ("fields.other", "unknown_field")
+    assert faults(more)[-2:] == [("fields.own[98]", "invalid_choice"), ("fields", "further_errors")]
+    assert more.json()["errors"][-1]["message"].startswith("`fields` has 52 further errors, which are not listed.")
+    assert bulk["errors"][-1]["message"].startswith("`operations[0].contact.fields` has 52 further errors")
+
+
 async def test_a_reference_names_an_object_of_the_workspace(
     alice: Person, frank: Person, charlie: Person, ada: Thing, grace: Thing, engine: Thing
 ) -> None:
@@ -137,6 +186,58 @@ async def test_an_archived_field_is_hidden(alice: Person, frank: Person, ada: Th
     assert faults(refused) == [("fields.one", "archived")]
     assert not any("fields" in each for each in hidden)
     assert (await read(alice, ada))["fields"] == {"one": "1"}
+
+
+_NUMBERS: Final = ["+49 30 901820", "0049 30 901820", "030 901820", "(030) 90-18-20", "+49 (0)30 901820", "+4930901820"]
+
+
+@pytest.mark.parametrize("sent", _NUMBERS)
+async def test_all_spellings_of_a_number_are_one(alice: Person, frank: Person, ada: Thing, grace: Thing, sent: str) -> None:
+    """A number is kept in one form and belongs to one holder, in any spelling, also after the region has changed."""
+    await define(frank, "line", "phone", unique=True)
+    await frank.patch("/api/herdbook/workspace", json={"region": "DE"})
+    record = (await change(alice, ada, fields={"line": sent})).json()
+    taken = [await alice.patch(record_of(grace), json={"fields": {"line": each}}) for each in _NUMBERS]
+    found = [await query(alice, where=where("fields.line", "eq", each)) for each in _NUMBERS]
+    others = await query(alice, where=where("fields.line", "not_eq", "030/901820"))
+    await frank.patch("/api/herdbook/workspace", json={"region": "GB"})
+    still = await query(alice, where=where("fields.line", "one_of", ["0049 30 901820", "1"]))
+
+    assert record["fields"] == {"line": "+4930901820"}
+    assert record["unique_values"] == ["line=+4930901820"]
+    assert {(each.status_code, *faults(each)) for each in taken} == {(409, ("fields.line", "already_in_use"))}
+    assert [[contact["id"] for contact in page["data"]] for page in (*found, still)] == [[ada.id]] * 7
+    assert [contact["id"] for contact in others["data"]] == [grace.id]
+
+
+async def test_a_number_with_a_remark_stays_as_it_was_sent(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """A number with an extension or a remark, or of no known country, keeps its text, and is compared by its digits."""
+    await define(frank, "line", "phone", unique=True)
+    texts = ["+49 30 901820 ext. 12", "030 901820 (mornings)", "112"]
+    kept = [(await change(alice, ada, fields={"line": each})).json() for each in texts]
+    same = await alice.patch(record_of(grace), json={"fields": {"line": "1-1-2"}})
+
+    assert [record["fields"]["line"] for record in kept] == texts
+    assert [record["unique_values"] for record in kept] == [["line=+4930901820"], ["line=030901820"], ["line=112"]]
+    assert faults(same) == [("fields.line", "already_in_use")]
+
+
+async def test_unique_texts_are_compared_as_people_read_them(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """Unique texts differ by case, and not by Unicode form and outer white space; e-mail addresses do not differ by case."""
+    await define(frank, "number", unique=True)
+    await define(frank, "mail", "email", unique=True)
+    sent = {"number": " Caf\u00e9-7\u2003", "mail": "Ada@Engine.test"}
+    record = (await change(alice, ada, fields=sent)).json()
+    same = [
+        await alice.patch(record_of(grace), json={"fields": {key: value}})
+        for key, value in (("number", "Cafe\u0301-7"), ("number", "Caf\u00e9-7"), ("mail", "ADA@ENGINE.TEST"))
+    ]
+    other = await change(alice, grace, fields={"number": "caf\u00e9-7"})
+
+    assert record["fields"] == sent
+    assert record["unique_values"] == ["number=Caf\u00e9-7", "mail=ada@engine.test"]
+    assert [faults(each)[0][1] for each in same] == ["already_in_use"] * 3
+    assert other.json()["unique_values"] == ["number=caf\u00e9-7"]
 
 
 async def test_a_unique_value_has_one_holder(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:

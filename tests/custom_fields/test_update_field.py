@@ -3,9 +3,15 @@
 import httpx
 import pytest
 
+from herdbook import ids
+from herdbook.custom_fields.store import FIELD
+from herdbook.ledger.commands import Delete
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
 from tests.custom_fields.definitions import URL, define
+from tests.history.requests import undo
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, frank: Person) -> None:
@@ -74,13 +80,52 @@ async def test_an_undo_takes_it_back(alice: Person, frank: Person, ada: Thing) -
 
 
 async def test_a_definition_that_was_undone_comes_back(alice: Person, frank: Person, ada: Thing) -> None:
-    """An undo of a definition deletes it, and hides its values; restoring it shows them again."""
-    made = await frank.post(URL, json={"object_type": "contact", "key": "tier", "label": "Tier", "kind": "text"})
+    """An undo of a definition archives it, which keeps its key and hides its values; bringing it back shows them again."""
+    made = await define(frank, "tier")
     await change(alice, ada, fields={"tier": "x"})
-    await frank.post("/api/herdbook/undo", json={"request_id": made.headers["X-Request-Id"]})
+    undone = await undo(frank, made.request_id)
     hidden = await read(alice, ada)
-    restored = await frank.post(f"/api/herdbook/fields/{made.json()['id']}/restore")
+    again = await frank.post(URL, json={"object_type": "contact", "key": "tier", "label": "Tier", "kind": "integer"})
+    archived = (await frank.get(made.url)).json()["archived"]
+    await frank.patch(made.url, json={"archived": False})
+
+    assert (undone.reverted, undone.kept) == ({made.json["id"]: "updated"}, {})
+    assert "fields" not in hidden
+    assert archived is True
+    assert (again.status_code, again.json()["conflict"]["id"]) == (409, made.json["id"])
+    assert (await read(alice, ada))["fields"] == {"tier": "x"}
+
+
+async def test_an_undo_of_that_undo_brings_it_back(alice: Person, frank: Person, ada: Thing) -> None:
+    """The undo of a definition can be undone, and the undo of that archives it again."""
+    made = await define(frank, "tier")
+    await change(alice, ada, fields={"tier": "x"})
+    undone = await undo(frank, made.request_id)
+    back = await undo(frank, undone)
+    shown = await read(alice, ada)
+    await undo(frank, back)
+
+    assert shown["fields"] == {"tier": "x"}
+    assert "fields" not in await read(alice, ada)
+
+
+async def test_a_key_that_an_earlier_release_has_freed_stays_with_its_values(
+    alice: Person, frank: Person, ada: Thing, ledger: Ledger
+) -> None:
+    """A field that an earlier release has deleted can be restored with its values, and no other field gets its key."""
+    made = await define(frank, "tier")
+    await change(alice, ada, fields={"tier": "x"})
+    field_id = ids.decoded(ids.FIELD, made.json["id"]) or ids.NIL
+    await ledger.write(alice.workspace_id, Delete(FIELD, field_id), Origin(ids.new_id(), ids.NIL))
+    hidden = await read(alice, ada)
+    again = await frank.post(URL, json={"object_type": "contact", "key": "tier", "label": "Tier", "kind": "integer"})
+    usual = await frank.post(URL, json={"object_type": "company", "key": "tier", "label": "Tier", "kind": "integer"})
+    restored = await frank.post(f"/api/herdbook/fields/{made.json['id']}/restore")
 
     assert "fields" not in hidden
-    assert restored.status_code == 200
+    assert (again.status_code, faults(again), again.json()["conflict"]["id"]) == (
+        *(409, [("key", "already_in_use")]),
+        made.json["id"],
+    )
+    assert (usual.status_code, restored.status_code) == (201, 200)
     assert (await read(alice, ada))["fields"] == {"tier": "x"}

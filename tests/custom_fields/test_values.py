@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from herdbook import ids
 from herdbook.custom_fields.model import LISTS, FieldKind, FieldOption, blank
-from herdbook.custom_fields.values import MAX_INDEXED, converted_value, index_texts, normal_value, unique_value
+from herdbook.custom_fields.values import MAX_INDEXED, Conversion, index_texts, normal_value, unique_value
 from herdbook.errors import FieldError
 from herdbook.shared_schemas import patched
 from tests.cast import Json
@@ -58,9 +58,9 @@ def test_a_value_of_any_kind_is_converted_or_not(kind: FieldKind, new_kind: Fiel
     """A value of one kind is converted to a value of another kind, which then stays the same, or it is not."""
     errors: list[FieldError] = []
     kept = normal_value(field_of(kind), value, "", errors)
-    converted = None if errors or kept is None else converted_value(field_of(new_kind), kept)
+    converted = None if errors or kept is None else Conversion(field_of(new_kind)).of(kept, 0)
 
-    assert converted is None or converted_value(field_of(new_kind), converted) == converted
+    assert converted is None or Conversion(field_of(new_kind)).of(converted, 0) == converted
 
 
 @given(_NUMBERS, _NUMBERS)

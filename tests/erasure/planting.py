@@ -59,12 +59,18 @@ def plant(server: Running, echo: str) -> str:
         headers = {"Authorization": server.key, "Idempotency-Key": f"k{number}"}
         changed = requests.patch(server.url + path, json={"last_name": f"{MARKER} {number}"}, headers=headers, timeout=30)
         assert changed.status_code == 200, changed.text
+    condition = {"field": "emails", "op": "eq", "value": ADDRESS.upper()}
+    view = {"object_type": "contact", "name": MARKER, "shared": True, "where": {"or": [condition]}}
+    assert server.post("/api/herdbook/views", view).status_code == 201
     call = timed(title=MARKER, participants=[{"email": ADDRESS, "name": MARKER}], transcript=f"{MARKER} spoke. " * 1000)
     engagement = server.post("/api/v2/engagements", call)
     assert engagement.status_code == 201, engagement.text
     engagement_id = engagement.json()["id"]
     comment = server.post(f"/api/v2/engagements/{engagement_id}/transcript_comments", {"body": MARKER})
     assert comment.status_code == 201, comment.text
+    # Each request is in the request log.
+    for read in (f"/api/v2/contacts?search={MARKER}", f"/api/v2/contacts/{ADDRESS}", f"/api/v2/contacts?{MARKER.lower()}=1"):
+        assert server.get(read).status_code in (200, 400, 404)
     workspace = ids.decoded(ids.WORKSPACE, server.get("/api/herdbook/workspace").json()["id"])
     recording = ids.decoded(ids.ENGAGEMENT, engagement_id)
     assert workspace is not None

@@ -1,6 +1,7 @@
 """`herdbook erase` and `herdbook erasures`, on the database of a server."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from herdbook import ids
 from tests.cast import Person
 from tests.cli.programs import Finished, herdbook
-from tests.erasure.test_erase_contact import NOBODY
+from tests.erasure.test_erase_contact import NOBODY, marked
 from tests.merging.merges import contact, merged
 
 
@@ -32,6 +33,24 @@ async def test_it_names_what_replaces_a_contact(
     assert (of_merged.status, of_merged.said) == (1, "")
     assert f"It was merged into `{second.id}`. Use that one." in of_merged.complained
     assert of_nobody.complained == "herdbook: There is no such contact in this workspace. Check the id.\n"
+
+
+async def test_its_options_and_results_are_those_of_the_operation(
+    alice: Person, admin: Person, database_url: str, tmp_path: Path
+) -> None:
+    """The command has the options of the operation by the same names, the older one too, and prints the same certificate."""
+    ada = await marked(alice)
+    workspace = f"--workspace={ids.encoded(ids.WORKSPACE, alice.workspace_id)}"
+    for named, *options in (("false",), ("true", "--engagements"), ("true", "--with-engagements")):
+        asked = await admin.post(f"/api/herdbook/contacts/{ada.id}/erase?dry_run=true&engagements={named}")
+        done = await run(tmp_path, database_url, "erase", ada.id, workspace, "--dry-run", *options)
+        (printed,) = json.loads(done.said)
+        own = {"request_id", "credential_id"}
+
+        assert {name: value for name, value in printed.items() if name not in own} == {
+            name: value for name, value in asked.json().items() if name not in own
+        }
+        assert printed["engagements"] is (named == "true")
 
 
 async def test_applying_a_list_removes_recordings(alice: Person, database_url: str, tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """The participants and engagements that are the person's, and those of others, which stay."""
 
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import pytest
 
+from herdbook.addresses import comparable_address
 from herdbook.db.pool import Pool
 from herdbook.erasure.store import contacts_known_by
 from tests.cast import Json, Person
@@ -63,6 +64,48 @@ async def test_domains_in_each_spelling(
     await pool.execute("delete from contact_email where workspace_id = $1", alice.workspace_id)
     await pool.execute("delete from contact where workspace_id = $1", alice.workspace_id)
     ada = await contact(alice, stored, first_name="Ada")
+
+    assert (await erase(admin, ada)).status_code == 200
+    found = await pool.fetchval("select details::text from engagement where workspace_id = $1", alice.workspace_id)
+    assert "participants" not in found
+
+
+_LOCAL_PARTS: Final = [
+    ('"zyx omma"', '"Zyx Omma"'),
+    (r'"zyx\\omma"', r'"zyx\\omma"'),
+    ("ΟΔΟΣ", "οδος"),
+    ("οδοσ", "ΟΔΟΣ"),
+    ("i\u0307da", "İda"),
+]
+
+
+@pytest.mark.parametrize(("asked_for", "spelled"), _LOCAL_PARTS)
+async def test_local_parts_in_each_spelling(
+    alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]", asked_for: str, spelled: str
+) -> None:
+    """A participant is found by a local part that JSON writes otherwise, or in other small letters."""
+    ada = await contact(alice, f"{asked_for}@x.test", first_name="Ada")
+    await alice.patch(ada.url, json={"emails": []})
+    await linked(alice, {"email": f"{spelled}@x.test"})
+    await pool.execute("delete from contact where workspace_id = $1 and id <> $2", alice.workspace_id, ada.uuid)
+    await pool.execute("delete from contact_email where workspace_id = $1", alice.workspace_id)
+
+    assert (await erase(admin, ada)).status_code == 200
+    found = await pool.fetchval("select details::text from engagement where workspace_id = $1", alice.workspace_id)
+    assert "participants" not in found
+
+
+@pytest.mark.parametrize("number", [f"{PHONE} ext. 12", f"{PHONE};ext=12", "+４９ ３０ １２３４５６７", "+1-800-FLOWERS"])
+async def test_numbers_in_each_spelling(
+    alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]", number: str
+) -> None:
+    """A participant without an address is found by a number, however the contact has it, in an unlinked engagement."""
+    plain = "+1 800 356 9377" if "FLOWERS" in number else "+49 30 1234567"
+    engagement = await linked(alice, {"phone": plain})
+    await alice.put(f"{engagement.url}/contacts", json={"contact_ids": []})
+    await pool.execute("delete from contact_word where workspace_id = $1", alice.workspace_id)
+    await pool.execute("delete from contact where workspace_id = $1", alice.workspace_id)
+    ada = await contact(alice, first_name="Ada", phone_numbers=[{"phone_number": number}])
 
     assert (await erase(admin, ada)).status_code == 200
     found = await pool.fetchval("select details::text from engagement where workspace_id = $1", alice.workspace_id)
@@ -135,3 +178,13 @@ async def test_former_addresses_in_each_spelling(alice: Person, own_pool: Pool, 
     await alice.patch(bea.url, json={"emails": [{"email": "bea@new.example"}]})
 
     assert await contacts_known_by(own_pool, alice.workspace_id, "bea@xn--mnchen-3ya.example") == {bea.uuid}
+
+
+@pytest.mark.parametrize(("asked_for", "spelled"), _LOCAL_PARTS)
+async def test_former_local_parts_in_each_spelling(alice: Person, own_pool: Pool, asked_for: str, spelled: str) -> None:
+    """A contact is known by such a local part that it had, too."""
+    bea = await contact(alice, f"{spelled}@x.test", first_name="Bea")
+    await alice.patch(bea.url, json={"emails": [{"email": "bea@new.example"}]})
+
+    address = comparable_address(f"{asked_for}@x.test")
+    assert await contacts_known_by(own_pool, alice.workspace_id, address) == {bea.uuid}

@@ -4,11 +4,13 @@ import asyncio
 from pathlib import Path
 from urllib.parse import quote
 
+from herdbook import ids
 from herdbook.db.pool import connect
 from herdbook.embedded import EmbeddedPostgres
 from herdbook.erasure.scrub_store import scrub_log
 from herdbook.first_start import prepare
-from tests.cli.programs import herdbook
+from tests.cli.programs import Finished, herdbook
+from tests.erasure.test_bytes import files_with
 
 
 def test_a_killed_scrub_is_ended_by_the_next_start(tmp_path: Path) -> None:
@@ -71,3 +73,39 @@ def test_a_scrub_of_tables_that_are_anothers_is_refused(tmp_path: Path) -> None:
 
     assert done.status == 1, done.said
     assert "yours to renew" not in done.said
+
+
+def test_a_scrub_waits_for_earlier_snapshots(tmp_path: Path) -> None:
+    """A scrub fails while another program reads a moment before the erasure, whose rows must stay, and claims nothing."""
+    folder = tmp_path / "outside"
+    server = EmbeddedPostgres(folder)
+    marker = "zyxomma@marker.test"
+
+    async def scrubbed_during_a_snapshot(url: str) -> tuple[Finished, list[str], Finished]:
+        connection, other = await connect(url), await connect(url)
+        try:
+            await connection.execute(
+                "insert into contact_email (workspace_id, address, contact_id) values ($1, $2, $1)", ids.new_id(), marker
+            )
+            await other.execute("begin isolation level repeatable read, read only; select 1")
+            await connection.execute("delete from contact_email; checkpoint")
+            refused = herdbook("erasures", "scrub", "--database-url", url, folder=tmp_path)
+            left = files_with([marker], folder / "postgres" / "base")
+            await other.execute("commit")
+            return refused, left, herdbook("erasures", "scrub", "--database-url", url, folder=tmp_path)
+        finally:
+            await connection.close()
+            await other.close()
+
+    try:
+        url = server.start()
+        asyncio.run(prepare(url))
+        refused, left, done = asyncio.run(scrubbed_during_a_snapshot(url))
+    finally:
+        server.stop()
+
+    assert left
+    assert (refused.status, refused.said) == (1, "")
+    assert "reads an earlier moment" in refused.complained
+    assert done.status == 0, done.complained
+    assert files_with([marker], folder / "postgres" / "base") == []

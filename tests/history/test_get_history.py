@@ -178,6 +178,14 @@ async def test_it_comes_in_pages(alice: Person, ada: Thing, grace: Thing) -> Non
     assert third["next_cursor"] is None
 
 
+async def test_an_empty_cursor_is_that_of_the_first_page(alice: Person, ada: Thing) -> None:
+    """An empty cursor means the first page, as in every list, also beside a time."""
+    first, empty = await history(alice, ada), await history(alice, ada, cursor="")
+
+    assert empty == first
+    assert (await alice.get(f"/api/herdbook/contacts/{ada.id}/history?at={ada.json['created_at']}&cursor=")).status_code == 200
+
+
 async def test_a_cursor_is_of_one_history(alice: Person, ada: Thing, grace: Thing) -> None:
     """A cursor of another object, or a forged one, is refused."""
     await alice.patch(ada.url, json={"first_name": "Augusta"})

@@ -15,7 +15,7 @@ from herdbook.http.operation import Operation
 from herdbook.object_types import OBJECT_TYPES
 from tests.cast import Json, Person, Thing
 
-_PREFIXES: Final = {each.name: each.prefix for each in OBJECT_TYPES} | {"event": ids.EVENT}
+_PREFIXES: Final = {each.name: each.prefix for each in OBJECT_TYPES} | {"event": ids.EVENT, "view": ids.VIEW}
 NEVER_GIVEN: Final = "01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 UNKNOWN: Final = ids.CONTACT + NEVER_GIVEN
 OF_ONE_OBJECT: Final = [operation for operation in OPERATIONS if operation.path_parameters]

@@ -1,10 +1,11 @@
 """DELETE /herdbook/notes/{note_id}, and what brings a note back."""
 
 import httpx
+import pytest
 
 from tests.cast import Person, Stored, Thing
 from tests.engagements.conftest import Keys
-from tests.history.requests import history, restore, undo
+from tests.history.requests import ask_to_undo, history, restore, undo
 from tests.merging.merges import contact, merged
 from tests.notes.notes import noted, texts, write
 
@@ -92,6 +93,26 @@ async def test_an_undo_takes_back_each_change(alice: Person, ada: Thing) -> None
     deleted = await alice.delete(note.url)
     assert (await undo(alice, deleted)).reverted == {note.id: "restored"}
     assert await texts(alice, ada) == ["one"]
+
+
+@pytest.mark.parametrize("place", ["contacts", "companies"])
+async def test_an_undo_takes_the_scopes_of_what_the_note_is_on(
+    alice: Person, keys: Keys, ada: Thing, engine: Thing, place: str
+) -> None:
+    """Who may write the note may undo its change; who may not read or write such notes may not, whatever else they may."""
+    on, others = (ada, "companies") if place == "contacts" else (engine, "contacts")
+    note = await noted(alice, on, "First.")
+    changed = await alice.patch(note.url, json={"text": "Second."})
+    for scopes, missing in (
+        ((f"{place}:read", f"{others}:read", f"{others}:write"), f"{place}:write"),
+        ((f"{place}:write", f"{others}:read", f"{others}:write"), f"{place}:read"),
+    ):
+        refused = await ask_to_undo(await keys.holder(*scopes), changed)
+        assert refused.status_code == 403
+        assert f"`{missing}`" in refused.json()["detail"]
+    writer = await keys.holder(f"{place}:read", f"{place}:write")
+
+    assert (await undo(writer, changed)).reverted == {note.id: "updated"}
 
 
 async def test_an_undo_needs_the_object(alice: Person, ada: Thing, engine: Thing, habit: Thing, budget: Thing) -> None:

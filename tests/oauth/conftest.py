@@ -54,15 +54,15 @@ class Program:
 
     async def code(self, scope: str | None = "contacts:read contacts:write", **changes: Any) -> str:
         """Grant access as the user, and return the code."""
+        user_id = changes.pop("user_id", self.user_id)
         request = CodeRequest(
             client_id=self.id,
-            user_id=self.user_id,
             redirect_uri=CALLBACK,
             scope=scope,
             code_challenge=challenge_of(VERIFIER),
             code_challenge_method="S256",
         )
-        return await issue_code(self._pool, request._replace(**changes))
+        return await issue_code(self._pool, request._replace(**changes), user_id)
 
     async def exchange(self, code: str, **form: str) -> httpx.Response:
         """Exchange a code for tokens."""
@@ -120,7 +120,7 @@ async def new_user(pool: Connections, workspace_id: UUID) -> UUID:
     await pool.execute(
         """
         insert into workspace_user (workspace_id, id, version, updated_at, is_active, search, object)
-        values ($1, $2, 1, now(), true, '', '{}')
+        values ($1, $2, 1, now(), true, '', '{"role": "ADMIN"}')
         """,
         workspace_id,
         user_id,

@@ -163,5 +163,7 @@ async def test_the_metadata_are_those_of_the_standard(database_url: str, app: He
     assert told == found[1].json()
     assert told["issuer"] == "https://crm.example/book"
     assert told["token_endpoint"] == "https://crm.example/book/api/v1/oauth/token"  # noqa: S105
+    assert told["authorization_endpoint"] == "https://crm.example/book/oauth/authorize"
+    assert told["authorization_response_iss_parameter_supported"] is True
     assert told["code_challenge_methods_supported"] == ["S256"]
     assert "workspace:admin" not in told["scopes_supported"]

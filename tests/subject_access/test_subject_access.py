@@ -258,7 +258,100 @@ def test_markup_is_escaped(planted: Planted) -> None:
     page = (server.folder / "markup" / "index.html").read_text()
     assert done.status == 0, done.complained
     assert MARKUP not in page
-    assert page.count(html.escape(MARKUP).replace("&#x27;", "&#39;")) == 5
+    assert page.count(html.escape(MARKUP).replace("&#x27;", "&#39;")) == 6
+
+
+def plant_fields(server: Running) -> None:
+    """Make a contact with labels, tags, a company, notes, and a value of each kind that people read in other words."""
+    options = [{"id": "o1", "label": "Gold"}, {"id": "o2", "label": "Silver"}]
+    kinds: dict[str, Json] = {
+        "tier": {"kind": "one_of", "options": options},
+        "likes": {"kind": "several_of", "options": options},
+        "home": {"kind": "address"},
+        "fee": {"kind": "money"},
+        "agreed": {"kind": "yes_no"},
+        "seen_at": {"kind": "date_time"},
+        "mentor": {"kind": "contact"},
+        "looked_after_by": {"kind": "user"},
+        "former": {"kind": "text"},
+    }
+    fields = {
+        key: made(server, "/api/herdbook/fields", {"object_type": "contact", "key": key, "label": f"Its {key}!", **more})
+        for key, more in kinds.items()
+    }
+    company = made(server, "/api/v2/companies", {"name": "Looms & Sons", "domains": []})
+    tag = made(server, "/api/v2/tags", {"name": "Prefers tea"})
+    mentor = made(server, "/api/v2/contacts", {"first_name": "Mary", "last_name": "Mentor"})
+    user = herdbook("users", "create", "Otto", "Overseer", "--email=otto@x.test", "--role=MEMBER", folder=server.folder)
+    assert user.status == 0, user.complained
+    (user_id,) = (each["id"] for each in server.get("/api/v2/users").json()["data"] if each["last_name"] == "Overseer")
+    contact = {
+        "first_name": "Fields",
+        "company_id": company["id"],
+        "emails": [{"email": "fields@x.test", "label": "work"}, {"email": "other@x.test", "label": "choir"}],
+        "phone_numbers": [{"phone_number": "+49 30 901820", "label": "mobile"}],
+        "crm_association": {"object_type": "contact", "crm_object_id": "777", "source": "hubspot"},
+        "tag_ids": [tag["id"]],
+        "fields": {
+            "tier": "o1",
+            "likes": ["o2", "o1"],
+            "home": {"street": "1 Mill Lane", "city": "Leeds"},
+            "fee": {"amount": "12.50", "currency": "EUR"},
+            "agreed": True,
+            "seen_at": "2026-03-01T12:00:00Z",
+            "mentor": mentor["id"],
+            "looked_after_by": user_id,
+            "former": "kept",
+        },
+    }
+    contact_id = made(server, "/api/v2/contacts", contact)["id"]
+    made(server, f"/api/herdbook/contacts/{contact_id}/notes", {"text": "Calls **late**.", "is_pinned": True})
+    made(server, f"/api/herdbook/fields/{fields['former']['id']}", {"archived": True}, "PATCH")
+
+
+def test_all_of_it_is_in_plain_words(planted: Planted) -> None:
+    """Page and data have fields, options, labels and tags by their names, references by those of their objects, and notes."""
+    plant_fields(planted.server)
+    done = herdbook("subject-access", "fields@x.test", "fields", folder=planted.server.folder)
+    assert done.status == 0, done.complained
+    page = (planted.server.folder / "fields" / "index.html").read_text()
+    (told,) = json.loads((planted.server.folder / "fields" / "data.json").read_text())["in_words"]
+    members = [(each["name"], each["value"]) for each in told["members"]]
+
+    assert members == [
+        ("First name", "Fields"),
+        ("E-mail (work, primary)", "fields@x.test"),
+        ("E-mail (choir)", "other@x.test"),
+        ("Phone (mobile)", "+49 30 901820"),
+        ("Company", "Looms & Sons"),
+        ("Record in a CRM", "777 (hubspot)"),
+        ("Its agreed!", "Yes"),
+        ("Its fee!", "12.50 EUR"),
+        ("Its home!", "1 Mill Lane\nLeeds"),
+        ("Its likes!", "Silver, Gold"),
+        ("Its looked_after_by!", "Otto Overseer"),
+        ("Its mentor!", "Mary Mentor"),
+        ("Its seen_at!", "2026-03-01 12:00:00 UTC"),
+        ("Its tier!", "Gold"),
+        ("Its former! (no longer used)", "kept"),
+        ("Tags", "Prefers tea"),
+    ]
+    for name, value in members:
+        assert f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" in page
+    assert [(note["text"], note["is_pinned"]) for note in told["notes"]] == [("Calls **late**.", True)]
+    assert "<p>Calls <strong>late</strong>.</p>" in page
+    assert "phone_numbers" not in page.partition("Categories of data")[0]
+
+
+def test_tables_and_members_have_plain_names(planted: Planted) -> None:
+    """The page names tables and changed members in words, and a note's entries as such."""
+    page = (planted.record / "index.html").read_text()
+    sources = page.partition("Where the data came from")[2].partition("Who may have received")[0]
+
+    assert "<td>notes of the team about you</td>" in page
+    assert "<td>note created</td>" in sources
+    assert "fields of this team" in sources
+    assert [word for word in ("unique_values", "tag_ids", "external_ids", "phone_numbers") if word in sources] == []
 
 
 def test_a_participant_without_a_contact(planted: Planted) -> None:

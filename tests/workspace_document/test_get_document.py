@@ -139,6 +139,28 @@ async def test_a_value_that_is_refused_does_not_fit(bob: Person, frank: Person, 
     assert faults_of(await document_of(bob), "contact_record_update_request", {"fields": {"own": value}}) != []
 
 
+# A time may be in forms of ISO 8601, too, but the format `date-time` is that of RFC 3339 alone.
+@pytest.mark.parametrize("kind", [kind for kind in GOOD if kind != "date_time"])
+async def test_a_value_that_is_accepted_fits(alice: Person, frank: Person, ada: Thing, kind: str) -> None:
+    """A value that the server accepts is one that the schemas of requests allow, such as an address with a null part."""
+    await define(frank, "own", kind)
+    sent = {"fields": {"own": GOOD[kind][0]}}
+    document = await document_of(alice)
+
+    assert (await alice.patch(record_of(ada), json=sent)).status_code == 200
+    for request in ("contact_record_update_request", "contact_create_request", "contact_upsert_request"):
+        assert faults_of(document, request, sent) == []
+
+
+async def test_an_address_that_is_shown_has_no_null(bob: Person, frank: Person) -> None:
+    """The schema of answers allows no null part of an address, because no answer has one."""
+    await define(frank, "own", "address")
+    document = await document_of(bob)
+
+    assert faults_of(document, "contact_fields", {"own": {"city": "London"}}) == []
+    assert faults_of(document, "contact_fields", {"own": {"city": None}}) == ["$.own.city"]
+
+
 async def test_what_is_required(bob: Person, frank: Person) -> None:
     """A required field must be in a creation unless it has a default, and cannot be cleared; others can."""
     await define(frank, "job_title")

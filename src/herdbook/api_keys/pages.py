@@ -83,7 +83,7 @@ PAGES: Final = (
         scopes=_SCOPES,
         handler=show_keys,
         template="api_keys/list.html",
-        menu=MenuItem("API keys", "key"),
+        menu=MenuItem("API keys", "key", "k"),
     ),
     Page(
         method="GET",
@@ -92,6 +92,7 @@ PAGES: Final = (
         scopes=_SCOPES,
         handler=show_new_key,
         template="api_keys/new.html",
+        action="New API key",
     ),
     Page(method="POST", path="/keys/new", id="create-key", scopes=_SCOPES, handler=create_key, template="api_keys/new.html"),
     Page(method="POST", path="/keys/{key_id}/revoke", id="revoke-key", scopes=_SCOPES, handler=revoke_key),

@@ -9,6 +9,7 @@ import asyncpg
 
 from herdbook import ids
 from herdbook.auth.keys import ApiKey, new_key, secret_hash
+from herdbook.auth.roles import within_role
 from herdbook.db.pool import Executor
 
 
@@ -156,17 +157,17 @@ async def find_key(statements: Executor, key_id: UUID) -> StoredCredential | Non
 
 
 async def find_access_token(statements: Executor, token_id: UUID) -> StoredCredential | None:
-    """Return a stored access token. It is over when it has expired, or its client, its grant or the grant's user is over."""
-    # A subquery looks up the user, so that the planner uses the whole primary key.
+    """Return a stored access token. It is over when it has expired, or its client, its grant or the grant's user is over.
+
+    It has only those scopes that the client and the role of the user have now.
+    """
+    # `coalesce` rules out the partial index on users, so the planner uses the primary key.
     record: asyncpg.Record | None = await statements.fetchrow(
         """
         with found as materialized (
-            select client.workspace_id, client.id, token.secret_hash, token.scopes,
-                (
-                    select u.id from workspace_user u
-                    where u.workspace_id = client.workspace_id and u.id = g.user_id
-                        and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-                ) as user_id,
+            select client.workspace_id, client.id, token.secret_hash,
+                array(select each from unnest(token.scopes) each where each = any(client.scopes)) as scopes,
+                acting.id as user_id, acting.role,
                 token.expires_at, token.grant_id, greatest(client.revoked_at, g.revoked_at) as revoked_at,
                 coalesce(
                     (select r.received_at is null from oauth_refresh_token r where r.id = token.refresh_token_id), false
@@ -174,16 +175,25 @@ async def find_access_token(statements: Executor, token_id: UUID) -> StoredCrede
             from oauth_access_token token
             join oauth_client client on client.id = token.client_id
             left join oauth_grant g on g.id = token.grant_id
+            left join lateral (
+                select u.id, u.object ->> 'role' as role from workspace_user u
+                where u.workspace_id = client.workspace_id and u.id = g.user_id
+                    and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+            ) acting on true
             where token.id = $1
         )
         select workspace_id, id, secret_hash, scopes, user_id,
             expires_at <= now() or revoked_at is not null or grant_id is not null and user_id is null,
-            extract(epoch from expires_at - now())::float8, is_first_use
+            extract(epoch from expires_at - now())::float8, is_first_use, role
         from found
         """,
         token_id,
     )
-    return None if record is None else StoredCredential(*record)
+    if record is None:
+        return None
+    *found, role = record
+    stored = StoredCredential(*found)
+    return stored if stored.user_id is None else stored._replace(scopes=within_role(stored.scopes, role))
 
 
 async def note_received(statements: Executor, token_id: UUID) -> None:

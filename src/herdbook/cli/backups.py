@@ -76,7 +76,7 @@ def restore(
     file
         A file that `herdbook backup` wrote.
     replace
-        Whether to restore into a data folder that holds data; these are kept in a folder inside it.
+        Whether to restore into a data folder that holds data. Its database and recordings move to `replaced-TIME` in it.
     verify
         Whether only to try it: restore the database into a scratch folder, compare every row, and remove it again.
 

@@ -25,6 +25,7 @@ def create(
     *,
     scope: Annotated[Sequence[str], Parameter(negative=())],
     redirect_uri: Annotated[Sequence[str], Parameter(negative=())] = (),
+    public: Annotated[bool, Parameter(negative=())] = False,
     workspace: str | None = None,
     database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
 ) -> None:
@@ -39,6 +40,8 @@ def create(
     redirect_uri
         An exact URI that users may be sent to with a code; repeat the option for more. Without any, the client acts for no
         user, and gets its tokens only by `client_credentials`.
+    public
+        Create it without a secret: for a program on users' own devices or in their browsers, where nothing stays secret.
     workspace
         The workspace's id; not needed if there is only one.
 
@@ -49,8 +52,9 @@ def create(
         workspace_id = await workspace_called(connection, workspace)
         # Show the secret before the commit: a client whose secret cannot be shown must not exist.
         async with connection.transaction():
-            client = await store.create_client(connection, workspace_id, name, scope, redirect_uri)
-            environment.say(f"client_id={client.client_id}\nclient_secret={client.client_secret}")
+            client = await store.create_client(connection, workspace_id, name, scope, redirect_uri, is_public=public)
+            secret = "" if public else f"\nclient_secret={client.client_secret}"
+            environment.say(f"client_id={client.client_id}{secret}")
 
     try:
         with_connection(database, work)

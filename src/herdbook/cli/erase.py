@@ -31,7 +31,7 @@ from herdbook.erasure.erasing import (
     preview,
 )
 from herdbook.erasure.model import Certificate
-from herdbook.erasure.scrub_store import scrub_log, scrubbed_tables
+from herdbook.erasure.scrub_store import EarlierMomentRead, scrub_log, scrubbed_tables
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.errors import NotFound, Refusal
 from herdbook.ledger.ledger import Ledger
@@ -56,7 +56,7 @@ class _Place(NamedTuple):
 def erase(  # one argument per option
     person: str,
     *,
-    with_engagements: bool = False,
+    engagements: Annotated[bool, Parameter(name=("--engagements", "--with-engagements"))] = False,
     dry_run: bool = False,
     workspace: str | None = None,
     database: _Database = DatabaseSettings(),
@@ -68,8 +68,9 @@ def erase(  # one argument per option
     person
         A contact's id, or an e-mail address: it erases all contacts that have or had it, deleted and merged ones, too, and
         participants without a contact.
-    with_engagements
+    engagements
         Erase the engagements that are linked to the contacts as well, with their transcripts, comments and recordings.
+        Otherwise only the person's participation goes.
     dry_run
         Show what would be erased, and change nothing.
     workspace
@@ -95,7 +96,7 @@ def erase(  # one argument per option
         certificates: list[Certificate] = []
 
         async def erase_each(place: _Place) -> None:
-            async for each in _erasures(place, _Asked(workspace_id, contact_ids, address, with_engagements, dry_run)):
+            async for each in _erasures(place, _Asked(workspace_id, contact_ids, address, engagements, dry_run)):
                 certificates.append(each)  # noqa: PERF401  # those before a refusal are shown, too
             gone = [each for done in certificates for each in ids.decoded_all(ids.ENGAGEMENT, done.engagement_ids)]
             if not dry_run:
@@ -228,8 +229,14 @@ def scrub(*, database: _Database = DatabaseSettings()) -> None:
     """Remove the bytes of erased rows from the files of the database. Each table is out of reach while it is rewritten."""
 
     async def rewrite(connection: Connection) -> None:
-        async for table, seconds in scrubbed_tables(connection):
-            environment.say(f"{table}: {seconds:.1f} s")
+        try:
+            async for table, seconds in scrubbed_tables(connection):
+                environment.say(f"{table}: {seconds:.1f} s")
+        except EarlierMomentRead:
+            raise CommandFailed(
+                "Another program reads an earlier moment of the database, such as a backup, and needs the erased rows. Nothing "
+                "was rewritten. Run the command again once it has ended."
+            ) from None
         if database.database_url is None:
             await scrub_log(connection)
             environment.say("The write-ahead log has begun anew.")

@@ -1,6 +1,7 @@
 """`herdbook subject-access`: everything that is kept about a person, as JSON and as a page."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,8 @@ def subject_access(  # one argument per option
                 subject = await store.subject_with_address(connection, workspace_id, address)
             about = await about_record(connection, workspace_id, subject, person.strip(), retention)
             record = Record(folder, database.data_dir / "media" / workspace_id.hex)
-            digest = await record.write(about, store.rows_of(connection, workspace_id, subject), Withholder(subject))
+            rows = store.rows_of(connection, workspace_id, subject)
+            digest = await record.write(about, rows, Withholder(subject), partial(store.words_of, connection, workspace_id))
         if not any(digest.rows.values()):
             raise CommandFailed(f"Nothing is kept about the address `{person}`.")
         return about, digest

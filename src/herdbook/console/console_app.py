@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
 
+import msgspec
 from starlette.datastructures import Headers, ImmutableMultiDict
 from starlette.types import Receive, Scope, Send
 
@@ -21,15 +22,16 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.console import static_files, store
 from herdbook.console.attempts import Attempts
 from herdbook.console.model import MAX_DAYS, SESSION_PREFIX, Session
-from herdbook.console.page import BASE, THEMES, Download, Page, PageAnswer, Redirect, Shown
+from herdbook.console.page import BASE, THEMES, Data, Download, Page, PageAnswer, Redirect, Shown
 from herdbook.console.protection import HEADERS, cookie_name, is_from_console, origin_of, set_cookie
-from herdbook.console.visit import MergedInto, Refused, Visit
+from herdbook.console.visit import MergedInto, Refused, Visit, own_path
 from herdbook.errors import FieldError, FromElsewhere, Invalid, NoRoute, Refusal, TooLarge, Unauthenticated
 from herdbook.http.api_app import ApiApp, refusal_of
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.problems import Problem, problem_headers, problem_of
 from herdbook.http.protocol import ANSWER
+from herdbook.http.request_log import AnsweredRequest, RequestLog
 from herdbook.http.router import Router
 from herdbook.logs import LINES, RequestLine
 
@@ -54,6 +56,14 @@ class ConsoleOptions(NamedTuple):
     public_url: str | None
     is_in_development: bool
     logs_requests: bool
+    request_log: RequestLog | None = None
+
+
+class _Route(NamedTuple):
+    """The method and the address of a page, for the router."""
+
+    method: str
+    path: str
 
 
 class _Answered(NamedTuple):
@@ -83,7 +93,7 @@ class Console:
         options: ConsoleOptions,
     ) -> None:
         self._pages = [page for page in pages if options.is_in_development or not page.is_for_development]
-        self._router = Router((page, page) for page in self._pages)
+        self._router = Router((_Route(page.method, page.address), page) for page in self._pages)
         self._operations: Mapping[str, Operation] = {operation.id: operation for operation in operations}
         self._api = api
         self._services = services
@@ -117,6 +127,14 @@ class Console:
         seconds = time.perf_counter() - began
         name = "none" if request.page is None else request.page.id
         metrics.count_request(name, answered.status, seconds)
+        log = self._options.request_log
+        # Pages that somebody looks at would hide the requests that the log is looked through for.
+        is_noted = scope["method"] == "POST" or answered.status >= 400
+        if log is not None and is_noted and request.page is not None and request.session is not None:
+            caller = request.session.caller
+            if log.has_room(caller.workspace_id, is_good_read=False):
+                known = (caller.workspace_id, request.id, caller.credential_id, name, scope["method"], request.page.address)
+                log.add(AnsweredRequest(*known, request.path_parameters, b"", None, answered.status, seconds))
         if self._options.logs_requests:
             caller = None if request.session is None else request.session.caller
             LINES.add(
@@ -125,7 +143,7 @@ class Console:
                     request_id=request.shown_id,
                     operation=name,
                     method=scope["method"],
-                    path=None if request.page is None else BASE + request.page.path,
+                    path=None if request.page is None else request.page.address,
                     status=answered.status,
                     milliseconds=round(seconds * 1000, 2),
                     workspace_id=None if caller is None else caller.shown_workspace_id,
@@ -144,7 +162,7 @@ class Console:
             return self._ready(request, None, Redirect(path))
         except Unauthenticated as refusal:
             if request.scope["method"] in ("GET", "HEAD"):
-                return self._ready(request, None, Redirect(f"{SIGN_IN}?{urlencode({'next': _address(request.scope)})}"))
+                return self._ready(request, None, Redirect(_sign_in_from(_address(request.scope))))
             return self._refused(request, visit, self._problem(request, refusal), refusal)
         except Refused as refused:
             return self._refused(request, visit, refused.problem, refused)
@@ -159,7 +177,7 @@ class Console:
     async def _visit(self, request: "_Request", receive: Receive) -> Visit:
         """Return the visit of a page that the person may see. Refusals: Unauthenticated, Forbidden, Invalid, the protocol's."""
         scope = request.scope
-        parts = scope["path"].removeprefix(BASE).rstrip("/").split("/")[1:]
+        parts = scope["path"].rstrip("/").split("/")[1:]
         try:
             page, request.path_parameters = self._router.find(scope["method"], parts, scope["path"])
         except NoRoute:
@@ -196,7 +214,15 @@ class Console:
             form=form,
             sign_ins=self._sign_ins,
             attempts=self._attempts,
+            pages=self._pages_of(request.session),
+            look_again=partial(self._session, cookie, request.address),
         )
+
+    def _pages_of(self, session: Session | None) -> list[Page]:
+        """Return the pages that a person may open; none without a session."""
+        if session is None:
+            return []
+        return [each for each in self._pages if each.method == "GET" and all(map(session.may, each.scopes or ()))]
 
     async def _session(self, cookie: str, address: str) -> Session | None:
         try:
@@ -217,6 +243,10 @@ class Console:
         if isinstance(answer, Redirect):
             headers.append((b"location", answer.path.encode()))
             return _Answered(303, headers, b"")
+        if isinstance(answer, Data):
+            body = msgspec.json.encode(answer.value)
+            headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
+            return _Answered(200, headers, body)
         if isinstance(answer, Download):
             headers.append((b"content-type", answer.media_type.encode()))
             headers.append((b"content-disposition", f'attachment; filename="{answer.name}"'.encode()))
@@ -239,11 +269,7 @@ class Console:
             "visit": visit,
             "notice": None if visit is None else visit.notice,
             "page": request.page,
-            "menu": [
-                each
-                for each in self._pages
-                if each.menu is not None and session is not None and all(map(session.may, each.scopes or ()))
-            ],
+            "menu": [each for each in self._pages_of(session) if each.menu is not None],
             "is_admin": session is not None and session.may(ADMIN),
             "form_token": None if session is None else session.form_token(),
             "here": _address(request.scope),
@@ -260,7 +286,11 @@ class Console:
         return problem_of(refusal, request.shown_id, "", may_name_holder=False)
 
     def _refused(self, request: "_Request", visit: Visit | None, problem: Problem, refusal: Exception) -> _Answered:
-        shown = Shown({"problem": problem, "is_signed_out": isinstance(refusal, Unauthenticated)}, problem.status)
+        is_signed_out = isinstance(refusal, Unauthenticated)
+        # The text of a form stays in the browser, and is offered again on its page.
+        sign_in = _sign_in_from(_page_before(request)) if is_signed_out else SIGN_IN
+        context = {"problem": problem, "is_signed_out": is_signed_out, "sign_in": sign_in}
+        shown = Shown(context, problem.status)
         headers = [*HEADERS, (b"cache-control", b"no-store"), *problem_headers(refusal)]
         return self._rendered(request, visit, _REFUSAL_TEMPLATE, shown, headers)
 
@@ -278,6 +308,18 @@ class _Request:
         self.page: Page | None = None
         self.path_parameters: list[str] = []
         self.session: Session | None = None
+
+
+def _sign_in_from(path: str) -> str:
+    """Return the address of the sign-in, which leads back to a page afterwards."""
+    return f"{SIGN_IN}?{urlencode({'next': path})}"
+
+
+def _page_before(request: _Request) -> str:
+    """Return the path of the page whose form was sent, or of the first page."""
+    parts = urlsplit(request.headers.get("referer", ""))
+    is_here = f"{parts.scheme}://{parts.netloc}" == request.origin
+    return own_path(parts._replace(scheme="", netloc="", fragment="").geturl()) if is_here else BASE
 
 
 def _address(scope: Scope) -> str:

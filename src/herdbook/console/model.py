@@ -11,7 +11,7 @@ from uuid import UUID
 from herdbook import ids
 from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import Token
-from herdbook.console.roles import SCOPES_OF_ROLES
+from herdbook.auth.roles import scopes_of_role
 
 SESSION_PREFIX: Final = "cses_"
 LINK_PREFIX: Final = "link_"
@@ -97,7 +97,7 @@ class Session:
         self.caller = Caller(
             stored.workspace_id,
             stored.credential_id,
-            SCOPES_OF_ROLES.get(stored.role, frozenset()),
+            scopes_of_role(stored.role),
             self.shown_workspace_id,
             self.shown_user_id,
             stored.user_id,

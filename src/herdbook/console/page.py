@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 BASE: Final = "/console"
+# The page on which a person lets a program in has the address that programs expect.
+OAUTH: Final = "/oauth"
 # Another one, or none, follows the system.
 THEMES: Final = ("light", "dark")
 
@@ -17,9 +19,15 @@ class Shown(NamedTuple):
 
 
 class Redirect(NamedTuple):
-    """The answer that leads to another page, whose path is below `BASE`."""
+    """The answer that leads to another address."""
 
     path: str
+
+
+class Data(NamedTuple):
+    """The answer for a script of a page, as JSON."""
+
+    value: Any
 
 
 class Download(NamedTuple):
@@ -30,25 +38,28 @@ class Download(NamedTuple):
     chunks: AsyncGenerator[bytes]
 
 
-PageAnswer: TypeAlias = Shown | Redirect | Download
+PageAnswer: TypeAlias = Shown | Redirect | Data | Download
 # Takes the visit, and the parameters of the path in order.
 Handler: TypeAlias = Callable[..., Awaitable[PageAnswer]]
 
 
 class MenuItem(NamedTuple):
-    """The place of a page in the menu: its label, and the name of its icon."""
+    """The place of a page in the menu: its label, the name of its icon, and the letter that goes there after `g`, if any."""
 
     label: str
     icon: str
+    jump: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
     """One page or form: only the facts that do not follow from others.
 
-    `path` is relative to `/console`; a segment in braces matches any value. `scopes` are those that the person's role must
+    `path` is relative to `base`; a segment in braces matches any value. `scopes` are those that the person's role must
     have; empty: anybody who has signed in; None: anybody at all. `template` is rendered with what the handler returns; None:
-    it always redirects. A form that is posted is shown again, with what is wrong, by the template of its page.
+    it always redirects, or answers a script. A form that is posted is shown again, with what is wrong, by the template of its
+    page.
+    `action` is the name under which the command menu leads to it, beside the pages of the menu.
     `is_for_development` says that it is only there with `--log-level debug`.
     """
 
@@ -59,4 +70,16 @@ class Page:
     handler: Handler
     template: str | None = None
     menu: MenuItem | None = None
+    action: str = ""
+    base: str = BASE
     is_for_development: bool = False
+
+    @property
+    def address(self) -> str:
+        """The path of the page on its server, with parameters in braces."""
+        return self.base + self.path
+
+
+def is_page(path: str) -> bool:
+    """Whether the console answers requests to a path."""
+    return any(path == base or path.startswith(base + "/") for base in (BASE, OAUTH))

@@ -1,6 +1,7 @@
 """The pages about the person who signs in: links, sign-in, password, sessions, workspaces; and the page of the components."""
 
 from typing import Any, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from herdbook import ids
@@ -14,6 +15,7 @@ from herdbook.errors import RateLimited
 
 HOME: Final = f"{BASE}/contacts"
 ACCOUNT: Final = f"{BASE}/account"
+SIGN_IN: Final = f"{BASE}/sign-in"
 _MAX_BROWSER: Final = 255
 _WRONG: Final = "The e-mail address or the password is wrong, or the account has no password yet."
 _NOWHERE: Final = "You belong to no workspace any more. Ask an administrator for a new link."
@@ -79,9 +81,10 @@ async def _end_present(visit: Visit) -> None:
 
 
 async def sign_out(visit: Visit) -> PageAnswer:
-    """End this session."""
+    """End this session. Another person may then go on with what this one has left."""
     await _end_present(visit)
-    return Redirect(f"{BASE}/sign-in")
+    following = own_path(visit.field("next"))
+    return Redirect(SIGN_IN if following == BASE else f"{SIGN_IN}?{urlencode({'next': following})}")
 
 
 async def _link(visit: Visit, text: str) -> StoredLink | None:
@@ -205,7 +208,7 @@ PAGES: Final = (
         scopes=(),
         handler=show_account,
         template="console/account.html",
-        menu=MenuItem("Account", "person"),
+        menu=MenuItem("Account", "person", "a"),
     ),
     Page(
         method="POST",

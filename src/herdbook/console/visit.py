@@ -1,7 +1,7 @@
 """A visit: one request of a person, as the handler of a page sees it."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 from uuid import UUID
@@ -16,9 +16,10 @@ from herdbook.auth.keys import Token
 from herdbook.auth.sign_ins import SignIns
 from herdbook.console.attempts import Attempts
 from herdbook.console.model import Session
-from herdbook.console.page import BASE, Page, Redirect
+from herdbook.console.page import BASE, Page, Redirect, is_page
+from herdbook.errors import Unauthenticated
 from herdbook.http.api_app import ApiApp
-from herdbook.http.call import Services
+from herdbook.http.call import Services, address_of
 from herdbook.http.operation import Operation
 from herdbook.http.problems import Problem
 
@@ -84,6 +85,8 @@ class Visit:
         form: ImmutableMultiDict[str, str],
         sign_ins: SignIns,
         attempts: Attempts,
+        pages: Sequence[Page] = (),
+        look_again: Callable[[], Awaitable[Session | None]],
     ) -> None:
         self.page = page
         self.path: str = scope["path"]
@@ -96,10 +99,13 @@ class Visit:
         self.origin = origin
         self.sign_ins = sign_ins
         self.attempts = attempts
+        # The pages that the person may open.
+        self.pages = pages
         # The value of the cookie to set; an empty one ends the session.
         self.new_cookie: Token | str | None = None
         self.new_theme: str | None = None
         self._session = session
+        self._look_again = look_again
         self._scope = scope
         self._api = api
         self._operations = operations
@@ -115,10 +121,23 @@ class Visit:
         """Whether the person has signed in."""
         return self._session is not None
 
+    async def check_session(self) -> None:
+        """Look whether the session still stands, in a request that takes its time. Refusals: Unauthenticated, Forbidden."""
+        self._session = await self._look_again()
+        if self._session is None:
+            raise Unauthenticated("Your session is over. Sign in again.")
+        for needed in self.page.scopes or ():
+            self._session.caller.require(needed)
+
     @property
     def shown_request_id(self) -> str:
         """The id of this request, under which the ledger records its changes."""
         return ids.encoded(ids.REQUEST, self.request_id)
+
+    @property
+    def base_url(self) -> str:
+        """The server's public URL without a path, as programs know it."""
+        return self.services.public_url or address_of(self._scope)
 
     def field(self, name: str) -> str:
         """Return a text of the form, or an empty one."""
@@ -212,6 +231,6 @@ class Visit:
 def own_path(path: str) -> str:
     """Return a path to go on to if it is one of the console's, else that of its first page."""
     parts = urlsplit(path)
-    is_own = not parts.scheme and not parts.netloc and (parts.path == BASE or parts.path.startswith(BASE + "/"))
+    is_own = not parts.scheme and not parts.netloc and is_page(parts.path)
     # A browser reads a backslash as a slash, and leaves out control characters.
     return path if is_own and "\\" not in path and path.isprintable() else BASE

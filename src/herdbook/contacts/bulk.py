@@ -6,6 +6,7 @@ and not for all. An atomic write is one command, and so one batch.
 
 import asyncio
 import logging
+import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
@@ -51,6 +52,7 @@ _TURN: Final = 100
 # Counting addresses and numbers does so after this many bytes of operations.
 _COUNTED_BYTES: Final = 1_048_576
 
+_MEMBER_END: Final = re.compile(r"[.\[]")
 _log: Final = logging.getLogger("herdbook.contacts")
 
 
@@ -162,8 +164,10 @@ class WriteItem(msgspec.Struct, frozen=True):
     def _in_place(self, refusal: FieldsRefusal) -> FieldsRefusal:
         errors: list[FieldError] = []
         for error in refusal.errors:
-            place = f"{self.path}.contact.{error.field}"
-            errors.append(error._replace(field=place, message=error.message.replace(f"`{error.field}`", f"`{place}`")))
+            # A message may name another item of the same member, too.
+            named = re.compile(rf"`(?={re.escape(_MEMBER_END.split(error.field)[0])}[.\[`])")
+            message = named.sub(f"`{self.path}.contact.", error.message)
+            errors.append(error._replace(field=f"{self.path}.contact.{error.field}", message=message))
         if isinstance(refusal, Taken):
             return Taken(errors, refusal.holders, refusal.read_scope)
         return Invalid(errors)

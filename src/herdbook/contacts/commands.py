@@ -16,6 +16,7 @@ from herdbook.contacts.model import (
     ContactRecordUpdateEmail,
     ContactUpdate,
     ContactUpsert,
+    moves_labels,
     patched,
     upserted,
 )
@@ -32,7 +33,8 @@ from herdbook.contacts.store import (
     MAX_RELEASED_CONTACTS,
     ContactRow,
 )
-from herdbook.custom_fields.commands import shown_entry, value_needs, with_values
+from herdbook.custom_fields.commands import fitted_entry, shown_entry, value_needs, with_values
+from herdbook.custom_fields.store import default_region
 from herdbook.custom_fields.values import without_values
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.fields import MAX_ITEMS
@@ -82,7 +84,7 @@ class UpdateContact(msgspec.Struct, frozen=True):
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.patch.company_id)
         before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
-        after = patched(before.entry, self.patch)
+        after = _patched(work, before.entry, self.patch)
         if self.patch.emails is not UNSET:
             CONTACT.claim(work, self.contact_id, before.entry, after)
         return updated(work, CONTACT, before, after)
@@ -109,10 +111,14 @@ class UpdateContactRecord(msgspec.Struct, frozen=True):
         _require_company(work, self.patch.company_id)
         require_tags(work, self.patch.tag_ids)
         before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
-        after = with_values(work, CONTACT.name, patched(before.entry, self.patch), self.patch.fields)
+        after = with_values(work, CONTACT.name, _patched(work, before.entry, self.patch), self.patch.fields)
         CONTACT.claim(work, self.contact_id, before.entry, after)
         version, _ = updated(work, CONTACT, before, after)
         return Result(version, record(work, self.contact_id))
+
+
+def _patched(work: UnitOfWork, before: ContactRecord, patch: ContactUpdate) -> ContactRecord:
+    return patched(before, patch, default_region(work) if moves_labels(before, patch) else None)
 
 
 class UpsertContact(msgspec.Struct, frozen=True):
@@ -276,7 +282,7 @@ def _former_holder(work: UnitOfWork, unique_key: UniqueKey[ContactRecord], key: 
 
 def _remains(work: UnitOfWork, former: ContactRow) -> ContactRecord:
     """Return a deleted contact with those of its keys that are free, and its company if that still exists."""
-    last = former.entry
+    last = fitted_entry(work, CONTACT.name, former.entry, former.version)
     work.require([*(held.need for held in CONTACT.held(last)), *_company_need(former.company_id)])
     if active(work, COMPANIES, former.company_id) is None:
         last = msgspec.structs.replace(last, company=UNSET)

@@ -13,7 +13,7 @@ from herdbook.custom_fields.values import UniqueValues, Values
 from herdbook.errors import FieldError, Invalid
 from herdbook.http.problems import Problem
 from herdbook.ledger.object_types import Record
-from herdbook.phone_numbers import number_keys, read_number, sure_keys
+from herdbook.phone_numbers import comparable_number, number_keys, number_with, read_number, sure_keys
 from herdbook.querying.model import CONDITION_EXAMPLE, MAX_SORT_KEYS, Query, QueryPage, Sort
 from herdbook.search_text import END, first_word, indexed, name_key_of, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
@@ -464,8 +464,11 @@ class MergedContact(msgspec.Struct, frozen=True, kw_only=True):
     merged_into: Annotated[str, fields.id_schema(ids.CONTACT, "The contact that replaces it.")]
 
 
-def patched(before: ContactRecord, patch: ContactUpdate | ContactCreate) -> ContactRecord:
-    """Return the contact with the patch applied. Absent leaves a field unchanged; null clears it (RFC 7396)."""
+def patched(before: ContactRecord, patch: ContactUpdate | ContactCreate, region: str | None = None) -> ContactRecord:
+    """Return the contact with the patch applied. Absent leaves a field unchanged; null clears it (RFC 7396).
+
+    `region` is the workspace's default region for numbers, in any spelling of which a number keeps its label.
+    """
     others: dict[str, Any] = {}
     if patch.company_id is not UNSET:
         others["company"] = UNSET if patch.company_id is None else ResourceRef(patch.company_id, "company")
@@ -483,36 +486,54 @@ def patched(before: ContactRecord, patch: ContactUpdate | ContactCreate) -> Cont
             others["tag_ids"] = tuple(dict.fromkeys(patch.tag_ids or ())) or UNSET
         # Values follow from definitions, too, so the command sets them.
         others["fields"] = before.fields
-    return _labelled(shared_schemas.patched(before, patch, others), patch)
+    return _labelled(shared_schemas.patched(before, patch, others), patch, region)
 
 
-def _labelled(contact: ContactRecord, patch: ContactUpdate | ContactCreate) -> ContactRecord:
+def moves_labels(before: ContactRecord, patch: ContactUpdate) -> bool:
+    """Whether labels may follow numbers from one spelling to another in a patch."""
+    return bool(patch.phone_numbers) and before.labels is not UNSET and bool(before.labels.phone_numbers)
+
+
+def _labelled(contact: ContactRecord, patch: ContactUpdate | ContactCreate, region: str | None) -> ContactRecord:
     """Return the contact with the labels of a request, and without those of addresses and numbers that it does not have."""
     asked = [*(patch.emails or ()), *(patch.phone_numbers or ())]
     labelled = [item for item in asked if isinstance(item, _Labelled) and item.label is not UNSET]
     if contact.labels is UNSET and not labelled:
         return contact
     old = contact.labels or Labels()
-    emails, phone_numbers = {**old.emails}, {**old.phone_numbers}
+    emails = {**old.emails}
     for item in labelled:
         if isinstance(item, ContactRecordUpdateEmail):
-            _set_label(emails, comparable_address(item.email.strip()), item.label)
-        else:
-            _set_label(phone_numbers, _comparable_number(item.phone_number), item.label)
+            emails[comparable_address(item.email.strip())] = (item.label or "").strip()
     held = {comparable_address(item.email) for item in contact.emails}
-    numbers = {_comparable_number(item.phone_number) for item in contact.phone_numbers}
     labels = Labels(
-        emails={address: label for address, label in emails.items() if address in held},
-        phone_numbers={number: label for number, label in phone_numbers.items() if number in numbers},
+        emails={address: label for address, label in emails.items() if label and address in held},
+        phone_numbers=_number_labels(
+            contact, old, [item for item in labelled if isinstance(item, ContactRecordUpdatePhoneNumber)], region
+        )
+        if patch.phone_numbers is not UNSET
+        else old.phone_numbers,
     )
     return contact if labels == old else msgspec.structs.replace(contact, labels=UNSET if labels == Labels() else labels)
 
 
-def _set_label(labels: dict[str, str], key: str, label: str | None | UnsetType) -> None:
-    if label:
-        labels[key] = label.strip()
-    else:
-        labels.pop(key, None)
+def _number_labels(
+    contact: ContactRecord, old: Labels, labelled: Sequence[ContactRecordUpdatePhoneNumber], region: str | None
+) -> dict[str, str]:
+    """Return the labels of a contact's numbers: of each in its own spelling, or else of the same number in another one."""
+    asked = {_comparable_number(item.phone_number): (item.label or "").strip() for item in labelled}
+    numbers = {comparable_number(number_with(key), region) for key in asked}
+    kept = {
+        key: label for key, label in old.phone_numbers.items() if comparable_number(number_with(key), region) not in numbers
+    }
+    spelled = {**kept, **asked}
+    by_number = {comparable_number(number_with(key), region): label for key, label in reversed(spelled.items())}
+    held: dict[str, str] = {}
+    for item in contact.phone_numbers:
+        key = _comparable_number(item.phone_number)
+        if label := spelled.get(key, by_number.get(comparable_number(item.phone_number, region))):
+            held[key] = label
+    return held
 
 
 def _patched_emails(before: Contact, items: Sequence[ContactUpdateEmail]) -> tuple[ContactEmail, ...]:
@@ -550,7 +571,7 @@ def upserted(before: ContactRecord, asked: ContactUpsert, region: str | None) ->
     if asked.tag_ids is not UNSET:
         changes["tag_ids"] = (*(before.tag_ids or ()), *asked.tag_ids)
     # An address or number that the contact has keeps its item, so its label is set afterwards.
-    return _labelled(patched(before, msgspec.structs.replace(asked, **changes)), asked)
+    return _labelled(patched(before, msgspec.structs.replace(asked, **changes), region), asked, region)
 
 
 def united_labels(contacts: Iterable[ContactRecord]) -> Labels | UnsetType:

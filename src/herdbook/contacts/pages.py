@@ -1,22 +1,17 @@
 """The pages of contacts: the list, a contact, and the forms that change one."""
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from herdbook.console.page import MenuItem, Page, PageAnswer
-from herdbook.console.visit import Refused, Visit
-from herdbook.contacts.model import Contact, ContactQueryPage, LabelledContactRecord
+import msgspec
+
+from herdbook.console.page import MenuItem, Page
+from herdbook.contacts.model import ContactCreate, ContactQueryPage, LabelledContactRecord
+from herdbook.custom_fields.creating import create_record, show_new
 from herdbook.custom_fields.forms import CRM_PARTS, Member
-from herdbook.custom_fields.pages import (
-    RecordPages,
-    bring_back,
-    delete_record,
-    edit_record,
-    show_new,
-    show_record,
-    show_records,
-    show_then,
-)
+from herdbook.custom_fields.lists import show_records
+from herdbook.custom_fields.pages import RecordPages, bring_back, delete_record, edit_record, show_record, show_then
+from herdbook.custom_fields.selecting import apply, preview, show_selected
 
 CONTACTS: Final = RecordPages(
     name="contact",
@@ -37,26 +32,10 @@ CONTACTS: Final = RecordPages(
     ),
     hidden=("first_name", "last_name"),
     columns=("company_id", "emails", "phone_numbers", "updated_at"),
+    has_bulk=True,
+    created_with=frozenset(each.name for each in msgspec.structs.fields(ContactCreate)),
+    searched=("first_name", "last_name", "emails", "phone_numbers"),
 )
-
-
-async def create_contact(visit: Visit) -> PageAnswer:
-    """Create a contact."""
-    values = {name: visit.field(name) for name in ("first_name", "last_name", "email", "phone_number", "description")}
-    body: dict[str, Any] = {
-        name: values[name].strip().replace("\r\n", "\n")
-        for name in ("first_name", "last_name", "description")
-        if values[name].strip()
-    }
-    if values["email"].strip():
-        body["emails"] = [{"email": values["email"]}]
-    if values["phone_number"].strip():
-        body["phone_numbers"] = [{"phone_number": values["phone_number"]}]
-    try:
-        created = await visit.call("create-contact", Contact, body=body)
-    except Refused as refused:
-        return await show_new(visit, values, refused.problem)
-    return visit.redirect(f"{CONTACTS.path}/{created.value.id}", "Created.", undoes=True)
 
 
 _READ: Final = ("contacts:read",)
@@ -65,28 +44,53 @@ _WRITE: Final = ("contacts:write",)
 PAGES: Final = (
     Page(
         method="GET",
+        path="/contacts/selected",
+        id="show-selected-contacts",
+        scopes=_WRITE,
+        handler=partial(show_selected, CONTACTS),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="POST",
+        path="/contacts/selected",
+        id="preview-change-of-contacts",
+        scopes=_WRITE,
+        handler=partial(preview, CONTACTS),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="POST",
+        path="/contacts/selected/apply",
+        id="change-selected-contacts",
+        scopes=_WRITE,
+        handler=partial(apply, CONTACTS),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="GET",
         path="/contacts",
         id="show-contacts",
         scopes=_READ,
         handler=partial(show_records, CONTACTS),
         template="custom_fields/list.html",
-        menu=MenuItem("Contacts", "people"),
+        menu=MenuItem("Contacts", "people", "c"),
     ),
     Page(
         method="GET",
         path="/contacts/new",
         id="show-new-contact",
         scopes=_WRITE,
-        handler=show_new,
-        template="contacts/new.html",
+        handler=partial(show_new, CONTACTS),
+        template="custom_fields/new.html",
+        action="New contact",
     ),
     Page(
         method="POST",
         path="/contacts/new",
         id="create-contact-by-form",
         scopes=_WRITE,
-        handler=create_contact,
-        template="contacts/new.html",
+        handler=partial(create_record, CONTACTS),
+        template="custom_fields/new.html",
     ),
     Page(
         method="GET",

@@ -8,10 +8,10 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields import store
 from herdbook.custom_fields.commands import ConvertValues, CreateField, UpdateField, redefined
+from herdbook.custom_fields.effects import ValueSource, does_not_fit, effect_of
 from herdbook.custom_fields.model import (
     Field,
     FieldChange,
@@ -19,18 +19,15 @@ from herdbook.custom_fields.model import (
     FieldObjectType,
     FieldUpdate,
     FieldUpdateQuery,
-    ValueExample,
 )
-from herdbook.custom_fields.store import CONVERT_VALUES, FIELD, changes_form
-from herdbook.custom_fields.values import converted_value, unique_value
+from herdbook.custom_fields.store import CONVERT_VALUES, FIELD
 from herdbook.db.database import find_in
-from herdbook.errors import FieldError, Invalid, NotFound, Stale, Taken, quoted
+from herdbook.errors import FieldError, Invalid, NotFound, Stale, Taken
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Filter, ListOf, Operation
 from herdbook.ledger.object_types import ObjectType
 
 FieldHolders: TypeAlias = Mapping[str, ObjectType[Any, Any]]
-_MAX_EXAMPLES: Final = 20
 
 
 async def list_fields(call: Call) -> Answer:
@@ -60,81 +57,19 @@ async def update_field(
     if call.if_version is not None and found.version not in call.if_version:
         raise Stale(found.version)
     before = msgspec.json.decode(found.body, type=Field)
-    effect = await _effect(holders, call, before, redefined(before, patch))
+    object_type = holders[before.object_type.value]
+    values = ValueSource(call.services.database.pool, call.time_slice, object_type, call.caller.workspace_id)
+    effect = await effect_of(values, before, redefined(before, patch))
     if query.dry_run:
         return Answer(msgspec.json.encode(effect))
     if effect.refused:
-        raise Invalid([_refused(before, effect)])
+        member = "unique" if effect.field.kind is before.kind else "kind"
+        message = f"{does_not_fit(before, effect)} Change these values first; `dry_run=true` shows more of them."
+        raise Invalid([FieldError(member, "values_in_use", message)])
     # The values were looked at for this version of the definition.
     answer = await call.write(UpdateField(field_id, patch, frozenset({found.version})))
     await call.finish(CONVERT_VALUES, partial(ConvertValues, holders=holders), [field_id])
     return answer
-
-
-async def _effect(holders: FieldHolders, call: Call, before: Field, after: Field) -> FieldChange:
-    """Look at all values of a field, in slices, and return what a change of its definition does to them."""
-    object_type = holders[before.object_type.value]
-    tally = _Tally(after, changes_form=changes_form(before, after))
-    last_id = ids.NIL
-    while True:
-        await call.time_slice()
-        found = await store.values_after(
-            call.services.database.pool, object_type.name, call.caller.workspace_id, before.key, last_id
-        )
-        if not found:
-            break
-        last_id = found[-1][0]
-        for object_id, value in found:
-            if value is not None:
-                tally.add(ids.encoded(object_type.prefix, object_id), value)
-    return FieldChange(
-        object="field_change",
-        dry_run=True,
-        field=after,
-        kept=tally.kept,
-        converted=tally.converted,
-        refused=tally.refused,
-        examples=tuple(tally.examples),
-    )
-
-
-class _Tally:
-    """The numbers of values that stay as they are, get another form, or do not fit a definition."""
-
-    def __init__(self, after: Field, *, changes_form: bool) -> None:
-        self.kept = self.converted = self.refused = 0
-        self.examples: list[ValueExample] = []
-        self._after = after
-        self._changes_form = changes_form
-        self._seen: set[str] = set()
-
-    def add(self, object_id: str, value: Any) -> None:
-        """Count a value."""
-        new = converted_value(self._after, value) if self._changes_form else value
-        if new is None or (self._after.unique and self._is_seen(new)):
-            self.refused += 1
-            if len(self.examples) < _MAX_EXAMPLES:
-                self.examples.append(ValueExample(id=object_id, value=value))
-        elif new == value and type(new) is type(value):
-            self.kept += 1
-        else:
-            self.converted += 1
-
-    def _is_seen(self, value: Any) -> bool:
-        compared = unique_value(self._after, value)
-        is_seen = compared in self._seen
-        self._seen.add(compared)
-        return is_seen
-
-
-def _refused(before: Field, effect: FieldChange) -> FieldError:
-    member = "unique" if effect.field.kind is before.kind else "kind"
-    some = ", ".join(f"`{quoted(str(example.value))}`" for example in effect.examples[:3])
-    message = (
-        f"`{member}` does not fit {effect.refused} of the values that are there, such as {some}. Change these values first; "
-        "`dry_run=true` shows more of them."
-    )
-    return FieldError(member, "values_in_use", message)
 
 
 _TYPES: Final = [each.value for each in FieldObjectType]

@@ -14,27 +14,46 @@ from herdbook.custom_fields.model import (
     USUAL_FIELDS,
     Field,
     FieldCreate,
+    FieldKind,
     FieldUpdate,
     unsound,
 )
 from herdbook.custom_fields.store import (
     CONVERT_VALUES,
     DEFINITIONS,
+    DELETED_FIELDS,
     FIELD,
     FIELD_KEYS,
     FIELDS,
     REFERENCED,
+    SET_SINCE,
     VALUE_SLICES,
+    Defined,
+    default_region,
     note_usual_fields,
     without_usual_fields,
 )
-from herdbook.custom_fields.values import converted_value, normal_value, unique_value, without_claim, without_values
+from herdbook.custom_fields.values import (
+    MAX_TEXT,
+    Conversion,
+    fitted,
+    fitted_to,
+    normal_value,
+    unique_value,
+    unique_value_path,
+    without_claims,
+    without_values,
+)
 from herdbook.db.pool import Executor
-from herdbook.errors import FieldError, Invalid, Stale, quoted
+from herdbook.errors import FieldError, Invalid, Stale, Taken, bounded, quoted
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.object_types import ObjectType, all_active, created, current, updated
+from herdbook.ledger.object_types import ObjectRow, ObjectType, all_active, created, current, updated
 from herdbook.ledger.unfinished import SliceDone, note
 from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
+from herdbook.phone_numbers import international_number
+
+RowT = TypeVar("RowT", bound=ObjectRow)
+EntryT = TypeVar("EntryT", bound=msgspec.Struct)
 
 
 class CreateField(msgspec.Struct, frozen=True):
@@ -44,20 +63,54 @@ class CreateField(msgspec.Struct, frozen=True):
     has_precondition: bool = False
 
     def needs(self) -> Iterator[Need]:
-        yield from FIELD.key_needs(self.fields)
+        yield from _key_needs(self.fields)
         yield Need(DEFINITIONS, self.fields.object_type.value)
 
     def apply(self, work: UnitOfWork) -> Result:
         if self.has_precondition:
             raise Stale(None)
         object_type = self.fields.object_type.value
-        if len(definitions(work, object_type)) >= MAX_DEFINITIONS:
+        defined = definitions(work, object_type)
+        if (holder := defined.get(self.fields.key)) is not None and holder.archived:
+            raise _taken_by_archived(holder)
+        if len(defined) >= MAX_DEFINITIONS:
             message = f"`object_type` has {MAX_DEFINITIONS} fields, with archived ones. That is the limit. Use one of them."
             raise Invalid([FieldError("object_type", "too_long", message)])
         field_id = ids.new_id()
         field = _sound(FIELD.new(field_id, work.time, self.fields))
+        _require_new(work, field)
         FIELD.claim(work, field_id, None, field)
         return created(work, FIELD, field_id, field)
+
+
+def _taken_by_archived(holder: Field) -> Taken:
+    message = (
+        f"`key` belongs to an archived field of the type `{holder.object_type.value}`. Bring that field back by a `PATCH` "
+    )
+    message += 'of it with `"archived": false`, or choose another key.'
+    return Taken([FieldError("key", "already_in_use", message)], [(FIELD.name, holder.id)], FIELD.read_scopes[0])
+
+
+def _key_needs(asked: FieldCreate) -> Iterator[Need]:
+    needs = FIELD.key_needs(asked)
+    yield from needs
+    yield from (Need(DELETED_FIELDS, need.key) for need in needs)
+
+
+def _is_new(work: UnitOfWork, field: Field) -> bool:
+    """Whether no other field has the key of a field, or had it."""
+    keys = FIELD_KEYS.keys(field)
+    return all(FIELD_KEYS.holder(work, key) is None and work.get(DELETED_FIELDS, key) is None for key in keys)
+
+
+def _require_new(work: UnitOfWork, field: Field) -> None:
+    """Require that no field which was deleted had the key. Refusal: Taken."""
+    for key in FIELD_KEYS.keys(field):
+        former = work.get(DELETED_FIELDS, key)
+        if former is not None and FIELD_KEYS.holder(work, key) is None:
+            shown_id = ids.encoded(FIELD.prefix, former.id)
+            message = f"`key` belonged to a field that objects may have values of. Restore `{shown_id}`, or choose another key."
+            raise Taken([FieldError("key", "already_in_use", message)], [(FIELD.name, shown_id)], FIELD.read_scopes[0])
 
 
 class DefineUsualFields(msgspec.Struct, frozen=True):
@@ -65,14 +118,14 @@ class DefineUsualFields(msgspec.Struct, frozen=True):
 
     def needs(self) -> Iterator[Need]:
         for fields in USUAL_FIELDS:
-            yield from FIELD.key_needs(fields)
+            yield from _key_needs(fields)
 
     def apply(self, work: UnitOfWork) -> Result:
         defined: list[str] = []
         for fields in USUAL_FIELDS:
             field_id = ids.new_id()
             field = FIELD.new(field_id, work.time, fields)
-            if all(FIELD_KEYS.holder(work, key) is None for key in FIELD_KEYS.keys(field)):
+            if _is_new(work, field):
                 FIELD.claim(work, field_id, None, field)
                 created(work, FIELD, field_id, field)
                 defined.append(field.key)
@@ -131,7 +184,7 @@ class ConvertValues(msgspec.Struct, frozen=True):
         if row is not None and row.deleted_at is None:
             found = work.get(VALUE_SLICES[row.object_type], (row.key, row.converted_to or ids.NIL))
             assert found is not None, "a slice without objects has a row, too"
-            _convert(work, row.object, self.holders[row.object_type], found.object_ids)
+            _convert(work, Conversion(row.object, row.former or ()), self.holders[row.object_type], found.object_ids)
             work.put(FIELDS, msgspec.structs.replace(row, converted_to=None if found.is_last else found.last_id))
         is_finished = found is None or found.is_last
         if is_finished:
@@ -139,25 +192,43 @@ class ConvertValues(msgspec.Struct, frozen=True):
         return Result(work.seq, SliceDone(all=is_finished))
 
 
-def _convert(work: UnitOfWork, field: Field, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]) -> None:
+def _convert(work: UnitOfWork, conversion: Conversion, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]) -> None:
     rows = [row for row in all_active(work, object_type.table, object_ids) if row is not None]
-    changed = [(row, after) for row in rows if (after := _converted(field, row.entry)) != row.entry]
-    work.require(held.need for _, after in changed for held in object_type.held(after))
-    for row, after in changed:
-        is_free = all(held.unique_key.holder(work, held.key) in (None, row.id) for held in object_type.held(after))
-        entry = after if is_free else without_claim(after, field.key)
-        object_type.claim(work, row.id, row.entry, entry)
-        updated(work, object_type, row, entry)
+    versions = _versions(work, conversion, object_type, rows)
+    fitted_rows = [(row, fitted_to(row.entry, [conversion], versions[row.id])) for row in rows]
+    changed = [(row, after) for row, after in fitted_rows if after != row.entry]
+    for row, after in without_taken(work, object_type, changed):
+        object_type.claim(work, row.id, row.entry, after)
+        updated(work, object_type, row, after)
 
 
-def _converted(field: Field, entry: Any) -> Any:
-    """Return an entry with its value of a field in the form of the definition, and claimed if the field is unique."""
-    value = converted_value(field, entry.fields[field.key]) if entry.fields and field.key in entry.fields else None
-    if value is None:
-        return entry
-    after: Any = without_claim(entry, field.key)
-    claimed = (*(after.unique_values or ()), *([unique_value(field, value)] if field.unique else ()))
-    return msgspec.structs.replace(after, fields={**after.fields, field.key: value}, unique_values=claimed or UNSET)
+def _versions(
+    work: UnitOfWork, conversion: Conversion, object_type: ObjectType[Any, Any], rows: Sequence[Any]
+) -> dict[UUID, int]:
+    """Return an entry of each object at which it had its value. An object may have changed since, but not its value."""
+    key = conversion.field.key
+    versions: dict[UUID, int] = {row.id: row.version for row in rows}
+    asked: list[tuple[str, UUID, int, str, int]] = []
+    for row in rows:
+        values: dict[str, Any] = row.entry.fields or {}
+        if (until := conversion.may_be_typed(values.get(key), row.version)) is not None:
+            asked.append((object_type.kind, row.id, row.version, key, until))
+    for found in work.get_all(SET_SINCE, asked):
+        if found is not None and not found.was_set:
+            _, object_id, _, _, until = found.key
+            versions[object_id] = until - 1
+    return versions
+
+
+def without_taken(
+    work: UnitOfWork, object_type: ObjectType[Any, Any], entries: Sequence[tuple[RowT, EntryT]]
+) -> Iterator[tuple[RowT, EntryT]]:
+    """Yield rows with entries for them, each without the claims of values that other objects hold by then."""
+    unique_key = next(each for each in object_type.unique_keys if each.field_path is unique_value_path)
+    work.require(need for _, entry in entries for need in unique_key.needs(unique_key.keys(entry)))
+    for row, entry in entries:
+        taken = [each for each in unique_key.keys(entry) if unique_key.holder(work, each) not in (None, row.id)]
+        yield row, without_claims(entry, taken)
 
 
 def redefined(before: Field, patch: FieldUpdate) -> Field:
@@ -177,17 +248,23 @@ def _sound(field: Field) -> Field:
 
 def definitions(work: UnitOfWork, object_type: str) -> dict[str, Field]:
     """Return the definitions of the fields of a type by their keys, as the batch has them so far."""
+    return {key: each.field for key, each in _defined(work, object_type).items()}
+
+
+def conversions(work: UnitOfWork, object_type: str) -> dict[str, Conversion]:
+    """Return the conversions of values to the definitions of the fields of a type, by their keys."""
+    return {key: Conversion(each.field, each.former or ()) for key, each in _defined(work, object_type).items()}
+
+
+def _defined(work: UnitOfWork, object_type: str) -> dict[str, Defined]:
     stored = work.get(DEFINITIONS, object_type)
-    found = {} if stored is None else {field.key: field for field in stored.fields}
+    found = {} if stored is None else {each.field.key: each for each in stored.fields}
     for row in work.changed_in(FIELDS):
         if row.object_type == object_type and row.deleted_at is None:
-            found[row.key] = row.object
-        elif row.object_type == object_type and found.get(row.key, row.object).id == row.object.id:
-            found.pop(row.key, None)
+            found[row.key] = Defined(row.object, row.former)
+        elif row.object_type == object_type and row.key in found and found[row.key].field.id == row.object.id:
+            del found[row.key]
     return found
-
-
-EntryT = TypeVar("EntryT", bound=msgspec.Struct)
 
 
 def value_needs(object_type: str, asked: Mapping[str, Any] | UnsetType) -> Iterator[Need]:
@@ -215,15 +292,28 @@ def with_values(
         return entry
     defined = definitions(work, object_type)
     change = _ValueChange(entry, defined)
-    for key, value in {**(_defaults(defined) if is_new else {}), **asked}.items():
+    for key, value in {**(_defaults(defined) if is_new else {}), **_with_countries(work, defined, asked)}.items():
         change.set(key, value)
     if is_new:
         change.require(asked)
     if not change.errors:
         change.errors += _dangling(work, defined, change.values, [key for key in change.changed if key in asked])
     if change.errors:
-        raise Invalid(change.errors)
+        raise Invalid(bounded(change.errors, "fields"))
     return msgspec.structs.replace(entry, fields=change.values or UNSET, unique_values=tuple(change.claimed.values()) or UNSET)
+
+
+def _with_countries(work: UnitOfWork, defined: Mapping[str, Field], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values to set with numbers of the workspace's region as international ones, because the region may change."""
+    national = {
+        key: value.strip()
+        for key, value in asked.items()
+        if isinstance(value, str) and key in defined and defined[key].kind is FieldKind.PHONE and len(value) <= MAX_TEXT
+    }
+    if not national:
+        return {**asked}
+    region = default_region(work)
+    return {**asked, **{key: international_number(value, region) for key, value in national.items()}}
 
 
 def _defaults(defined: Mapping[str, Field]) -> dict[str, Any]:
@@ -300,6 +390,16 @@ def _dangling(
             kind = places[key][0]
             message = f"`fields.{key}` names no {kind} of this workspace. Send another, or null."
             yield FieldError(f"fields.{key}", "not_found", message, values[key])
+
+
+def fitted_entry(work: UnitOfWork, object_type: str, entry: EntryT, version: int) -> EntryT:
+    """Return an entry of another time with its values, and their claims, as the definitions are now.
+
+    While values are converted, an entry may have some in their old form, so an object that takes values of another needs this.
+    `version` is the number of the entry.
+    """
+    whole: Any = entry
+    return entry if whole.fields is UNSET else fitted(entry, conversions(work, object_type), version)
 
 
 def shown_entry(work: UnitOfWork, object_type: str, entry: EntryT) -> EntryT:

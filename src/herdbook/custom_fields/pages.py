@@ -1,4 +1,4 @@
-"""The pages that contacts and companies share: a list, and a record whose members are edited in place."""
+"""The page of a contact or a company, whose members are edited in place, and what it shares with their lists."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -18,12 +18,9 @@ from herdbook.http.problems import Problem
 from herdbook.search_text import folded
 from herdbook.shared_schemas import Deleted, shown_time
 
-LIMIT: Final = 50
 MAX_CHOICES: Final = 8
 MAX_TAGS: Final = 50
 _MAX_ENGAGEMENTS: Final = 5
-_DEFAULT_SORT: Final = "updated_at:desc"
-_UNSORTED: Final = frozenset({"email", "phone_number", "domain", "tags", "lines", "several_of"})
 
 
 async def _nothing_more(_visit: Visit, _record_id: str) -> Mapping[str, Any]:
@@ -34,7 +31,9 @@ class RecordPages(NamedTuple):
     """The facts by which the pages of contacts differ from those of companies.
 
     `record` and `query_page` are what the API's operations on whole records answer. `hidden` names the members that the name of
-    a record consists of, by the first of which it is sorted. `more` returns what its page shows beyond other records.
+    a record consists of, by the first of which it is sorted. `searched` names those in which a search looks among filtered
+    records. `more` returns what its page shows beyond other records. `has_bulk` says that one operation writes many of them.
+    `created_with` names the members that a creation takes. Others are set right after it.
     """
 
     name: str
@@ -44,21 +43,15 @@ class RecordPages(NamedTuple):
     members: tuple[Member, ...]
     hidden: tuple[str, ...]
     columns: tuple[str, ...]
+    searched: tuple[str, ...]
     more: Callable[[Visit, str], Awaitable[Mapping[str, Any]]] = _nothing_more
+    has_bulk: bool = False
+    created_with: frozenset[str] = frozenset()
 
     @property
     def path(self) -> str:
         """The path of the list."""
         return f"{BASE}/{self.plural}"
-
-
-class Column(NamedTuple):
-    """A column of the list beside the name; `sort` is the member to sort by, if there is one."""
-
-    name: str
-    label: str
-    sort: str
-    member: Member | None
 
 
 class Editing(NamedTuple):
@@ -74,14 +67,7 @@ class Editing(NamedTuple):
     context: Mapping[str, Any] = {}
 
 
-class _Found(NamedTuple):
-    """A page of the list."""
-
-    records: Sequence[Any]
-    next_cursor: str | None
-
-
-class _Tag(msgspec.Struct):
+class ShownTag(msgspec.Struct):
     """A tag, as lists and forms show it."""
 
     id: str
@@ -95,77 +81,6 @@ async def members_of(kind: RecordPages, visit: Visit) -> list[Member]:
     return [*kind.members, *map(own_member, sorted(active, key=lambda each: (each.order, each.key)))]
 
 
-async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
-    """Show the list: those that a search finds, or all in some order."""
-    columns = _columns(kind, await members_of(kind, visit))
-    chosen = [each for name in _chosen(kind, visit) for each in columns if each.name == name]
-    search = visit.query.get("search", "").strip()
-    sort = visit.query.get("sort", _DEFAULT_SORT)
-    found, problem = _Found((), None), None
-    try:
-        found = await (_searched(kind, visit, search, sort) if search else _sorted(kind, visit, sort))
-    except Refused as refused:
-        if refused.problem.status not in (400, 422):
-            raise
-        problem = refused.problem
-    context: dict[str, Any] = {
-        "kind": kind,
-        "records": found.records,
-        "next": visit.here(cursor=found.next_cursor),
-        "has_more": found.next_cursor is not None,
-        "is_first": not visit.query.get("cursor"),
-        "search": search,
-        "sort": sort,
-        "columns": columns,
-        "chosen": chosen,
-        "problem": problem,
-        "name_of": name_of,
-        "may_write": visit.session.may(f"{kind.plural}:write"),
-        **await related(visit, [each.member for each in chosen if each.member], found.records),
-    }
-    return Shown(context, 200 if problem is None else problem.status)
-
-
-async def _searched(kind: RecordPages, visit: Visit, search: str, sort: str) -> _Found:
-    """Return a page of the records that have the words, with what is shown of them beyond the API's list."""
-    cursor = visit.query.get("cursor")
-    order = sort if sort in (_DEFAULT_SORT, "updated_at:asc") else _DEFAULT_SORT
-    query = {"limit": str(LIMIT)} | ({"cursor": cursor} if cursor else {"search": search, "order_by": order})
-    listed = (await visit.call(f"list-{kind.plural}", Listed[Named], query=query)).value
-    records: Mapping[str, Any] = await visit.each(f"get-{kind.name}-record", kind.record, [each.id for each in listed.data])
-    return _Found([*records.values()], listed.next_cursor)
-
-
-async def _sorted(kind: RecordPages, visit: Visit, sort: str) -> _Found:
-    field, _, direction = sort.partition(":")
-    body = {
-        "sort": [{"field": field, "direction": direction or "asc"}],
-        "limit": LIMIT,
-        "cursor": visit.query.get("cursor") or None,
-    }
-    page = (await visit.call(f"query-{kind.plural}", kind.query_page, body=body)).value
-    return _Found(page.data, page.next_cursor)
-
-
-def _columns(kind: RecordPages, members: Iterable[Member]) -> list[Column]:
-    """Return the columns that a list may have. Members with several values are in no order."""
-    return [
-        *(
-            Column(each.name, each.label, "" if each.kind in _UNSORTED else each.name, each)
-            for each in members
-            if each.name not in kind.hidden
-        ),
-        Column("created_at", "Created", "created_at", None),
-        Column("updated_at", "Changed", "updated_at", None),
-    ]
-
-
-def _chosen(kind: RecordPages, visit: Visit) -> Sequence[str]:
-    """Return the names of the columns to show. The form of the columns sends each by itself."""
-    sent = visit.query.getlist("columns")
-    return [name for text in sent for name in text.split(",")] if sent else kind.columns
-
-
 async def related(visit: Visit, members: Iterable[Member], records: Sequence[Any]) -> dict[str, Any]:
     """Return the names of the objects that records refer to, and their tags, by their ids."""
     ids_of: dict[str, list[str]] = {name: [] for name in PLURALS}
@@ -174,7 +89,7 @@ async def related(visit: Visit, members: Iterable[Member], records: Sequence[Any
             ids_of[member.refers_to] += [found for each in records if (found := member.value(each)) is not None]
     tag_ids = [tag_id for each in records for tag_id in each.tag_ids or ()]
     tags, *found = await asyncio.gather(
-        visit.each("get-tag-by-id", _Tag, tag_ids),
+        visit.each("get-tag-by-id", ShownTag, tag_ids),
         *(visit.each(f"get-{name}-by-id", Named, object_ids) for name, object_ids in ids_of.items()),
     )
     return {"tags": tags, "names": {key: name_of(value) for each in found for key, value in each.items()}, "plurals": PLURALS}
@@ -245,11 +160,11 @@ async def _tag_choices(visit: Visit, chosen: Sequence[str]) -> dict[str, Any]:
     return {"all_tags": some, "find": find, "new_tag": find if is_new and visit.session.may("tags:write") else ""}
 
 
-async def _all_tags(visit: Visit) -> list[_Tag]:
-    tags: list[_Tag] = []
+async def _all_tags(visit: Visit) -> list[ShownTag]:
+    tags: list[ShownTag] = []
     query = {"limit": "100"}
     while True:
-        listed = (await visit.call("list-tags", Listed[_Tag], query=query)).value
+        listed = (await visit.call("list-tags", Listed[ShownTag], query=query)).value
         tags += listed.data
         if listed.next_cursor is None:
             return sorted(tags, key=lambda tag: folded(tag.name))
@@ -258,7 +173,7 @@ async def _all_tags(visit: Visit) -> list[_Tag]:
 
 async def choices(visit: Visit, plural: str) -> dict[str, Any]:
     """Return the objects to choose from: those that a search finds, or the ones that were changed last."""
-    search = visit.query.get("find", "").strip()
+    search = (visit.query.get("find") or visit.field("find")).strip()
     query = {"limit": str(MAX_CHOICES)} | ({"search": search} if search else {})
     listed = (await visit.call(f"list-{plural}", Listed[Named], query=query)).value
     return {"choices": {each.id: name_of(each) for each in listed.data}, "find": search}
@@ -327,7 +242,7 @@ async def _take(kind: RecordPages, visit: Visit, record_id: str, other_id: str, 
 
 async def _add_new_tag(kind: RecordPages, visit: Visit, record_id: str, member: Member, name: str) -> None:
     """Create a tag, and give it to a record with the others that were sent. If it cannot have it, nothing changes."""
-    tag = (await visit.call("create-tag", _Tag, body={"name": name})).value
+    tag = (await visit.call("create-tag", ShownTag, body={"name": name})).value
     try:
         await _update(kind, visit, record_id, member, member.patch_to([*visit.fields("value"), tag.id]))
     except BaseException:
@@ -425,8 +340,3 @@ async def delete_record(kind: RecordPages, visit: Visit, record_id: str) -> Page
     """Delete a record. Its history stays, and an undo brings it back."""
     await visit.call(f"delete-{kind.name}", Deleted, record_id)
     return visit.redirect(kind.path, f"The {kind.name} was deleted.", undoes=True)
-
-
-async def show_new(_: Visit, values: Mapping[str, str] | None = None, problem: Problem | None = None) -> Shown:
-    """Show the form of a new record, empty or as it was refused."""
-    return Shown({"values": values or {}, "problem": problem}, 200 if problem is None else problem.status)

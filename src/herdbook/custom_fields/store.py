@@ -1,7 +1,7 @@
 """The type of fields, with its tables, and every SQL statement about them."""
 
 from collections.abc import Collection
-from typing import Any, Final, LiteralString, Self
+from typing import Any, Final, LiteralString, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields.model import Field, blank, patched
+from herdbook.custom_fields.values import FormerList, former_lists
 from herdbook.db.database import ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Executor, PagePool, Pool
@@ -25,7 +26,14 @@ class FieldRow(ObjectRow, frozen=True, kw_only=True):
     key: str
     is_archived: bool
     converted_to: UUID | None
+    former: tuple[FormerList, ...] | None
     object: Field
+
+    @classmethod
+    def of(cls, work: UnitOfWork, object_id: UUID, version: int, before: Any, after: Any) -> Self:
+        row = super().of(work, object_id, version, before, after)
+        was, old = (None, ()) if before is None else (before.object, before.former or ())
+        return msgspec.structs.replace(row, former=former_lists(old, was, after, version) or None)
 
     @classmethod
     def columns(cls, before: Self | None, after: Field) -> dict[str, Any]:
@@ -35,17 +43,42 @@ class FieldRow(ObjectRow, frozen=True, kw_only=True):
             "key": after.key,
             "is_archived": after.archived,
             "converted_to": before.converted_to if before is not None and is_same else None,
+            "former": None,
         }
 
 
 FIELDS: Final = object_table(
-    FieldRow, "field", {"object_type": "text", "key": "text", "is_archived": "boolean", "converted_to": "uuid"}
+    FieldRow,
+    "field",
+    {"object_type": "text", "key": "text", "is_archived": "boolean", "converted_to": "uuid", "former": "json"},
 )
 FIELD_KEYS: Final = UniqueKey[Field](
     claim_table("field_key", "key", "field_id"),
     # Only a blank definition has no key.
     keys=lambda field: [f"{field.object_type.value}.{field.key}"] if field.key else [],
     field_path=lambda _, __: "key",
+)
+
+
+class DeletedField(msgspec.Struct, frozen=True):
+    """A field that an earlier release has deleted and whose key it has freed, although objects may have values of it."""
+
+    workspace_id: UUID
+    key: str
+    id: UUID
+
+
+DELETED_FIELDS: Final = Table(
+    row=DeletedField,
+    key=lambda found: found.key,
+    load="""
+        select distinct on (asked.workspace_id, asked.key) asked.workspace_id, asked.key, f.id
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+        join field f on f.workspace_id = asked.workspace_id and f.object_type || '.' || f.key = asked.key
+            and f.deleted_at is not null
+        order by asked.workspace_id, asked.key, f.version desc
+    """,
+    save=None,
 )
 CONVERT_VALUES: Final = Task("convert_values", FIELDS.name)
 
@@ -74,9 +107,18 @@ FIELD: Final = ObjectType(
     write_scopes=(ADMIN,),
     blank=blank,
     patched=patched,
+    # Objects, deleted ones and their histories keep the values, which no later field of the key may show.
+    retired=lambda field: msgspec.structs.replace(field, archived=True),
     begin_tasks=_begin_conversion,
     history=HistoryNotes(restoring="The values that objects have of it show again."),
 )
+
+
+class Defined(msgspec.Struct, frozen=True):
+    """The definition of a field, and the lists that it was."""
+
+    field: Field
+    former: tuple[FormerList, ...] | None
 
 
 class Definitions(msgspec.Struct, frozen=True):
@@ -84,7 +126,7 @@ class Definitions(msgspec.Struct, frozen=True):
 
     workspace_id: UUID
     object_type: str
-    fields: tuple[Field, ...]
+    fields: tuple[Defined, ...]
 
 
 # A type has few definitions, and a command that sets values needs those that are required and those with a default, too.
@@ -93,7 +135,7 @@ DEFINITIONS: Final = Table(
     key=lambda found: found.object_type,
     load="""
         select asked.workspace_id, asked.key as object_type, coalesce((
-            select json_agg(f.object) from field f
+            select json_agg(json_build_object('field', f.object, 'former', f.former)) from field f
             where f.workspace_id = asked.workspace_id and f.object_type = asked.key
                 and coalesce(f.deleted_at, 'infinity') = 'infinity'
         ), '[]') as fields
@@ -137,7 +179,7 @@ def _value_slices(table: LiteralString) -> Table[ValueSlice]:
 
 VALUE_SLICES: Final = {"contact": _value_slices("contact"), "company": _value_slices("company")}
 _VALUES: Final[LiteralString] = """
-    select c.id, case when c.deleted_at is null then c.own -> 'fields' -> $3 end
+    select c.id, c.version, case when c.deleted_at is null then c.own -> 'fields' -> $3 end
     from $table c where c.workspace_id = $1 and c.id > $2 order by c.id limit 2000
 """
 _VALUES_OF: Final[dict[str, LiteralString]] = {
@@ -146,12 +188,57 @@ _VALUES_OF: Final[dict[str, LiteralString]] = {
 }
 
 
-async def values_after(
-    statements: Executor, object_type: str, workspace_id: UUID, key: str, after: UUID
-) -> list[tuple[UUID, Any]]:
-    """Return the next active and deleted objects after an id, with their values of a field; None if there is no such value."""
+class ValueOf(NamedTuple):
+    """The value of a field in an object, None if it has none or is deleted."""
+
+    id: UUID
+    version: int
+    value: Any
+
+
+async def values_after(statements: Executor, object_type: str, workspace_id: UUID, key: str, after: UUID) -> list[ValueOf]:
+    """Return the next active and deleted objects after an id, with their values of a field."""
     records = await statements.fetch(_VALUES_OF[object_type], workspace_id, after, key)
-    return [(record[0], None if record[1] is None else msgspec.json.decode(record[1])) for record in records]
+    return [ValueOf(each[0], each[1], None if each[2] is None else msgspec.json.decode(each[2])) for each in records]
+
+
+class SetSince(msgspec.Struct, frozen=True):
+    """Whether a value of a field was set in an object after an entry, up to another one of the object."""
+
+    workspace_id: UUID
+    key: tuple[str, UUID, int, str, int]
+    was_set: bool
+
+
+# The key is the letter of the object's type, its id, its last entry, the key of the field, and the entry since when.
+SET_SINCE: Final = Table(
+    row=SetSince,
+    key=lambda found: found.key,
+    load="""
+        select asked.workspace_id, asked.key, exists (
+            with recursive chain as (
+                select c.*, 1 as place from change c
+                where c.workspace_id = asked.workspace_id and c.seq = (asked.key ->> 2)::bigint
+                    and c.kind::text = asked.key ->> 0 and c.object_id = (asked.key ->> 1)::uuid
+                union all
+                select e.*, chain.place + 1 from chain
+                cross join lateral (
+                    select c.* from change c
+                    where c.workspace_id = chain.workspace_id and c.seq = chain.previous_version limit 1
+                ) as e
+                where chain.previous_version > (asked.key ->> 4)::bigint and chain.place < 1000
+            )
+            select from chain
+            where chain.seq > (asked.key ->> 4)::bigint and (chain.previous is null or (
+                (chain.previous -> 'fields') is not null
+                and (chain.previous -> 'fields' ->> (asked.key ->> 3))
+                    is distinct from (chain.object -> 'fields' ->> (asked.key ->> 3))
+            ))
+        ) as was_set
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+    """,
+    save=None,
+)
 
 
 class Referenced(msgspec.Struct, frozen=True):
@@ -191,6 +278,53 @@ REFERENCED: Final = Table(
     """,
     save=None,
 )
+
+
+class DefaultRegion(msgspec.Struct, frozen=True):
+    """The region of a workspace for phone numbers, if it has one. There is one for each workspace, with the key `region`."""
+
+    workspace_id: UUID
+    key: str
+    region: str | None
+
+
+_DEFAULT_REGIONS: Final = Table(
+    row=DefaultRegion,
+    key=lambda found: found.key,
+    load="""
+        select asked.workspace_id, asked.key, w.region
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text) join workspace w on w.id = asked.workspace_id
+    """,
+    save=None,
+)
+
+
+def default_region(work: UnitOfWork) -> str | None:
+    """Return the region of the workspace for phone numbers, if it has one."""
+    found = work.get(_DEFAULT_REGIONS, "region")
+    return None if found is None else found.region
+
+
+async def note_older_values(statements: Executor) -> None:
+    """Note once that values, and claims of values, in the form of an earlier release must be converted.
+
+    Numbers had no form of their own, and claims of texts were not normalized.
+    """
+    await statements.execute(
+        """
+        with outdated as (
+            insert into setting as s (name, value) values ('form_of_values', '2')
+            on conflict (name) do update set value = excluded.value where s.value <> excluded.value
+            returning name
+        )
+        insert into unfinished (workspace_id, task, object_id)
+        select f.workspace_id, 'convert_values', f.id from outdated cross join field f
+        where f.deleted_at is null and (
+            f.object ->> 'kind' = 'phone' or (f.object ->> 'kind' = 'text' and f.object ->> 'unique' = 'true')
+        )
+        on conflict do nothing
+        """
+    )
 
 
 # The keys of fields whose values no object shows: archived ones, and those that an undo has deleted.
@@ -234,9 +368,9 @@ def _without(own: bytes, hidden: Collection[str]) -> bytes | None:
     return msgspec.json.encode(members) if members else None
 
 
-async def all_definitions(pool: Pool, workspace_id: UUID) -> list[Field]:
+async def all_definitions(statements: Executor, workspace_id: UUID) -> list[Field]:
     """Return the definitions of all fields of a workspace, archived ones included."""
-    records = await pool.fetch("select object from field where workspace_id = $1 and deleted_at is null", workspace_id)
+    records = await statements.fetch("select object from field where workspace_id = $1 and deleted_at is null", workspace_id)
     return [msgspec.json.decode(record[0], type=Field) for record in records]
 
 

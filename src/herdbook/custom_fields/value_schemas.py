@@ -37,12 +37,21 @@ _PLAIN: Final[dict[FieldKind, Json]] = {
         for kind, prefix in REFERENCES.items()
     },
 }
+_ASKED_ADDRESS: Final[Json] = {"$ref": PLACE + "field_address_update"}
 _SHARED: Final[dict[str, Json]] = {
     "field_address": {
         "title": "field_address",
         "description": "A postal address: at least one of its parts.",
         "type": "object",
         "properties": dict.fromkeys(ADDRESS_PARTS, _TEXT),
+        "minProperties": 1,
+        "additionalProperties": False,
+    },
+    "field_address_update": {
+        "title": "field_address_update",
+        "description": "A postal address to give: at least one of its parts. A part that is null counts as left out.",
+        "type": "object",
+        "properties": dict.fromkeys(ADDRESS_PARTS, _TEXT | {"type": ["string", "null"]}),
         "minProperties": 1,
         "additionalProperties": False,
     },
@@ -133,7 +142,7 @@ def _value(field: Field) -> Json:
 
 def _asked(field: Field) -> Json:
     """Return the schema of a value in a request: null clears it, unless the field is required."""
-    value = _value(field)
+    value = _ASKED_ADDRESS if field.kind is FieldKind.ADDRESS else _value(field)
     if field.required:
         return value
     return {"anyOf": [value, {"type": "null"}]} if "$ref" in value else value | {"type": [value["type"], "null"]}

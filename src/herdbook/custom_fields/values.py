@@ -2,10 +2,12 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
+from unicodedata import normalize
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,7 +17,7 @@ from herdbook import fields, ids
 from herdbook.addresses import comparable_address
 from herdbook.custom_fields.model import LISTS, MAX_DEFINITIONS, MAX_OPTIONS, REFERENCES, Field, FieldKind
 from herdbook.errors import FieldError, quoted
-from herdbook.phone_numbers import e164, read_number
+from herdbook.phone_numbers import comparable_number, international_number, number_with, read_number
 from herdbook.search_text import folded
 from herdbook.shared_schemas import shown_time
 
@@ -51,6 +53,8 @@ _CURRENCY: Final = re.compile(CURRENCY_PATTERN).fullmatch
 ADDRESS_PARTS: Final = ("street", "city", "region", "postal_code", "country")
 # Numbers are offset by this, so that all have the same number of digits, and their texts are in the order of the numbers.
 _OFFSET: Final = 10 ** (_INTEGER_DIGITS + 1 + _FRACTION_DIGITS)
+# Limits how many of the lists that a field was are remembered.
+_MAX_FORMER: Final = 10
 # An index entry holds 2,704 bytes.
 MAX_INDEXED: Final = 100
 
@@ -201,7 +205,7 @@ def _phone(_: Field, value: Any, path: str) -> str:
     text = _text_of(value, path, MAX_TEXT).strip()
     if read_number(text) is None:
         raise _wrong(path, "invalid_format", "is not a phone number. Send one with digits, such as `+44 20 7946 0958`.")
-    return text
+    return international_number(text)
 
 
 def _address(_: Field, value: Any, path: str) -> dict[str, str]:
@@ -283,46 +287,127 @@ _NORMAL: Final[Mapping[FieldKind, Callable[[Field, Any, str], Any]]] = {
 }
 
 
-def converted_value(field: Field, value: Any) -> Any:
-    """Return a value of a field's former kind in the form of its present one, or None if it has no such form."""
-    # The id of an option would be a text, too, but people know its label.
-    is_option = any(option.id == value for option in field.options) and field.kind not in LISTS
-    for candidate in (*(() if is_option else (value,)), *_readings(field, value)):
-        errors: list[FieldError] = []
-        kept = normal_value(field, candidate, "", errors)
-        if kept is not None and not errors:
-            return kept
-    return None
+class FormerList(msgspec.Struct, frozen=True):
+    """A time in which a field was a list: the entries from which and before which, and the labels of its options at the end.
+
+    `until` is None while the field still is the list.
+    """
+
+    since: int
+    until: int | None
+    labels: dict[str, str]
+
+    def has(self, version: int) -> bool:
+        """Whether the field was a list at the time of an entry."""
+        return self.since <= version and (self.until is None or version < self.until)
 
 
-def _readings(field: Field, value: Any) -> Iterator[Any]:
-    """Yield other forms of a value, in the order in which they are tried."""
-    text = _as_text(field, value)
-    yield text
-    yield text.strip()
-    by_name = {folded(option.label): option.id for option in field.options if not option.archived}
-    match field.kind:
-        case FieldKind.INTEGER if _WHOLE(text.strip()):
-            yield int(text.strip())
-        case FieldKind.YES_NO:
-            yield {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}.get(folded(text.strip()))
-        case FieldKind.ONE_OF:
-            yield by_name.get(folded(text.strip()))
-        case FieldKind.SEVERAL_OF:
-            parts = [part.strip() for part in _BETWEEN(text) if part.strip()]
-            yield [*dict.fromkeys(by_name.get(folded(part), part) for part in parts)]
-        case FieldKind.MONEY:
-            amount, _, currency = text.strip().partition(" ")
-            yield {"amount": amount, "currency": currency}
-        case FieldKind.ADDRESS:
-            yield {"street": text}
-        case _:
-            return
+def former_lists(former: Sequence[FormerList], before: Field | None, after: Field, version: int) -> tuple[FormerList, ...]:
+    """Return the lists that a field was or is after a change of its definition, which has this entry. The last few are kept."""
+    was_list, is_list = before is not None and before.kind in LISTS, after.kind in LISTS
+    if was_list == is_list:
+        return tuple(former)
+    if is_list:
+        return (*former, FormerList(version, None, {}))[-_MAX_FORMER:]
+    assert before is not None, "it was a list"
+    # An earlier release has not noted when the field became a list.
+    ended = former[-1] if former and former[-1].until is None else FormerList(0, None, {})
+    others = [each for each in former if each.until is not None]
+    return (*others, FormerList(ended.since, version, labels_of(before)))[-_MAX_FORMER:]
 
 
-def _as_text(field: Field, value: Any) -> str:
-    """Return a value as people read it. An option is told by its label, unless the field still is a list."""
-    labels = {} if field.kind in LISTS else {option.id: option.label for option in field.options}
+def labels_of(field: Field) -> dict[str, str]:
+    """Return the labels of a list's options by their ids."""
+    return {option.id: option.label for option in field.options}
+
+
+class Conversion:
+    """Gives values the form of a field's present kind.
+
+    `former` are the lists that the field was. The id of an option would be a text, too, but people know its label. It is told
+    from a text that a person typed by the time of the value.
+    """
+
+    def __init__(self, field: Field, former: Sequence[FormerList] = ()) -> None:
+        self.field = field
+        self.former = former
+
+    def of(self, value: Any, version: int) -> Any:
+        """Return a value in the present form, or None if it has no such form.
+
+        `version` is the number of an entry at which the object had the value in its former form.
+        """
+        was_list = any(each.has(version) for each in self.former)
+        if self.field.kind in LISTS and was_list and (known := self._options(value)) is not None:
+            return known
+        labels = self._labels(value, version)
+        is_option = isinstance(value, str) and value in labels
+        for candidate in (*(() if is_option else (value,)), *self._readings(_as_text(labels, value))):
+            errors: list[FieldError] = []
+            kept = normal_value(self.field, candidate, "", errors)
+            if kept is not None and not errors:
+                return kept
+        return None
+
+    def may_be_typed(self, value: Any, version: int) -> int | None:
+        """Return the entry that ended the last list, if this value of a later entry may be an option of it or a typed text."""
+        last = self.former[-1] if self.former else None
+        if last is None or last.until is None or version < last.until or not isinstance(value, str):
+            return None
+        return last.until if value in last.labels else None
+
+    def _labels(self, value: Any, version: int) -> Mapping[str, str]:
+        """Return the labels by which people know a value that is an option or several, or nothing."""
+        if self.field.kind in LISTS:
+            return {}
+        for each in self.former:
+            if each.has(version):
+                return each.labels
+        # Nobody can have set several options since.
+        return self.former[-1].labels if self.former and isinstance(value, list) else {}
+
+    def _options(self, value: Any) -> Any:
+        """Return a value of a list in the form of the present list, if that has all its options, archived ones included."""
+        items: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
+        if not all(isinstance(item, str) and item in self._ids for item in items):
+            return None
+        if self.field.kind is FieldKind.SEVERAL_OF:
+            return items
+        return items[0] if len(items) == 1 else None
+
+    @cached_property
+    def _ids(self) -> frozenset[str]:
+        return frozenset(option.id for option in self.field.options)
+
+    @cached_property
+    def _by_name(self) -> dict[str, str]:
+        return {folded(option.label): option.id for option in self.field.options if not option.archived}
+
+    def _readings(self, text: str) -> Iterator[Any]:
+        """Yield other forms of a value, in the order in which they are tried."""
+        yield text
+        yield text.strip()
+        match self.field.kind:
+            case FieldKind.INTEGER if _WHOLE(text.strip()):
+                yield int(text.strip())
+            case FieldKind.YES_NO:
+                yield {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}.get(folded(text.strip()))
+            case FieldKind.ONE_OF:
+                yield self._by_name.get(folded(text.strip()))
+            case FieldKind.SEVERAL_OF:
+                parts = [part.strip() for part in _BETWEEN(text) if part.strip()]
+                yield [*dict.fromkeys(self._by_name.get(folded(part), part) for part in parts)]
+            case FieldKind.MONEY:
+                amount, _, currency = text.strip().partition(" ")
+                yield {"amount": amount, "currency": currency}
+            case FieldKind.ADDRESS:
+                yield {"street": text}
+            case _:
+                return
+
+
+def _as_text(labels: Mapping[str, str], value: Any) -> str:
+    """Return a value as people read it. An option is told by its label."""
     match value:
         case bool():
             return "yes" if value else "no"
@@ -342,7 +427,9 @@ def unique_value(field: Field, value: Any) -> str:
         case FieldKind.EMAIL:
             compared = comparable_address(value)
         case FieldKind.PHONE:
-            compared = e164(value) or value
+            compared = number_with(comparable_number(value))
+        case FieldKind.TEXT:
+            compared = normalize("NFC", value).strip()
         case FieldKind.DECIMAL:
             compared = _ordered(value)
         case _:
@@ -366,10 +453,43 @@ def without_values(entry: EntryT, keys: Collection[str]) -> EntryT:
     return msgspec.structs.replace(entry, fields=values or UNSET, unique_values=claimed or UNSET)
 
 
-def without_claim(entry: EntryT, key: str) -> EntryT:
-    """Return an entry that claims no unique value of a field."""
+def fitted(entry: EntryT, defined: Mapping[str, Conversion], version: int) -> EntryT:
+    """Return an entry of another time with its values in the form that the definitions give them now, and claimed as they say.
+
+    `defined` has the conversions to all fields of the type by their keys. `version` is the number of an entry at which the
+    object had these values. A value that has no such form stays as it is, and is not claimed.
+    """
     whole: Any = entry
-    claimed = tuple(each for each in whole.unique_values or () if each.partition("=")[0] != key)
+    if whole.fields is UNSET and whole.unique_values is UNSET:
+        return entry
+    known = [conversion for key in whole.fields or () if (conversion := defined.get(key)) is not None]
+    claimed = tuple(each for each in whole.unique_values or () if each.partition("=")[0] in (whole.fields or ()))
+    return fitted_to(msgspec.structs.replace(entry, unique_values=claimed or UNSET), known, version)
+
+
+def fitted_to(entry: EntryT, conversions: Iterable[Conversion], version: int) -> EntryT:
+    """Return an entry with its values of some fields in the form of their definitions, and claimed as they say."""
+    whole: Any = entry
+    values: dict[str, Any] = {**(whole.fields or {})}
+    claimed = {each.partition("=")[0]: each for each in whole.unique_values or ()}
+    for conversion in conversions:
+        field = conversion.field
+        value = conversion.of(values[field.key], version) if field.key in values else None
+        if value is not None:
+            values[field.key] = value
+        if value is not None and field.unique:
+            claimed[field.key] = unique_value(field, value)
+        else:
+            claimed.pop(field.key, None)
+    return msgspec.structs.replace(entry, fields=values or UNSET, unique_values=tuple(claimed.values()) or UNSET)
+
+
+def without_claims(entry: EntryT, taken: Collection[str]) -> EntryT:
+    """Return an entry that does not claim these unique values."""
+    if not taken:
+        return entry
+    whole: Any = entry
+    claimed = tuple(each for each in whole.unique_values or () if each not in taken)
     return msgspec.structs.replace(entry, unique_values=claimed or UNSET)
 
 

@@ -97,6 +97,9 @@ create table unfinished (
     workspace_id uuid not null,
     task text not null,
     object_id uuid not null,
+    -- The request that noted the task last, which its slices are recorded under. Null if an earlier release has noted it.
+    request_id uuid,
+    credential_id uuid,
     primary key (workspace_id, task, object_id)
 );
 
@@ -326,6 +329,9 @@ create table field (
     -- The last object of which the value has its present form, while a change of that form is carried out.
     converted_to uuid,
     object json not null,
+    -- The lists that a field was: of each, the entries from which and before which it was one, and the labels of its options
+    -- then. Null if it was none.
+    former json,
     primary key (workspace_id, id)
 );
 
@@ -550,6 +556,8 @@ create table oauth_grant (
 ) with (fillfactor = 80);
 
 create index oauth_grant_by_end on oauth_grant (ends_at);
+-- For the programs that a user has let in.
+create index oauth_grant_by_user on oauth_grant (user_id);
 
 -- Used tokens are kept until they expire, so that a second use reveals a theft. The secret of the successor follows from that of
 -- the used token and a salt, so that a refresh that is sent again gets the same one. `received_at` is the time of the first use
@@ -699,6 +707,22 @@ create index webhook_delivery_due on webhook_delivery (workspace_id, endpoint_id
     where next_attempt_at is not null;
 create index webhook_delivery_by_state on webhook_delivery (workspace_id, endpoint_id, state, seq);
 
+-- The saved views of lists: what they filter, and how they show it. A change of one is no entry of the ledger.
+create table saved_view (
+    workspace_id uuid not null,
+    id uuid not null,
+    object_type text not null,
+    -- Null if a credential that acts for no user has made it.
+    owner_id uuid,
+    name text not null,
+    is_shared boolean not null,
+    -- The condition, the search, the order and the columns. A condition may name a person.
+    content json not null,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    primary key (workspace_id, id)
+);
+
 -- Rows with the searchable text of an earlier release, without the character that ends its parts. A chore brings them up to date.
 create index contact_to_refresh on contact (workspace_id, id)
     where deleted_at is null and strpos(search, chr(30)) = 0;
@@ -719,3 +743,18 @@ create index workspace_user_to_refresh on workspace_user (workspace_id, id)
     where deleted_at is null and strpos(search, chr(30)) = 0;
 create index engagement_to_refresh on engagement (workspace_id, id)
     where deleted_at is null and strpos(search, chr(30)) = 0;
+
+-- The latest requests of each workspace. Their ids ascend with time. They never hold a body, a secret or the value of a parameter.
+create table request_log (
+    workspace_id uuid not null,
+    id uuid not null,
+    credential_id uuid not null,
+    operation text not null,
+    method text not null,
+    path text not null,
+    -- The names of its parameters alone, because their values may name people.
+    query text,
+    status smallint not null,
+    milliseconds real not null,
+    primary key (workspace_id, id)
+);

@@ -174,8 +174,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def tails(self) -> list[str]:
         """Patterns of the last digits of the phone numbers that nobody else has, which all spellings of a number share."""
-        numbers = ("".join(filter(str.isdecimal, number)) for number in self._numbers)
-        return sorted({"[^0-9]*".join(digits[-_TAIL:]) for digits in numbers if len(digits) >= _TAIL})
+        # A number as it is read has no extension, and plain digits instead of letters and other digits.
+        read = (found.digits for number in self._numbers if (found := read_number(number)) is not None)
+        return sorted({"[^0-9]*".join(digits[-_TAIL:]) for digits in read if len(digits) >= _TAIL})
 
     @property
     def number_keys(self) -> frozenset[str]:
@@ -200,8 +201,10 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 def spellings(address: str) -> set[str]:
-    """Return an address in lower case, with its domain in both forms, and in both Unicode normal forms."""
-    return {normalize(form, each.lower()) for each in forms(address) for form in ("NFC", "NFD")}
+    """Return an address as `searched` has it: its domain in both forms, in both Unicode normal forms, bare and within JSON."""
+    found = {normalize(form, each.lower().replace("\u03c2", "\u03c3")) for each in forms(address) for form in ("NFC", "NFD")}
+    # A quoted local part has marks that JSON escapes.
+    return {spelling for each in found for spelling in (each, msgspec.json.encode(each)[1:-1].decode())}
 
 
 def _national(phone_number: str) -> str | None:
@@ -225,7 +228,8 @@ class Chain(msgspec.Struct, frozen=True):
 
     If the object is kept, its entries lose only what they say of the person; otherwise they become empty. `is_linked` if it is
     an engagement that was linked to the person, so that a name tells in all its entries. `is_expired` if the object only was
-    deleted long ago, so that its entries need not tell by what the person was known.
+    deleted long ago, so that its entries need not tell by what the person was known. `taken` are the members of the person's
+    contact that another one took over by a merge, which was taken back since; entries before `until` do not have them.
     """
 
     kind: str
@@ -235,6 +239,8 @@ class Chain(msgspec.Struct, frozen=True):
     is_kept: bool = False
     is_linked: bool = False
     is_expired: bool = False
+    taken: dict[str, Any] | None = None
+    until: int = 0
 
     @property
     def is_read(self) -> bool:

@@ -42,6 +42,18 @@ _DELIVERIES_OF: Final[LiteralString] = """
 """
 
 
+def searched(text: LiteralString) -> LiteralString:
+    """Return the expression for a text in which the spellings of addresses are searched: in lower case, by Unicode's rules.
+
+    The rules of the database's own locale may keep `İ`, or make it an `i`. The Greek sigma has two lower-case forms.
+    """
+    return "replace(lower((" + text + ") collate pg_unicode_fast), '\u03c2', '\u03c3')"
+
+
+# All that a saved view `t` says.
+VIEW_TEXT: Final[LiteralString] = "t.name || ' ' || t.content::text"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Rows of a table with personal data of contacts.
@@ -108,9 +120,17 @@ PLACES: Final = (
         found="""
         select to_json(t) from idempotency_record t where t.workspace_id = $1 and exists (
             select from unnest($4::text[]) as term(text)
-            where strpos(lower(t.key), term.text) > 0 or strpos(lower(t.answer::text), term.text) > 0
+            where strpos($key, term.text) > 0 or strpos($answer, term.text) > 0
         )
-        """,
+        """.replace("$key", searched("t.key")).replace("$answer", searched("t.answer::text")),
+    ),
+    Place(
+        table="saved_view",
+        found="""
+        select to_json(t) from saved_view t where t.workspace_id = $1 and exists (
+            select from unnest($4::text[]) as term(text) where strpos($said, term.text) > 0
+        )
+        """.replace("$said", searched(VIEW_TEXT)),
     ),
     _of_contacts("erasure_task", "id", is_own=False),
     _of_engagements("transcript", "id"),
@@ -156,5 +176,6 @@ WITHOUT: Final = {
     "sign_in_link": "hashes of secrets",
     "console_session": "users, not contacts",
     "webhook_endpoint": "addresses of programs",
+    "request_log": "paths with ids, and names of parameters",
     "webhook_reader": "numbers and times",
 }

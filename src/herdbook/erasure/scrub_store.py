@@ -15,6 +15,15 @@ from herdbook.db.pool import Connection
 from herdbook.erasure.places import PLACES
 
 _TRIES: Final = 20
+# A rewrite keeps the rows that were removed after the moment which another transaction reads, in this database or prepared.
+_READS_EARLIER: Final = """
+    select exists (
+        select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+            and greatest(age(backend_xmin), age(backend_xid)) > age($1::text::xid8::xid)
+        union all
+        select from pg_prepared_xacts where database = current_database() and age(transaction) > age($1::text::xid8::xid)
+    )
+"""
 # The statistics hold values of the columns. A table that has become empty would keep those of its former rows.
 _STATISTICS: Final = "pg_catalog.pg_statistic"
 _CLEAR: Final = """
@@ -24,16 +33,32 @@ _CLEAR: Final = """
 """
 
 
+class EarlierMomentRead(Exception):
+    """Another program reads a moment before the scrub, for so long that nothing was rewritten."""
+
+
 async def scrubbed_tables(connection: Connection) -> AsyncGenerator[tuple[str, float]]:
     """Rewrite each table that has personal data, and its indexes. Yield its name and how many seconds that took.
 
-    Nobody reads or writes a table meanwhile. A rewrite waits for others for two seconds at a time.
+    Nobody reads or writes a table meanwhile. A rewrite waits for others for two seconds at a time. Refusal: EarlierMomentRead.
     """
+    await _wait_for_earlier_readers(connection)
     await connection.execute("set lock_timeout = '2s'")
     tables: list[LiteralString] = list(dict.fromkeys(place.table for place in PLACES))
     await connection.execute(_CLEAR, tables)
     for table in (*tables, _STATISTICS):
         yield table, await _rewritten(connection, table)
+
+
+async def _wait_for_earlier_readers(connection: Connection) -> None:
+    """Wait until no transaction needs rows that were removed before now. Refusal: EarlierMomentRead."""
+    now = await connection.fetchval("select pg_current_xact_id()::text")
+    for left in reversed(range(_TRIES)):
+        if not await connection.fetchval(_READS_EARLIER, now):
+            return
+        if left:
+            await asyncio.sleep(1)
+    raise EarlierMomentRead
 
 
 async def _rewritten(connection: Connection, table: LiteralString) -> float:

@@ -5,12 +5,13 @@ changed to the next slice, which runs in a later batch and sees the change.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
 import msgspec
 
 from herdbook import ids
+from herdbook.addresses import comparable_address
 from herdbook.contacts.model import Contact
 from herdbook.contacts.store import CONTACT, CONTACTS, ContactRow
 from herdbook.engagements.model import Details, EngagementEntry
@@ -24,13 +25,16 @@ from herdbook.erasure.store import (
     MAX_COMMENTS,
     MAX_NOTES,
     MENTIONING_ANSWERS,
+    MENTIONING_VIEWS,
     MENTIONS,
     MERGED_CONTACTS,
     NOTES_OF,
+    REMOVED_VIEWS,
     AnswerKey,
     ChainEntry,
     EmptiedAnswer,
     EmptiedEntry,
+    RemovedView,
 )
 from herdbook.ledger.changes import Erased, is_erased
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS
@@ -139,6 +143,15 @@ def empty_answers(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     return msgspec.structs.replace(state, after=f"{read.last[0]} {read.last[1]}")
 
 
+def remove_views(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
+    """Remove the saved views that mention the person. Return None, because that is one slice."""
+    found = work.get(MENTIONING_VIEWS, tuple(state.subject.terms))
+    assert found is not None, "a workspace without such views has a row, too"
+    for view_id in found.view_ids:
+        work.put(REMOVED_VIEWS, RemovedView(work.workspace_id, view_id))
+    return None
+
+
 # Each step does a slice, and returns the state after it, or None if nothing was left to do. Entries are emptied before each.
 # Those of the contacts are the first, because they tell by which addresses and numbers the person was known.
 STEPS: Final[tuple[Callable[[UnitOfWork, ErasureState], ErasureState | None], ...]] = (
@@ -146,6 +159,7 @@ STEPS: Final[tuple[Callable[[UnitOfWork, ErasureState], ErasureState | None], ..
     leave_engagements,
     leave_participants,
     empty_answers,
+    remove_views,
 )
 
 
@@ -278,9 +292,15 @@ def _emptied(work: UnitOfWork, subject: Subject, chain: Chain, most: int) -> tup
     # Entries of this batch are not stored yet, and what it empties would be read as it was.
     if chain.seq > work.loaded_seq or any(work.has_changed(EMPTIED_ENTRIES, entry.seq) for entry in found.entries):
         return subject, [chain]
+    row = work.get(CONTACTS, chain.object_id) if chain.taken is not None else None
+    replacing = _replacing(work, subject, chain, found.entries)
     empty = Erased(id=ids.encoded(chain.prefix, chain.object_id))
     for entry in found.entries:
         if is_erased(bytes(entry.object)):
+            continue
+        if chain.taken is not None:
+            if row is not None and entry.seq >= chain.until:
+                _empty_of_taken(work, chain.taken, entry, row)
             continue
         if chain.is_kept:
             _empty_in_part(work, subject, entry, is_linked=chain.is_linked)
@@ -289,7 +309,79 @@ def _emptied(work: UnitOfWork, subject: Subject, chain: Chain, most: int) -> tup
             subject = subject.having(msgspec.json.decode(entry.object, type=Contact))
         work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, empty))
     # The last entry is read again, because an entry of an older release does not name the one before it.
-    return subject, [msgspec.structs.replace(chain, seq=found.entries[-1].seq)] if found.is_cut else []
+    has_more = found.is_cut and found.entries[-1].seq > chain.until
+    return subject, [*([msgspec.structs.replace(chain, seq=found.entries[-1].seq)] if has_more else []), *replacing]
+
+
+def _replacing(work: UnitOfWork, subject: Subject, chain: Chain, entries: Sequence[ChainEntry]) -> list[Chain]:
+    """Return the chains of the contacts that replaced this one for a time, until a merge was taken back."""
+    merges = [
+        each
+        for each in entries
+        if each.replaced_by is not None
+        and each.seq >= chain.until
+        and each.replaced_by not in subject.contact_ids
+        and chain.kind == CONTACT.kind
+        and chain.is_read
+        and not is_erased(bytes(each.object))
+    ]
+    rows = {row.id: row for row in work.get_all(CONTACTS, [each.replaced_by for each in merges]) if row is not None}
+    return [
+        Chain(
+            CONTACT.kind,
+            CONTACT.prefix,
+            row.id,
+            row.version,
+            is_kept=True,
+            taken=chain.taken or msgspec.json.decode(each.object, type=dict[str, Any]),
+            until=each.seq,
+        )
+        for each in merges
+        if each.replaced_by is not None and (row := rows.get(each.replaced_by)) is not None
+    ]
+
+
+# These members of a contact have values by key, of which each may have come from another contact.
+_KEYED: Final = frozenset({"fields", "labels"})
+_REQUIRED: Final = frozenset(each.encode_name for each in msgspec.structs.fields(CONTACT.entry) if each.required)
+
+
+def _empty_of_taken(work: UnitOfWork, taken: dict[str, Any], entry: ChainEntry, row: ContactRow) -> None:
+    """Take out of an entry of another contact what it had from the person's, and does not have now."""
+    now = msgspec.to_builtins(row.entry)
+    object_, previous = (msgspec.json.decode(each, type=dict[str, Any] | None) for each in (entry.object, entry.previous))
+    assert object_ is not None, "an entry has an object"
+    left = {name: _without_taken(name, value, taken.get(name), now.get(name)) for name, value in object_.items()}
+    left = {name: value for name, value in left.items() if value is not None or name in _REQUIRED}
+    left_before = previous and {
+        name: _without_taken(name, value, taken.get(name), now.get(name)) for name, value in previous.items()
+    }
+    if left != object_ or left_before != previous:
+        work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, left, left_before))
+
+
+def _without_taken(name: str, value: Any, taken: Any, now: Any) -> Any:
+    """Return a member without what was taken, unless that is there now; null if nothing is left."""
+    if value is None or taken is None or value == now:
+        return value
+    if name in _KEYED and isinstance(value, dict):
+        nested = name if name == "labels" else ""
+        keyed, of_person, here = cast("dict[str, Any]", value), cast("dict[str, Any]", taken), cast("dict[str, Any]", now or {})
+        left = {key: _without_taken(nested, each, of_person.get(key), here.get(key)) for key, each in keyed.items()}
+        return {key: each for key, each in left.items() if each is not None} or None
+    if isinstance(value, list) and isinstance(taken, list):
+        items, of_person, here = cast("list[Any]", value), cast("list[Any]", taken), cast("list[Any]", now or [])
+        gone = {*map(_told_by, of_person)} - {*map(_told_by, here)}
+        return [each for each in items if _told_by(each) not in gone] or ([] if name in _REQUIRED else None)
+    return None if value == taken else cast("Any", value)
+
+
+def _told_by(item: Any) -> Any:
+    """Return the part of an item of a list that tells it from others."""
+    if not isinstance(item, dict):
+        return item
+    members = cast("dict[str, Any]", item)
+    return comparable_address(members["email"]) if "email" in members else members.get("phone_number")
 
 
 def _empty_in_part(work: UnitOfWork, subject: Subject, entry: ChainEntry, *, is_linked: bool) -> None:

@@ -15,7 +15,7 @@ from herdbook.db.pool import Executor
 from herdbook.db.survivors import survivors
 from herdbook.engagements.model import Details
 from herdbook.erasure.model import ErasureState, Found, Subject, erased_address, keyed_hash, spellings, task_of_address
-from herdbook.erasure.places import PLACES, Place
+from herdbook.erasure.places import PLACES, VIEW_TEXT, Place, searched
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import PREVIOUS_ENTRY, is_erased
 from herdbook.ledger.idempotency import ERASED_ANSWER
@@ -146,11 +146,15 @@ MERGED_CONTACTS: Final = Table(
 
 
 class ChainEntry(msgspec.Struct, frozen=True):
-    """An entry of an object. `object` is null in a range that is not read, and so is `previous`, save that of engagements."""
+    """An entry of an object. `object` and `previous` are null in a range that is not read.
+
+    `replaced_by` is the object into which the entry merges this one.
+    """
 
     seq: int
     object: msgspec.Raw
     previous: msgspec.Raw
+    replaced_by: UUID | None = None
 
 
 class ChainRange(msgspec.Struct, frozen=True):
@@ -192,7 +196,8 @@ CHAIN_RANGES: Final = Table(
             )
             select coalesce(json_agg(json_build_object(
                     'seq', chain.seq, 'object', case when k.is_read then chain.object end,
-                    'previous', case when k.is_read and k.kind = 'e' then chain.previous end
+                    'previous', case when k.is_read then chain.previous end,
+                    'replaced_by', case when chain.action = 'd' then chain.merged_into end
                 ) order by chain.seq desc), '[]') as entries,
                 coalesce(max(chain.place) >= k.most or (max(chain.place) >= 2 and max(chain.bytes) >= 4096 * k.most), false)
                     as is_cut
@@ -305,8 +310,7 @@ class Mentions(msgspec.Struct, frozen=True):
 # A statement looks through so few rows and stored bytes that others hardly wait for it. Because of the offset, the text that is
 # searched is computed once for each row.
 _NEXT_ENGAGEMENTS: Final[LiteralString] = """
-    select e.id, e.details, coalesce(e.details ->> 'participants', '') as participants,
-        lower(coalesce(e.details ->> 'participants', '') || coalesce(e.details ->> 'contact_ids', '')) as said
+    select e.id, e.details, coalesce(e.details ->> 'participants', '') as participants, $said as said
     from (
         select e.id, e.details, sum(pg_column_size(e.details)) over (order by e.id) - pg_column_size(e.details) as bytes_before
         from (
@@ -314,7 +318,7 @@ _NEXT_ENGAGEMENTS: Final[LiteralString] = """
         ) as e
     ) as e
     where e.bytes_before < 131072 offset 0
-"""
+""".replace("$said", searched("coalesce(e.details ->> 'participants', '') || coalesce(e.details ->> 'contact_ids', '')"))
 _MENTIONED: Final[LiteralString] = """(
     exists (select from unnest($terms) as term(text) where strpos(e.said, term.text) > 0)
     or exists (select from unnest($tails) as tail(pattern) where e.participants ~ tail.pattern)
@@ -364,7 +368,7 @@ class MentioningAnswers(msgspec.Struct, frozen=True):
 
 
 _NEXT_ANSWERS: Final[LiteralString] = """
-    select r.credential_id, r.key, lower(r.key) as said_by_key, lower(r.answer::text) as said,
+    select r.credential_id, r.key, $key as said_by_key, $answer as said,
         r.answer::text like '{"erased":true,%' as is_of_erasure
     from (
         select r.credential_id, r.key, r.answer, sum(pg_column_size(r.answer)) over (order by r.credential_id, r.key)
@@ -376,7 +380,7 @@ _NEXT_ANSWERS: Final[LiteralString] = """
         ) as r
     ) as r
     where r.bytes_before < 131072 offset 0
-"""
+""".replace("$key", searched("r.key")).replace("$answer", searched("r.answer::text"))
 _MENTIONING_ANSWERS: Final[LiteralString] = """
     select asked.workspace_id, json_build_array(k.credential_id, k.key) as after, k.terms, found.last, found.found
     from json_to_recordset($rows) as asked(workspace_id uuid, key json)
@@ -442,6 +446,51 @@ EMPTIED_ANSWERS: Final = Table(
         ), answer_emptied as (
             update idempotency_record i set answer = e.answer from emptied_answer e
             where i.workspace_id = e.workspace_id and i.credential_id = e.credential_id and i.key = e.key and not e.is_in_key
+        )
+    """,
+)
+
+
+class MentioningViews(msgspec.Struct, frozen=True):
+    """The saved views that mention a person, by name or in a condition or a search."""
+
+    workspace_id: UUID
+    terms: tuple[str, ...]
+    view_ids: tuple[UUID, ...]
+
+
+MENTIONING_VIEWS: Final = Table(
+    row=MentioningViews,
+    key=lambda found: found.terms,
+    load="""
+        select asked.workspace_id, asked.key as terms, (
+            select coalesce(json_agg(t.id), '[]') from saved_view t
+            where t.workspace_id = asked.workspace_id and exists (
+                select from json_array_elements_text(asked.key) as term(text) where strpos($said, term.text) > 0
+            )
+        ) as view_ids
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+    """.replace("$said", searched(VIEW_TEXT)),
+    save=None,
+)
+
+
+class RemovedView(msgspec.Struct, frozen=True):
+    """A saved view that mentions a person, and goes as a whole: without one of its conditions it would list others."""
+
+    workspace_id: UUID
+    id: UUID
+
+
+REMOVED_VIEWS: Final = Table(
+    row=RemovedView,
+    key=lambda removed: removed.id,
+    load=None,
+    save="""
+        view_removed as (
+            delete from saved_view t
+            using json_to_recordset($rows) as r(workspace_id uuid, id uuid) join held on held.id = r.workspace_id
+            where t.workspace_id = r.workspace_id and t.id = r.id
         )
     """,
 )
@@ -703,9 +752,9 @@ async def contacts_known_by(statements: Executor, workspace_id: UUID, address: s
             """
             select object_id, object from change
             where workspace_id = $1 and seq > $2 and seq <= $2 + $3 and kind = 'c' and exists (
-                select from unnest($4::text[]) as term(text) where strpos(lower(object::text), term.text) > 0
+                select from unnest($4::text[]) as term(text) where strpos($object, term.text) > 0
             )
-            """,
+            """.replace("$object", searched("object::text")),
             workspace_id,
             after,
             _LOOKED_THROUGH,

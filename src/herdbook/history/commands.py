@@ -1,7 +1,8 @@
 """The commands that restore deleted objects and undo requests."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -9,9 +10,14 @@ import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
+from herdbook.companies.model import CompanyRecord
 from herdbook.companies.store import COMPANIES, COMPANY
-from herdbook.contacts.model import Contact
+from herdbook.contacts.model import Contact, ContactRecord
 from herdbook.contacts.store import CONTACT
+from herdbook.custom_fields.commands import conversions, shown_entry
+from herdbook.custom_fields.model import Field
+from herdbook.custom_fields.store import FIELD
+from herdbook.custom_fields.values import Conversion, fitted, former_lists
 from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENTS, TRANSCRIPT, TRANSCRIPTS
 from herdbook.errors import NotFound, Stale
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo
@@ -29,7 +35,8 @@ from herdbook.tags.store import TAG
 class Restore(msgspec.Struct, frozen=True, kw_only=True):
     """Restore a deleted object in the state that it had. A contact whose company is gone comes back without a company.
 
-    A note comes back only to an object that exists.
+    Its values of fields come back in the form, and with the claims, that the definitions of the fields give them now. A note
+    comes back only to an object that exists.
 
     An object that is not deleted stays unchanged. Refusals: NotFound, Stale, Taken.
     """
@@ -50,7 +57,7 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
             raise Stale(row.version)
         if row.deleted_at is None:
             return Result(row.version, row.entry)
-        after = row.entry
+        after = _fitted(row.entry, partial(conversions, work), row.version)
         work.require(_needs_to_be_there(object_type, after))
         if active(work, COMPANIES, company_of(after)) is None and isinstance(after, Contact):
             after = msgspec.structs.replace(after, company=UNSET)
@@ -61,7 +68,18 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
         object_type.claim(work, self.object_id, None, after)
         version, _ = restored(work, object_type, row, after)
         now: Any = work.get(object_type.table, self.object_id)
-        return Result(version, now.entry)
+        return Result(version, _shown(work, now.entry))
+
+
+def _fitted(state: Any, defined: Callable[[str], Mapping[str, Conversion]], version: int) -> Any:
+    """Return a state of an object, which it had at an entry, with its values as the fields of its type are defined."""
+    if isinstance(state, ContactRecord | CompanyRecord) and state.fields is not UNSET:
+        return fitted(state, defined(state.object.value), version)
+    return state
+
+
+def _shown(work: UnitOfWork, entry: Any) -> Any:
+    return shown_entry(work, entry.object.value, entry) if isinstance(entry, ContactRecord | CompanyRecord) else entry
 
 
 # A unique key, and the text of one of its keys.
@@ -73,7 +91,7 @@ class Reversal(msgspec.Struct, frozen=True, kw_only=True):
 
     `version` is the number of the request's last entry for the object. `before` is the object as it was before the first one.
     None means that it did not exist; it may have been merged into another one. `read_from` is the mark of the entry that
-    `before` was read from.
+    `before` was read from, and `had_at` the number of the entry before that one.
     """
 
     object_type: ObjectType[Any, Any]
@@ -82,6 +100,7 @@ class Reversal(msgspec.Struct, frozen=True, kw_only=True):
     before: Any
     merged_into: UUID | None = None
     read_from: EntryMark | None = None
+    had_at: int = 0
 
     @property
     def place(self) -> ObjectKey:
@@ -112,8 +131,9 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
     An object that others need is kept, and no object gets back a reference to one that does not exist. Both rules apply from
     `since` on, the number of the request's first entry: a reference that led nowhere before the request may lead nowhere again.
     `object_types` are all types, and `may_name` those whose holders the caller may see. `others` are the objects that earlier
-    commands of the same undo have reverted, or would have in a dry run, and whether each then exists. There are no refusals. A
-    dry run raises UndoPreview, which no caller sees.
+    commands of the same undo have reverted, or would have in a dry run, and whether each then exists. `defined` are the
+    definitions of fields that they would have given back. Values of fields get the form, and the claims, that the definitions
+    then give them. There are no refusals. A dry run raises UndoPreview, which no caller sees.
     """
 
     request_id: str
@@ -123,6 +143,7 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
     since: int = 0
     is_dry_run: bool = False
     others: Mapping[ObjectKey, bool] = {}
+    defined: tuple[Field, ...] = ()
 
     def needs(self) -> Iterator[Need]:
         yield Need(REFERENCES, _around(self))
@@ -213,6 +234,11 @@ def _renamed(reversal: Reversal) -> set[ObjectKey]:
     return named(reversal.object_type, reversal.object_id, reversal.before, reversal.merged_into)
 
 
+def lacks_merged(object_type: ObjectType[Any, Any]) -> KeptReason:
+    """Return why an object is kept if another one, which was merged into it before the request, is erased."""
+    return KeptReason[f"{object_type.name.upper()}_NOT_FOUND"]
+
+
 class _UndoPlan:
     """The choice of the turns that can be undone together: `going`.
 
@@ -226,7 +252,7 @@ class _UndoPlan:
         assert references is not None, "the command lists it as a need"
         self._gone = {each.id: each for each in references.gone}
         self._reversals = self._possible_reversals()
-        self._claimed = {reversal.place: reversal.object_type.held(reversal.before) for reversal in self._reversals}
+        self._claimed: dict[ObjectKey, list[HeldKey]] = {}
         self._moves: dict[ObjectKey, _Move] = {}
         self._needed = {*references.needed, *ids.decoded_all(ids.TAG, references.needed_tags)}
         self._named_beside = self._named_in_batch()
@@ -235,18 +261,10 @@ class _UndoPlan:
 
     def settle(self) -> None:
         """Sort all turns into `going` and `kept`."""
-        for reversal in self._reversals:
-            row: Any = self._work.get(reversal.object_type.table, reversal.object_id)
-            if row is not None:
-                self._moves[reversal.place] = _move(reversal, row)
-            if row is None:
-                self.kept[reversal.place] = reversal.kept(KeptReason.ERASED)
-            elif row.version != reversal.version or self._is_emptied(reversal):
-                self.kept[reversal.place] = reversal.kept(KeptReason.CHANGED_SINCE)
-            elif _differs(reversal, row):
-                self.going[reversal.place] = reversal
+        self._keep_changed()
         is_settled = False
         while not is_settled:
+            self._fit()
             claimed = self._claimed_first()
             given = {place for going in self.going for place in self._moves[going].gives}
             taken = {place for going in self.going for place in self._moves[going].takes}
@@ -262,6 +280,50 @@ class _UndoPlan:
                 del self.going[place]
             self.kept |= kept
             is_settled = not kept
+
+    def _keep_changed(self) -> None:
+        """Sort out the turns of objects that are gone, lack one that was merged into them, or were changed since."""
+        rows: dict[ObjectKey, Any] = {
+            each.place: self._work.get(each.object_type.table, each.object_id) for each in self._reversals
+        }
+        lacking = {each.merged_into for each in self._reversals if rows[each.place] is None}
+        for reversal in self._reversals:
+            row = rows[reversal.place]
+            if row is not None:
+                self._moves[reversal.place] = _move(reversal, row)
+            if row is None:
+                self.kept[reversal.place] = reversal.kept(KeptReason.ERASED)
+            elif reversal.object_id in lacking:
+                self.kept[reversal.place] = reversal.kept(lacks_merged(reversal.object_type))
+            elif row.version != reversal.version or self._is_emptied(reversal):
+                self.kept[reversal.place] = reversal.kept(KeptReason.CHANGED_SINCE)
+            else:
+                self.going[reversal.place] = reversal
+
+    def _fit(self) -> None:
+        """Give values the form that they would have, and leave out the turns that would then change nothing."""
+        self.going = {
+            place: reversal
+            for each in self._reversals
+            if (place := each.place) in self.going
+            and _differs(
+                reversal := msgspec.structs.replace(each, before=_fitted(each.before, self._defined, each.had_at)),
+                self._work.get(each.object_type.table, each.object_id),
+            )
+        }
+        self._claimed = {place: reversal.object_type.held(reversal.before) for place, reversal in self.going.items()}
+        self._work.require(held.need for claimed in self._claimed.values() for held in claimed)
+
+    def _defined(self, object_type: str) -> Mapping[str, Conversion]:
+        """Return the conversions of values to the definitions of the fields of a type as they would be."""
+        found = conversions(self._work, object_type)
+        going = [each.before for (type_, _), each in self.going.items() if type_ is FIELD]
+        for field in (*self._command.defined, *going):
+            if field.object_type.value == object_type:
+                now = found.get(field.key)
+                former = () if now is None else former_lists(now.former, now.field, field, self._work.seq + 1)
+                found[field.key] = Conversion(field, former)
+        return found
 
     def _is_emptied(self, reversal: Reversal) -> bool:
         """Whether an erasure has taken a person out of the object since its state was read. A deleted one keeps its version."""

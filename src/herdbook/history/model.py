@@ -31,7 +31,9 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
     rules: ClassVar[dict[str, fields.Rule]] = {"at": fields.time}
 
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_SIZE, description="The maximum number of entries on a page.")] = DEFAULT_LIMIT
-    cursor: Annotated[str, Meta(description="The `next_cursor` of the previous page, unchanged.")] | UnsetType = UNSET
+    cursor: (
+        Annotated[str, Meta(description="The `next_cursor` of the previous page, unchanged; empty for the first.")] | UnsetType
+    ) = UNSET
     at: (
         Annotated[
             str,
@@ -369,6 +371,7 @@ class KeptReason(Enum):
     ENGAGEMENT_NOT_FOUND = "engagement_not_found"
     TRANSCRIPT_NOT_FOUND = "transcript_not_found"
     IN_USE = "in_use"
+    VALUES_IN_USE = "values_in_use"
     NOT_SUPPORTED = "not_supported"
     PRIVATE = "private"
 

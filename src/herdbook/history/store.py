@@ -330,6 +330,7 @@ class FirstEntry(NamedTuple):
     merged_into: UUID | None
     object: bytes
     previous: bytes | None
+    previous_version: int | None
     mark: str
 
 
@@ -360,7 +361,7 @@ async def first_entries(statements: Executor, workspace_id: UUID, seqs: Collecti
     """Return entries by their numbers."""
     records = await statements.fetch(
         """
-        select c.seq, c.action::text, c.merged_into, c.object, c.previous, c.xmin::text
+        select c.seq, c.action::text, c.merged_into, c.object, c.previous, c.previous_version, c.xmin::text
         from unnest($2::bigint[]) as asked(seq)
         cross join lateral (select c.*, c.xmin from change c where c.workspace_id = $1 and c.seq = asked.seq limit 1) as c
         """,
@@ -397,6 +398,20 @@ async def private_ones(
         list(comment_ids),
     )
     return {record["id"] for record in records}
+
+
+async def places_of_notes(statements: Executor, workspace_id: UUID, note_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the plural names of the types of the objects that notes are on, deleted or not. An erased note has none."""
+    records = await statements.fetch(
+        """
+        select n.id, case when n.contact_id is null then 'companies' else 'contacts' end
+        from unnest($2::uuid[]) as asked(id)
+        cross join lateral (select n.* from note n where n.workspace_id = $1 and n.id = asked.id limit 1) as n
+        """,
+        workspace_id,
+        list(note_ids),
+    )
+    return {record[0]: record[1] for record in records}
 
 
 class Around(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,7 @@ from herdbook.http.problems import Problem, problem_headers, problem_of, with_re
 from herdbook.http.protocol import ANSWER, HAS_CALLER, READ_BYTES
 from herdbook.http.query import QueryReader
 from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
+from herdbook.http.request_log import AnsweredRequest, RequestLog
 from herdbook.http.router import Router
 from herdbook.http.unread import ShownObject, shown_objects, without_unread
 from herdbook.logs import LINES, RequestLine
@@ -126,9 +127,10 @@ class ApiApp:
         options: ApiOptions,
         logs_requests: bool,
         disk: DiskWatch | None = None,
+        request_log: RequestLog | None = None,
     ) -> None:
         # The path parameter `{contact_id}` is a contact's id.
-        self._prefixes = {each.name: each.prefix for each in services.object_types} | {"event": ids.EVENT}
+        self._prefixes = {each.name: each.prefix for each in services.object_types} | {"event": ids.EVENT, "view": ids.VIEW}
         self._router = Router((operation, _target(operation, options.body_limit, self._prefixes)) for operation in operations)
         self._services = services
         self._authenticator = authenticator
@@ -138,6 +140,7 @@ class ApiApp:
         self._bodies = Bodies(options.body_limit * MANY_BODIES)
         self._slices = TimeSlices()
         self._logs_requests = logs_requests
+        self._request_log = request_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -173,6 +176,8 @@ class ApiApp:
             if request.held:
                 self._bodies.give_back(request.workspace_id, request.held)
         request.finish(scope, is_logged=self._logs_requests)
+        if self._request_log is not None:
+            request.note(self._request_log, scope)
 
     async def carry_out(self, caller: Caller, request_id: UUID, scope: Scope, body: bytes = b"") -> Answer | Problem:
         """Carry out an operation for a page, whose caller is known already; `scope` is the operation's own.
@@ -459,6 +464,28 @@ class _Request:
                 async for part in parts:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
+
+    def note(self, log: RequestLog, scope: Scope) -> None:
+        """Add the request to the log of its workspace, if its caller is known."""
+        caller, operation = self.caller, self.operation
+        if caller is None or operation is None:
+            return
+        if log.has_room(caller.workspace_id, is_good_read=self.status < 400 and scope["method"] == "GET"):
+            log.add(
+                AnsweredRequest(
+                    caller.workspace_id,
+                    self.id,
+                    caller.credential_id,
+                    operation.id,
+                    scope["method"],
+                    operation.path,
+                    self.path_parameters,
+                    scope["query_string"],
+                    operation,
+                    self.status,
+                    time.perf_counter() - self.began,
+                )
+            )
 
     def finish(self, scope: Scope, *, is_logged: bool) -> None:
         """Count the request, and log its line if that is wanted."""

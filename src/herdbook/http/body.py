@@ -392,6 +392,9 @@ def _missing(struct: inspect.StructType, value: Mapping[str, Any], path: str) ->
             yield FieldError(place, "required", f"`{place}` is missing. Send it.")
 
 
+_NO_NULL: Final = " Leave it out to change nothing in it. To clear one of its members, send that member as null."
+
+
 def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[FieldError]:
     """Yield the errors of a value against its declared type."""
     expected, may_be_null = unwrapped(declared)
@@ -418,7 +421,8 @@ def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[Fiel
             yield from _range_errors(expected.ge, expected.le, value, path)
         case _:
             wanted = next(words for kind, words in _KINDS if isinstance(expected, kind))
-            yield FieldError(path, "invalid_type", f"`{path}` must be {wanted}, not {_kind_of(value)}.")
+            remedy = _NO_NULL if value is None and isinstance(expected, inspect.DictType) else ""
+            yield FieldError(path, "invalid_type", f"`{path}` must be {wanted}, not {_kind_of(value)}.{remedy}")
 
 
 def _array_errors(expected: inspect.VarTupleType, items: list[Any], path: str) -> Iterator[FieldError]:

@@ -16,6 +16,7 @@ from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListRow, PageQuery
 from herdbook.db.pool import CONNECTION_ERRORS, PagePool
 from herdbook.db.survivors import survivors
+from herdbook.disk import DiskWatch
 from herdbook.erasure_list import ErasureList
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
 from herdbook.http.merged import naming_survivors
@@ -52,6 +53,8 @@ class Services(NamedTuple):
     proxies_may_name_loopback: bool = False
     # The OpenAPI document, as JSON.
     document: bytes = b""
+    request_log_hours: int = 0
+    disk: DiskWatch = DiskWatch(None)
     # For how many days the history is kept, and deleted objects; 0: for ever.
     retention_days: tuple[int, int] = (90, 90)
 

@@ -273,6 +273,10 @@ class Ledger:
         if self._watch is not None:
             self._watch.cancel()
 
+    def waiting_in(self, workspace_id: UUID) -> int:
+        """Return how many writes of a workspace wait in the queue of this worker."""
+        return len(self._queues.get(workspace_id, ()))
+
     async def write(
         self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None = None, size: int = 0
     ) -> Written:

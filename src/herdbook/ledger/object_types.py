@@ -215,7 +215,8 @@ class ObjectType(Generic[RowT, EntryT]):
     object of the type is private. `events` are the events of webhooks; None if there are none. `history` are notes on the
     operations that show an object's history and restore it; None if the API has no such operations. `blank` returns a new
     object without any field set, for its id and the time; None if requests create none. `patched` returns an object with the
-    fields of a request body. `begin_tasks` notes the tasks that follow from a change, an undo or a restore. It takes the
+    fields of a request body. `retired` returns the state that an undo gives an object which the undone request has created;
+    None if the undo deletes it. `begin_tasks` notes the tasks that follow from a change, an undo or a restore. It takes the
     object's id and its states before, None if it was deleted, and after.
     """
 
@@ -237,6 +238,7 @@ class ObjectType(Generic[RowT, EntryT]):
     history: HistoryNotes | None = None
     blank: Callable[[str, str], EntryT] | None = None
     patched: Callable[[EntryT, Any], EntryT] = shared_schemas.patched
+    retired: Callable[[EntryT], EntryT] | None = None
     begin_tasks: Callable[[UnitOfWork, UUID, EntryT | None, EntryT], None] | None = None
 
     @property

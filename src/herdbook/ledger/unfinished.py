@@ -2,7 +2,8 @@
 
 The command that begins a task does a first slice, and notes the task as unfinished. Further commands do the rest in slices, so
 that other writes do not wait for all of it. If a slice fails, or this process dies, a later round finishes the task. The ledger
-records all slices under the request that began the task. A table lists unfinished tasks, so nobody must search all objects.
+records all slices under the request that noted the task last. A table lists unfinished tasks, so nobody must search all
+objects.
 """
 
 import logging
@@ -15,19 +16,51 @@ import msgspec
 from herdbook import ids
 from herdbook.db.pool import Executor
 from herdbook.errors import Refusal
-from herdbook.ledger.index_entries import IndexEntry, index_table
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.unit_of_work import Command, Origin, UnitOfWork
+from herdbook.ledger.unit_of_work import Command, Origin, Table, UnitOfWork
 
-UNFINISHED: Final = index_table("unfinished", "task", "text", "object_id")
+
+class UnfinishedTask(msgspec.Struct, frozen=True):
+    """Whether a task for an object is unfinished, and the request that noted it."""
+
+    workspace_id: UUID
+    task: str
+    object_id: UUID
+    is_there: bool
+    request_id: UUID
+    credential_id: UUID
+
+
+UNFINISHED: Final = Table(
+    row=UnfinishedTask,
+    key=lambda noted: (noted.task, noted.object_id),
+    load=None,
+    save="""
+        unfinished_noted as (
+            select r.* from json_to_recordset($rows) as r(
+                workspace_id uuid, task text, object_id uuid, is_there boolean, request_id uuid, credential_id uuid
+            )
+            join held on held.id = r.workspace_id
+        ), unfinished_forgotten as (
+            delete from unfinished u using unfinished_noted n
+            where u.workspace_id = n.workspace_id and u.task = n.task and u.object_id = n.object_id and not n.is_there
+        ), unfinished_learned as (
+            insert into unfinished (workspace_id, task, object_id, request_id, credential_id)
+            select workspace_id, task, object_id, request_id, credential_id from unfinished_noted where is_there
+            on conflict (workspace_id, task, object_id) do update
+            set request_id = excluded.request_id, credential_id = excluded.credential_id
+        )
+    """,
+)
 _log: Final = logging.getLogger("herdbook.ledger")
+# An earlier release has noted no origin. The object's last change then stands for the one that asked for the task.
 _ORIGINS: Final[LiteralString] = """
-    select u.workspace_id, u.object_id, e.request_id, e.credential_id
+    select u.workspace_id, u.object_id, coalesce(u.request_id, e.request_id), coalesce(u.credential_id, e.credential_id)
     from unfinished u
     left join lateral (
         select e.request_id, e.credential_id
         from $table c join change e on e.workspace_id = c.workspace_id and e.seq = c.version
-        where c.workspace_id = u.workspace_id and c.id = u.object_id limit 1
+        where c.workspace_id = u.workspace_id and c.id = u.object_id and u.request_id is null limit 1
     ) as e on true
     where u.task = $1
 """
@@ -49,7 +82,9 @@ class SliceDone(msgspec.Struct, frozen=True):
 
 def note(work: UnitOfWork, task: Task, object_id: UUID, *, is_finished: bool) -> None:
     """Note whether a task for an object is finished, or must be continued later."""
-    work.put(UNFINISHED, IndexEntry(work.workspace_id, task.name, object_id, is_there=not is_finished))
+    origin = work.origin
+    noted = UnfinishedTask(work.workspace_id, task.name, object_id, not is_finished, origin.request_id, origin.credential_id)
+    work.put(UNFINISHED, noted)
 
 
 async def finish(

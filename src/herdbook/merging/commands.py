@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
+from herdbook.custom_fields.commands import fitted_entry, shown_entry, without_taken
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.fields import MAX_ITEMS
 from herdbook.ledger.index_entries import IndexReader
@@ -55,15 +56,17 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
             raise NotFound(object_type.noun, object_id=self.target_id)
         sources = self._found(work)
         target: Any = current(work, object_type.table, self.target_id, self.if_version, object_type.noun)
-        after = self.merge_type.combined(target.entry, [source.entry for source in sources], self.region)
+        first, *others = [fitted_entry(work, object_type.name, each.entry, each.version) for each in (target, *sources)]
+        after = self.merge_type.combined(first, others, self.region)
         self._require_few(after)
         # Deleting the sources first frees their keys before the target claims them.
         for source in sources:
             deleted(work, object_type, source, merged_into=target.id)
+        ((_, after),) = without_taken(work, object_type, [(target, after)])
         self._claim(work, target, sources, after)
         version, _ = updated(work, object_type, target, after)
         merged: Any = work.get(object_type.table, target.id)
-        members: dict[str, Any] = {object_type.name: merged.entry, **self._move(work)}
+        members: dict[str, Any] = {object_type.name: shown_entry(work, object_type.name, merged.entry), **self._move(work)}
         merge = self.merge_type.answer(object="merge", dry_run=self.is_dry_run, merged=self.sources, **members)
         if self.is_dry_run:
             raise MergePreview(merge)

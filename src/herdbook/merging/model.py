@@ -162,7 +162,7 @@ def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord], regi
         external_ids=tuple(dict.fromkeys(each for contact in (first, *sources) for each in contact.external_ids or ())),
         tag_ids=_united_tags((first, *sources)),
     )
-    return patched(msgspec.structs.replace(first, labels=united_labels((target, *sources))), others)
+    return patched(msgspec.structs.replace(first, labels=united_labels((target, *sources))), others, region)
 
 
 def merged_company(target: CompanyRecord, sources: Sequence[CompanyRecord], _region: str | None) -> CompanyRecord:

@@ -1,5 +1,7 @@
-"""The pages that merge a contact or a company with another one: choose it, see the result before, and merge."""
+"""The pages that merge a contact or a company with others: choose one, see the result before, and merge."""
 
+import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -12,44 +14,46 @@ from herdbook.contacts.pages import CONTACTS
 from herdbook.custom_fields.pages import RecordPages, choices, members_of, related
 from herdbook.custom_fields.telling import name_of
 from herdbook.http.problems import Problem
+from herdbook.merging.model import MAX_SOURCES
 
 
 async def show_merge(kind: RecordPages, visit: Visit, target_id: str, problem: Problem | None = None) -> PageAnswer:
-    """Show the records to choose from or, once one is chosen with `from`, each field of both and of the result."""
+    """Show the records to choose from or, once some are chosen with `from`, each field of all and of the result."""
     target = await visit.call(f"get-{kind.name}-record", kind.record, target_id)
-    source_id = visit.field("from") or visit.query.get("from", "")
+    source_ids = [*dict.fromkeys(visit.fields("from") or visit.query.getlist("from"))]
     context: dict[str, Any] = {
         "kind": kind,
         "target": target.value,
         "version": target.version,
         "problem": problem,
         "name_of": name_of,
-        "source": None,
+        "sources": None,
     }
-    if source_id:
+    if source_ids:
         try:
-            context |= await _preview(kind, visit, target.value, source_id)
+            context |= await _preview(kind, visit, target.value, source_ids)
         except Refused as refused:
             if refused.problem.status not in (404, 409, 422):
                 raise
             context["problem"] = problem or refused.problem
-    if context["source"] is None:
+    if context["sources"] is None:
         context |= await choices(visit, kind.plural)
     shown: Problem | None = context["problem"]
     return Shown(context, 200 if shown is None else shown.status)
 
 
-async def _preview(kind: RecordPages, visit: Visit, target: Any, source_id: str) -> dict[str, Any]:
+async def _preview(kind: RecordPages, visit: Visit, target: Any, source_ids: Sequence[str]) -> dict[str, Any]:
     """Return what a merge would do. Refusal: Refused."""
-    source = (await visit.call(f"get-{kind.name}-record", kind.record, source_id)).value
-    body = {"from": [source_id]}
+    found = [visit.call(f"get-{kind.name}-record", kind.record, each) for each in source_ids[:MAX_SOURCES]]
+    sources = [each.value for each in await asyncio.gather(*found)]
+    body = {"from": source_ids}
     expected = await visit.call(f"merge-{kind.plural}", dict[str, Any], target.id, query={"dry_run": "true"}, body=body)
     merged: Any = msgspec.convert(expected.value[kind.name], kind.record)
     merged = getattr(merged, "labelled", merged)
     members = await members_of(kind, visit)
-    records = [target, source, merged]
+    records = [target, *sources, merged]
     return {
-        "source": source,
+        "sources": sources,
         "merged": merged,
         "moved": {name: many for name in _MOVED if (many := expected.value.get(f"{name}_moved"))},
         "members": [each for each in members if any(each.value(record) is not None for record in records)],
@@ -58,8 +62,8 @@ async def _preview(kind: RecordPages, visit: Visit, target: Any, source_id: str)
 
 
 async def merge(kind: RecordPages, visit: Visit, target_id: str) -> PageAnswer:
-    """Merge the chosen record into this one, unless this one was changed since the preview."""
-    body, version = {"from": [visit.field("from")]}, visit.field("version")
+    """Merge the chosen records into this one, unless this one was changed since the preview."""
+    body, version = {"from": visit.fields("from")}, visit.field("version")
     try:
         await visit.call(f"merge-{kind.plural}", dict[str, Any], target_id, body=body, if_version=version)
     except Refused as refused:

@@ -11,7 +11,16 @@ from herdbook.db.pool import Executor
 from herdbook.errors import RateLimited
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation, OtherAnswer
-from herdbook.oauth.model import Introspection, OAuthError, PresentedToken, Revoked, TokenAnswer, TokenRequest
+from herdbook.oauth.model import (
+    AUTHORIZE_PATH,
+    TOKEN_PATH,
+    Introspection,
+    OAuthError,
+    PresentedToken,
+    Revoked,
+    TokenAnswer,
+    TokenRequest,
+)
 from herdbook.oauth.server import Outcome, Sent, answer_token_request, introspect_presented, revoke_presented
 
 _NOT_KEPT: Final = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
@@ -41,28 +50,28 @@ async def _answer(call: Call, body: bytes, answer: Callable[[Executor, SignIns, 
 
 
 METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
-_TOKEN_PATH: Final = "/v1/oauth/token"  # noqa: S105  # a path
 _REVOCATION_PATH: Final = "/herdbook/oauth/revoke"
 _INTROSPECTION_PATH: Final = "/herdbook/oauth/introspect"
 _CLIENT_METHODS: Final = ["client_secret_basic", "client_secret_post"]
+_ALSO_PUBLIC: Final = [*_CLIENT_METHODS, "none"]
 
 
 def metadata(base_url: str) -> dict[str, Any]:
-    """Return the metadata of the server at a URL.
-
-    There is no page yet on which a user authorizes a client, so the grant that needs one is not among the grant types.
-    """
+    """Return the metadata of the server at a URL."""
     api = f"{base_url}/api"
     return {
         "issuer": base_url,
-        "token_endpoint": api + _TOKEN_PATH,
-        "token_endpoint_auth_methods_supported": _CLIENT_METHODS,
+        "authorization_endpoint": f"{base_url}{AUTHORIZE_PATH}",
+        "authorization_response_iss_parameter_supported": True,
+        "token_endpoint": api + TOKEN_PATH,
+        "token_endpoint_auth_methods_supported": _ALSO_PUBLIC,
         "revocation_endpoint": api + _REVOCATION_PATH,
-        "revocation_endpoint_auth_methods_supported": _CLIENT_METHODS,
+        "revocation_endpoint_auth_methods_supported": _ALSO_PUBLIC,
         "introspection_endpoint": api + _INTROSPECTION_PATH,
         "introspection_endpoint_auth_methods_supported": _CLIENT_METHODS,
-        "grant_types_supported": ["client_credentials", "refresh_token"],
-        "response_types_supported": [],
+        "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
         "scopes_supported": sorted(SCOPES.keys() - {ADMIN}),
         "code_challenge_methods_supported": ["S256"],
         "service_documentation": f"{base_url}/docs",
@@ -77,12 +86,12 @@ _REFUSED: Final = {
 OPERATIONS: Final = (
     Operation(
         method="POST",
-        path=_TOKEN_PATH,
+        path=TOKEN_PATH,
         id="oauth-token",
         summary="Get tokens",
         description="Issues tokens to an OAuth client (RFC 6749), for itself (`client_credentials`) or for a user who has "
         "granted it access (`authorization_code` with PKCE, then `refresh_token`). The client authenticates with HTTP Basic or "
-        "with `client_id` and `client_secret` in the form.",
+        "with `client_id` and `client_secret` in the form; a public client sends its `client_id` alone.",
         tag="subpackage_authentication",
         scopes=None,
         handler=give_tokens,

@@ -1,10 +1,10 @@
 """The requests and answers of the token endpoint, clients and grants, and the pure rules about them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 import msgspec
@@ -14,6 +14,8 @@ from herdbook.auth.keys import Token
 from herdbook.auth.scopes import ADMIN, SCOPES
 from herdbook.errors import FieldError, Invalid
 
+AUTHORIZE_PATH: Final = "/oauth/authorize"
+TOKEN_PATH: Final = "/v1/oauth/token"  # noqa: S105  # a path
 CODE_PREFIX: Final = "oac_"
 REFRESH_TOKEN_PREFIX: Final = "ort_"  # noqa: S105  # the prefix of a token is no secret
 CLIENT_SECRET_PREFIX: Final = "ocs_"  # noqa: S105
@@ -21,6 +23,7 @@ CLIENT_SECRET_PREFIX: Final = "ocs_"  # noqa: S105
 CODE_LIFETIME: Final = timedelta(seconds=60)
 ACCESS_TOKEN_LIFETIME: Final = timedelta(hours=1)
 REFRESH_TOKEN_LIFETIME: Final = timedelta(days=30)
+_MAX_NAME: Final = 255
 # A refresh token may come twice for so long, because two processes of a program may refresh at once.
 REPEAT_WITHIN: Final = timedelta(seconds=10)
 
@@ -131,18 +134,27 @@ class OAuthError(msgspec.Struct, frozen=True, kw_only=True):
 
     schema_name: ClassVar[str] = "oauth_error"
 
-    error: Literal["invalid_client", "invalid_grant", "invalid_request", "invalid_scope", "unsupported_grant_type"]
+    error: Literal[
+        "invalid_client",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    ]
     error_description: Annotated[str, Meta(description="Human-readable explanation, with the remedy.")]
 
 
 class Client(NamedTuple):
-    """A program with its own secret; its tokens can have at most the scopes in `scopes`."""
+    """A program; its tokens can have at most the scopes in `scopes`. A public one has no secret (RFC 6749, section 2.1)."""
 
     id: UUID
     workspace_id: UUID
+    name: str
     scopes: Sequence[str]
     redirect_uris: Sequence[str]
     secret_hash: bytes
+    is_public: bool
 
 
 class Grant(NamedTuple):
@@ -199,11 +211,19 @@ class Issued(NamedTuple):
     scopes: Sequence[str]
 
 
+class NotAuthorized(Exception):
+    """An authorization request is refused, and its client may be told (RFC 6749, section 4.1.2.1)."""
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(description)
+        self.error = error
+        self.description = description
+
+
 class CodeRequest(NamedTuple):
-    """An authorization request that a user has approved (RFC 6749, section 4.1.1; RFC 7636, section 4.3)."""
+    """An authorization request (RFC 6749, section 4.1.1; RFC 7636, section 4.3)."""
 
     client_id: str
-    user_id: UUID
     redirect_uri: str
     scope: str | None
     code_challenge: str
@@ -218,22 +238,38 @@ def granted_scopes(asked: str | None, allowed: Sequence[str]) -> tuple[str, ...]
     return tuple(sorted(scopes)) if scopes and scopes <= set(allowed) else None
 
 
-def check_client(name: str, scopes: Sequence[str], redirect_uris: Sequence[str]) -> None:
+class ClientFacts(NamedTuple):
+    """The name, scopes and redirect URIs of a client."""
+
+    name: str
+    scopes: Sequence[str]
+    redirect_uris: Sequence[str]
+
+
+def check_client(client: ClientFacts, *, is_public: bool) -> None:
     """Refuse a client that cannot work. Refusal: Invalid, which names each fault."""
-    faults = [*_name_faults(name), *_scope_faults(scopes), *_redirect_faults(redirect_uris)]
+    faults = [*_name_faults(client.name), *_scope_faults(client.scopes), *_redirect_faults(client.redirect_uris)]
+    if is_public and not client.redirect_uris:
+        message = "A public client needs a redirect URI, because it gets tokens only for users."
+        faults.append(FieldError("redirect_uri", "missing", message))
     if faults:
         raise Invalid(faults)
 
 
-def check_code_request(request: CodeRequest, client: Client) -> tuple[str, ...]:
-    """Return the scopes that a code will have. Refusal: Invalid, which names each fault."""
-    faults: list[FieldError] = []
-    if not any(_is_registered(request.redirect_uri, registered) for registered in client.redirect_uris):
+def require_registered(redirect_uri: str, client: Client) -> None:
+    """Refuse a redirect URI that is not the client's. Refusal: Invalid."""
+    if not any(_is_registered(redirect_uri, registered) for registered in client.redirect_uris):
         message = (
             "`redirect_uri` is not registered for this client. It must equal a registered URI exactly; "
             "only the port of a loopback address may differ."
         )
-        faults.append(FieldError("redirect_uri", "not_registered", message))
+        raise Invalid([FieldError("redirect_uri", "not_registered", message)])
+
+
+def check_code_request(request: CodeRequest, client: Client) -> tuple[str, ...]:
+    """Return the scopes that a code may have. Refusal: Invalid, which names each fault."""
+    require_registered(request.redirect_uri, client)
+    faults: list[FieldError] = []
     scopes = granted_scopes(request.scope, client.scopes)
     if scopes is None:
         message = f"`scope` exceeds the scopes of this client. Choose from: {' '.join(client.scopes)}."
@@ -249,9 +285,51 @@ def check_code_request(request: CodeRequest, client: Client) -> tuple[str, ...]:
     return scopes
 
 
+_SINGLE: Final = frozenset(
+    {
+        *("response_type", "response_mode", "client_id", "redirect_uri", "scope", "state"),
+        *("code_challenge", "code_challenge_method"),
+    }
+)
+
+
+def single_parameters(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str], set[str]]:
+    """Return the parameters of an authorization request that have a value, and the names of those that it has twice.
+
+    Unknown ones do not matter (RFC 6749, section 3.1).
+    """
+    found: dict[str, str] = {}
+    repeated: set[str] = set()
+    for name, value in pairs:
+        if name in _SINGLE and value:
+            if name in found:
+                repeated.add(name)
+            found[name] = value
+    return {name: value for name, value in found.items() if name not in repeated}, repeated
+
+
+def check_response(sent: Mapping[str, str], repeated: Collection[str]) -> None:
+    """Refuse a request whose answer is not a code in the query of the redirect URI. Refusal: NotAuthorized."""
+    if repeated:
+        raise NotAuthorized("invalid_request", f"A parameter was sent more than once: {', '.join(sorted(repeated))}.")
+    if "response_type" not in sent:
+        raise NotAuthorized("invalid_request", "`response_type` is missing. Send `code`.")
+    if sent["response_type"] != "code":
+        raise NotAuthorized("unsupported_response_type", "`response_type` must be `code`.")
+    if sent.get("response_mode", "query") != "query":
+        raise NotAuthorized("invalid_request", "`response_mode` must be `query`, or be left out.")
+
+
+def answer_address(redirect_uri: str, members: Mapping[str, str | None]) -> str:
+    """Return the address at which a client gets the answer to its authorization request. Its own query stays as it is."""
+    joint = "" if redirect_uri.endswith(("?", "&")) else "&" if "?" in redirect_uri else "?"
+    return redirect_uri + joint + urlencode({name: value for name, value in members.items() if value is not None})
+
+
 def _name_faults(name: str) -> Iterator[FieldError]:
-    if not name.strip():
-        yield FieldError("name", "blank", "A client needs a name, so that you can recognize it later.")
+    if not name.strip() or len(name) > _MAX_NAME or not name.isprintable():
+        message = f"A client needs a name, so that people know it. Use 1 to {_MAX_NAME} printable characters."
+        yield FieldError("name", "invalid_format", message)
 
 
 def _scope_faults(scopes: Sequence[str]) -> Iterator[FieldError]:

@@ -9,7 +9,7 @@ their decision is written last, by statements that check it once more.
 
 import base64
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, unquote_plus
@@ -38,6 +38,7 @@ from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
 from herdbook import ids
 from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, NotAKey, Token, derived_secret, new_token, read_token
+from herdbook.auth.roles import within_role
 from herdbook.auth.sign_ins import SignIns
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid
@@ -51,9 +52,14 @@ from herdbook.oauth.model import (
     Grant,
     Issued,
     KnownToken,
+    NotAuthorized,
     RefreshToken,
+    answer_address,
     check_code_request,
+    check_response,
     granted_scopes,
+    require_registered,
+    single_parameters,
 )
 
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -84,21 +90,76 @@ class Outcome(NamedTuple):
     members: Mapping[str, Any]
 
 
-async def issue_code(statements: Executor, request: CodeRequest) -> str:
+class Asked(NamedTuple):
+    """An authorization request whose client and redirect URI are known, so that its client is told of other faults."""
+
+    client: Client
+    request: CodeRequest
+    state: str | None
+    sent: Mapping[str, str]
+    repeated: Collection[str]
+
+    def scopes(self) -> Sequence[str]:
+        """Return the scopes that a user is asked for. Refusal: NotAuthorized."""
+        check_response(self.sent, self.repeated)
+        try:
+            return check_code_request(self.request, self.client)
+        except Invalid as refusal:
+            fault = refusal.errors[0]
+            raise NotAuthorized("invalid_scope" if fault.field == "scope" else "invalid_request", fault.message) from None
+
+    def answer(self, issuer: str, **members: str) -> str:
+        """Return the address that gives the client an answer (RFC 6749, sections 4.1.2 and 4.1.2.1; RFC 9207)."""
+        return answer_address(self.request.redirect_uri, {**members, "state": self.state, "iss": issuer})
+
+
+async def asked(statements: Executor, parameters: Iterable[tuple[str, str]]) -> Asked:
+    """Return an authorization request. Refusal: Invalid, for an unknown client, or a redirect URI that is not registered.
+
+    Nobody may be redirected then.
+    """
+    sent, repeated = single_parameters(parameters)
+    client = await client_called(statements, sent.get("client_id", ""))
+    request = CodeRequest(
+        sent.get("client_id", ""),
+        sent.get("redirect_uri", ""),
+        sent.get("scope"),
+        sent.get("code_challenge", ""),
+        sent.get("code_challenge_method", ""),
+    )
+    require_registered(request.redirect_uri, client)
+    return Asked(client, request, sent.get("state"), sent, repeated)
+
+
+async def issue_code(statements: Executor, request: CodeRequest, user_id: UUID) -> str:
     """Issue an authorization code for a request that a user has approved (RFC 6749, section 4.1.2; RFC 7636, section 4.4).
 
     Refusal: Invalid, for an unknown client (`client_id`), a redirect URI that is not registered for it (`redirect_uri`; then
     nobody may be redirected), a scope beyond the client's (`scope`), a challenge that is not S256 (`code_challenge`,
-    `code_challenge_method`), and a user who is not active in the client's workspace (`user_id`).
+    `code_challenge_method`), and a user who is not active in the client's workspace (`user_id`). The code has only those of
+    the scopes that the user's role has.
     """
-    client = await _client(statements, request.client_id)
-    if client is None:
-        raise Invalid([FieldError("client_id", "unknown", "There is no client with this `client_id`, or it was revoked.")])
+    client = await client_called(statements, request.client_id)
     scopes = check_code_request(request, client)
+    role = await store.role_of(statements, client.workspace_id, user_id)
+    if role is None:
+        raise Invalid([FieldError("user_id", "unknown", "There is no such active user in the client's workspace.")])
+    scopes = within_role(scopes, role)
+    if not scopes:
+        raise Invalid([FieldError("scope", "not_allowed", f"A user with the role {role} may do nothing of `scope`.")])
     code = new_token(CODE_PREFIX)
-    if await store.add_grant(statements, client, request, scopes, code) is None:
+    if await store.add_grant(statements, client, user_id, request, scopes, code) is None:
         raise Invalid([FieldError("user_id", "unknown", "There is no such active user in the client's workspace.")])
     return str(code)
+
+
+async def client_called(statements: Executor, text: str) -> Client:
+    """Return the client with an id as it is shown. Refusal: Invalid."""
+    client_id = ids.decoded(CLIENT_PREFIX, text)
+    client = None if client_id is None else await store.find_client(statements, client_id)
+    if client is None:
+        raise Invalid([FieldError("client_id", "unknown", "There is no client with this `client_id`, or it was revoked.")])
+    return client
 
 
 async def answer_token_request(statements: Executor, sign_ins: SignIns, sent: Sent) -> Outcome:
@@ -131,6 +192,9 @@ async def _answer_about_token(
     try:
         form = _form(sent)
         client = await _authenticated(sign_ins, sent, form)
+        if client.is_public and endpoint is _Introspection:
+            # Anybody can say to be this client (RFC 7662, section 2.1).
+            raise _NoClient
         if "token" not in form:
             raise InvalidRequestError("`token` is missing.")
         # An unknown hint does not matter (RFC 7009, section 2.2).
@@ -236,8 +300,8 @@ class _Client(ClientMixin):
         return " ".join(scopes)
 
     def check_grant_type(self, grant_type: str) -> bool:
-        # Every client may use every grant type: without a redirect URI, it never gets a code, and so no refresh token.
-        return grant_type in _GRANTS
+        # Without a redirect URI, a client never gets a code, and so no refresh token. Anybody can say to be a public one.
+        return grant_type in _GRANTS and not (self._client.is_public and grant_type == "client_credentials")
 
 
 class _Code(AuthorizationCodeMixin):
@@ -498,11 +562,6 @@ def _credentials(authorization: bytes | None, form: Mapping[str, str]) -> tuple[
     if form.get("client_id", client_id) != client_id:
         raise InvalidRequestError("`client_id` and the Authorization header name different clients. Send only one of them.")
     return client_id, client_secret
-
-
-async def _client(statements: Executor, text: str) -> Client | None:
-    client_id = ids.decoded(CLIENT_PREFIX, text)
-    return None if client_id is None else await store.find_client(statements, client_id)
 
 
 class _Presented(NamedTuple):

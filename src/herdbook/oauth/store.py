@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, LiteralString, NamedTuple
+from typing import Final, LiteralString, NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
 
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX, Token, new_secret, secret_hash
+from herdbook.auth.roles import within_role
 from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice
 from herdbook.oauth.model import (
@@ -18,6 +19,7 @@ from herdbook.oauth.model import (
     REFRESH_TOKEN_LIFETIME,
     REPEAT_WITHIN,
     Client,
+    ClientFacts,
     CodeRequest,
     Grant,
     Issued,
@@ -26,6 +28,12 @@ from herdbook.oauth.model import (
     check_client,
 )
 
+# The role of the user of the grant `g` to `client`, or null if the user is not active any more.
+_ROLE: Final[LiteralString] = """(
+    select u.object ->> 'role' from workspace_user u
+    where u.workspace_id = client.workspace_id and u.id = g.user_id
+        and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+)"""
 _OLD: Final[LiteralString] = """
     with old as (
         delete from $table
@@ -37,7 +45,7 @@ _OLD: Final[LiteralString] = """
 
 
 class NewClient(NamedTuple):
-    """The credentials of a new client."""
+    """The credentials of a new client; a public one has no secret."""
 
     client_id: str
     client_secret: str
@@ -51,19 +59,51 @@ class ListedClient(NamedTuple):
     name: str
     scopes: Sequence[str]
     redirect_uris: Sequence[str]
+    is_public: bool
+    created_at: datetime
     revoked_at: datetime | None
     last_used_at: datetime | None
 
+    @property
+    def shown_id(self) -> str:
+        """The id as programs send it."""
+        return ids.encoded(CLIENT_PREFIX, self.id)
+
+
+class LetIn(NamedTuple):
+    """A client that a person has let in, with the scopes that it was given."""
+
+    client_id: UUID
+    name: str
+    workspace_name: str
+    scopes: Sequence[str]
+    since: datetime
+
+    @property
+    def shown_id(self) -> str:
+        """The id of the client."""
+        return ids.encoded(CLIENT_PREFIX, self.client_id)
+
+
+# The hash of a secret that a public client has not.
+_NO_SECRET: Final = b""
+
 
 async def create_client(
-    statements: Executor, workspace_id: UUID, name: str, scopes: Sequence[str], redirect_uris: Sequence[str]
+    statements: Executor,
+    workspace_id: UUID,
+    name: str,
+    scopes: Sequence[str],
+    redirect_uris: Sequence[str],
+    *,
+    is_public: bool = False,
 ) -> NewClient:
     """Create a client. Its secret can never be read again.
 
     Refusal: Invalid, for a scope that no client can have, and an impossible redirect URI.
     """
-    check_client(name, scopes, redirect_uris)
-    client_id, secret = ids.new_id(), CLIENT_SECRET_PREFIX + new_secret()
+    check_client(ClientFacts(name, scopes, redirect_uris), is_public=is_public)
+    client_id, secret = ids.new_id(), "" if is_public else CLIENT_SECRET_PREFIX + new_secret()
     await statements.execute(
         """
         insert into oauth_client (id, workspace_id, name, scopes, redirect_uris, secret_hash)
@@ -74,16 +114,51 @@ async def create_client(
         name,
         sorted(set(scopes)),
         list(redirect_uris),
-        secret_hash(secret),
+        _NO_SECRET if is_public else secret_hash(secret),
     )
     return NewClient(ids.encoded(CLIENT_PREFIX, client_id), secret)
+
+
+async def change_client(statements: Executor, workspace_id: UUID, client: ListedClient, facts: ClientFacts) -> bool:
+    """Change a client of a workspace; return whether it still works. Its tokens have no scope that it has not.
+
+    Refusal: Invalid, which names each fault.
+    """
+    check_client(facts, is_public=client.is_public)
+    changed: UUID | None = await statements.fetchval(
+        """
+        update oauth_client set name = $3, scopes = $4, redirect_uris = $5
+        where workspace_id = $1 and id = $2 and revoked_at is null returning id
+        """,
+        workspace_id,
+        client.id,
+        facts.name,
+        sorted(set(facts.scopes)),
+        list(facts.redirect_uris),
+    )
+    return changed is not None
+
+
+async def replace_secret(statements: Executor, workspace_id: UUID, client_id: UUID) -> str | None:
+    """Give a client another secret, and return it; the former one works no more. A public client has none."""
+    secret = CLIENT_SECRET_PREFIX + new_secret()
+    changed: UUID | None = await statements.fetchval(
+        """
+        update oauth_client set secret_hash = $3
+        where workspace_id = $1 and id = $2 and revoked_at is null and secret_hash <> '' returning id
+        """,
+        workspace_id,
+        client_id,
+        secret_hash(secret),
+    )
+    return None if changed is None else secret
 
 
 async def list_clients(statements: Executor, workspace_id: UUID | None) -> list[ListedClient]:
     """Return the clients of a workspace, or of all workspaces, the oldest first."""
     records = await statements.fetch(
         """
-        select id, workspace_id, name, scopes, redirect_uris, revoked_at, last_used_at
+        select id, workspace_id, name, scopes, redirect_uris, secret_hash = '', created_at, revoked_at, last_used_at
         from oauth_client where $1::uuid is null or workspace_id = $1
         order by id
         """,
@@ -92,10 +167,52 @@ async def list_clients(statements: Executor, workspace_id: UUID | None) -> list[
     return [ListedClient(*record) for record in records]
 
 
-async def revoke_client(statements: Executor, client_id: UUID) -> bool:
-    """Revoke a client and all its tokens now; return whether the client exists."""
+async def programs_of(statements: Executor, person_id: UUID) -> list[LetIn]:
+    """Return the clients that a person has let in and that can still get tokens, by name."""
+    records = await statements.fetch(
+        """
+        select client.id, client.name, w.name, array(
+            select distinct each from oauth_grant also, unnest(also.scopes) each
+            where also.user_id = m.user_id and also.client_id = client.id
+                and also.used_at is not null and also.revoked_at is null and also.ends_at > now()
+            order by each
+        ), min(g.used_at)
+        from person_user m
+        join workspace w on w.id = m.workspace_id
+        join oauth_grant g on g.user_id = m.user_id
+        join oauth_client client on client.id = g.client_id and client.workspace_id = m.workspace_id
+        where m.person_id = $1 and client.revoked_at is null
+            and g.used_at is not null and g.revoked_at is null and g.ends_at > now()
+        group by client.id, client.name, w.name, m.user_id
+        order by client.name, client.id
+        """,
+        person_id,
+    )
+    return [LetIn(*record) for record in records]
+
+
+async def shut_out(statements: Executor, person_id: UUID, client_id: UUID) -> None:
+    """Revoke all that a person has granted a client."""
+    await statements.execute(
+        """
+        update oauth_grant set revoked_at = now()
+        where user_id = any(array(select user_id from person_user where person_id = $1)) and client_id = $2
+            and revoked_at is null
+        """,
+        person_id,
+        client_id,
+    )
+
+
+async def revoke_client(statements: Executor, client_id: UUID, workspace_id: UUID | None = None) -> bool:
+    """Revoke a client of a workspace, or of any, and all its tokens now; return whether the client exists."""
     found: UUID | None = await statements.fetchval(
-        "update oauth_client set revoked_at = coalesce(revoked_at, now()) where id = $1 returning id", client_id
+        """
+        update oauth_client set revoked_at = coalesce(revoked_at, now())
+        where id = $1 and ($2::uuid is null or workspace_id = $2) returning id
+        """,
+        client_id,
+        workspace_id,
     )
     return found is not None
 
@@ -103,14 +220,34 @@ async def revoke_client(statements: Executor, client_id: UUID) -> bool:
 async def find_client(statements: Executor, client_id: UUID) -> Client | None:
     """Return a client, or None if it is unknown or revoked."""
     record: asyncpg.Record | None = await statements.fetchrow(
-        "select id, workspace_id, scopes, redirect_uris, secret_hash from oauth_client where id = $1 and revoked_at is null",
+        """
+        select id, workspace_id, name, scopes, redirect_uris, secret_hash
+        from oauth_client where id = $1 and revoked_at is null
+        """,
         client_id,
     )
-    return None if record is None else Client(*record)
+    if record is None:
+        return None
+    client = Client(*record, is_public=record["secret_hash"] == _NO_SECRET)
+    # A public client sends an empty secret. No stored hash is that of one, because earlier releases would take it.
+    return client._replace(secret_hash=secret_hash("")) if client.is_public else client
+
+
+async def role_of(statements: Executor, workspace_id: UUID, user_id: UUID) -> str | None:
+    """Return the role of an active user, or None if the workspace has no such user."""
+    role: str | None = await statements.fetchval(
+        """
+        select object ->> 'role' from workspace_user
+        where workspace_id = $1 and id = $2 and coalesce(deleted_at, 'infinity') = 'infinity' and is_active
+        """,
+        workspace_id,
+        user_id,
+    )
+    return role
 
 
 async def add_grant(
-    statements: Executor, client: Client, request: CodeRequest, scopes: Sequence[str], code: Token
+    statements: Executor, client: Client, user_id: UUID, request: CodeRequest, scopes: Sequence[str], code: Token
 ) -> UUID | None:
     """Store a user's grant to a client; return its id, or None if the workspace has no such active user."""
     added: UUID | None = await statements.fetchval(
@@ -129,53 +266,65 @@ async def add_grant(
         secret_hash(code.secret),
         CODE_LIFETIME,
         client.workspace_id,
-        request.user_id,
+        user_id,
     )
     return added
 
 
 async def find_grant(statements: Executor, grant_id: UUID) -> Grant | None:
-    """Return a grant of an active user. It may have expired: `use_code` checks that."""
+    """Return a grant with the scopes that the client and the user's role still have, or None without any.
+
+    It may have expired: `use_code` checks that.
+    """
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        select g.id, g.client_id, g.user_id, g.scopes, g.redirect_uri, g.code_challenge, g.secret_hash, g.used_at is not null
+        select g.id, g.client_id, g.user_id, array(select each from unnest(g.scopes) each where each = any(client.scopes)),
+            g.redirect_uri, g.code_challenge, g.secret_hash, g.used_at is not null,
+            """
+        + _ROLE
+        + """
         from oauth_grant g
         join oauth_client client on client.id = g.client_id
         where g.id = $1
-            and (
-                select u.is_active from workspace_user u
-                where u.workspace_id = client.workspace_id and u.id = g.user_id
-                    and coalesce(u.deleted_at, 'infinity') = 'infinity'
-            )
         """,
         grant_id,
     )
-    return None if record is None else Grant(*record)
+    return None if record is None else _within_role(Grant(*record[:-1]), record[-1])
 
 
 async def find_refresh_token(statements: Executor, token_id: UUID) -> RefreshToken | None:
-    """Return a refresh token of an active user's grant. It may have expired: `use_refresh_token` checks that."""
+    """Return a refresh token with the scopes that the client and the user's role still have, or None without any.
+
+    It may have expired: `use_refresh_token` checks that.
+    """
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        select token.id, g.id, g.client_id, g.user_id, g.scopes, token.secret_hash, token.used_at is not null,
+        select token.id, g.id, g.client_id, g.user_id,
+            array(select each from unnest(g.scopes) each where each = any(client.scopes)),
+            token.secret_hash, token.used_at is not null,
             token.expires_at > now() and successor.id is not null
                 and (token.used_at > now() - $2::interval or successor.received_at is null),
-            token.successor_id, token.successor_salt
+            token.successor_id, token.successor_salt, """
+        + _ROLE
+        + """
         from oauth_refresh_token token
         join oauth_grant g on g.id = token.grant_id
         join oauth_client client on client.id = g.client_id
         left join oauth_refresh_token successor on successor.id = token.successor_id
         where token.id = $1
-            and (
-                select u.is_active from workspace_user u
-                where u.workspace_id = client.workspace_id and u.id = g.user_id
-                    and coalesce(u.deleted_at, 'infinity') = 'infinity'
-            )
         """,
         token_id,
         REPEAT_WITHIN,
     )
-    return None if record is None else RefreshToken(*record)
+    return None if record is None else _within_role(RefreshToken(*record[:-1]), record[-1])
+
+
+_GrantedT = TypeVar("_GrantedT", Grant, RefreshToken)
+
+
+def _within_role(granted: _GrantedT, role: str | None) -> _GrantedT | None:
+    scopes = within_role(granted.scopes, role)
+    return granted._replace(scopes=scopes) if scopes else None
 
 
 async def add_access_token(statements: Executor, client_id: UUID, issued: Issued) -> bool:
@@ -286,13 +435,12 @@ async def known_access_token(statements: Executor, token_id: UUID) -> KnownToken
     """Return an access token, whether or not it is over."""
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        select token.id, token.client_id, token.grant_id, g.user_id, token.scopes, token.secret_hash, token.expires_at,
-            token.expires_at <= now() or g.revoked_at is not null or g.id is not null and not exists (
-                select from workspace_user u
-                where u.workspace_id = client.workspace_id and u.id = g.user_id
-                    and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-            ),
-            true
+        select token.id, token.client_id, token.grant_id, g.user_id,
+            array(select each from unnest(token.scopes) each where each = any(client.scopes)),
+            token.secret_hash, token.expires_at,
+            token.expires_at <= now() or g.revoked_at is not null, true, """
+        + _ROLE
+        + """
         from oauth_access_token token
         join oauth_client client on client.id = token.client_id
         left join oauth_grant g on g.id = token.grant_id
@@ -300,20 +448,19 @@ async def known_access_token(statements: Executor, token_id: UUID) -> KnownToken
         """,
         token_id,
     )
-    return None if record is None else KnownToken(*record)
+    return None if record is None else _known(KnownToken(*record[:-1]), record[-1])
 
 
 async def known_refresh_token(statements: Executor, token_id: UUID) -> KnownToken | None:
     """Return a refresh token, whether or not it is over."""
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        select token.id, g.client_id, g.id, g.user_id, g.scopes, token.secret_hash, token.expires_at,
-            token.expires_at <= now() or token.used_at is not null or g.revoked_at is not null or not exists (
-                select from workspace_user u
-                where u.workspace_id = client.workspace_id and u.id = g.user_id
-                    and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-            ),
-            false
+        select token.id, g.client_id, g.id, g.user_id,
+            array(select each from unnest(g.scopes) each where each = any(client.scopes)),
+            token.secret_hash, token.expires_at,
+            token.expires_at <= now() or token.used_at is not null or g.revoked_at is not null, false, """
+        + _ROLE
+        + """
         from oauth_refresh_token token
         join oauth_grant g on g.id = token.grant_id
         join oauth_client client on client.id = g.client_id
@@ -321,7 +468,13 @@ async def known_refresh_token(statements: Executor, token_id: UUID) -> KnownToke
         """,
         token_id,
     )
-    return None if record is None else KnownToken(*record)
+    return None if record is None else _known(KnownToken(*record[:-1]), record[-1])
+
+
+def _known(token: KnownToken, role: str | None) -> KnownToken:
+    if token.user_id is None:
+        return token
+    return token._replace(scopes=within_role(token.scopes, role), is_over=token.is_over or role is None)
 
 
 async def revoke_token(statements: Executor, token: KnownToken) -> None:

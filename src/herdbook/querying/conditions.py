@@ -11,9 +11,10 @@ from herdbook import fields, ids
 from herdbook.custom_fields.model import LISTS, Field, FieldKind
 from herdbook.custom_fields.value_schemas import condition_value
 from herdbook.custom_fields.values import MAX_INDEXED, index_texts, normal_value
-from herdbook.errors import MAX_ERRORS, FieldError, Invalid, quoted
+from herdbook.errors import FieldError, Invalid, bounded, quoted
 from herdbook.http.body import did_you_mean
 from herdbook.http.schemas import PLACE, Json
+from herdbook.phone_numbers import international_number
 from herdbook.querying.model import Sort
 from herdbook.search_text import folded
 from herdbook.shared_schemas import shown_time
@@ -217,11 +218,13 @@ class SortKey(NamedTuple):
 class ConditionReader:
     """Reads the conditions and the sort of a query in one workspace, and collects their errors.
 
-    `plural` names the objects. `members` are those that all of them may have. `definitions` are of the workspace's fields.
+    `plural` names the objects. `members` are those that all of them may have. `definitions` are of the workspace's fields,
+    and `region` is its default region for numbers.
     """
 
-    def __init__(self, plural: str, members: Iterable[Member], definitions: Iterable[Field]) -> None:
+    def __init__(self, plural: str, members: Iterable[Member], definitions: Iterable[Field], region: str | None = None) -> None:
         self._plural = plural
+        self._region = region
         self._members: dict[str, Member | Field] = {member.name: member for member in members}
         self._archived: set[str] = set()
         for field in definitions:
@@ -235,7 +238,7 @@ class ConditionReader:
     def where(self, where: Any) -> Condition | None:
         """Return the condition. Refusal: Invalid."""
         found = self._condition(where, "where", 1)
-        self._refuse()
+        self._refuse("where")
         return found
 
     def sort(self, asked: Iterable[Sort]) -> tuple[SortKey, ...]:
@@ -252,7 +255,7 @@ class ConditionReader:
                 self._add(path, "duplicate", f"`{path}` is `{each.field}` again. Sort by each field once.")
             else:
                 keys.append(SortKey(member, each.direction == "desc"))
-        self._refuse()
+        self._refuse("sort")
         # No two objects have the same age, so keys behind it order nothing.
         return tuple(keys[: next((index + 1 for index, key in enumerate(keys) if key.member is BY_AGE), None)])
 
@@ -279,11 +282,11 @@ class ConditionReader:
         return {each: {"title": each, **schema} for each, schema in schemas.items()}
 
     def _all(self) -> list[Member]:
-        return [_field_member(each) if isinstance(each, Field) else each for each in self._members.values()]
+        return [_field_member(each, self._region) if isinstance(each, Field) else each for each in self._members.values()]
 
-    def _refuse(self) -> None:
+    def _refuse(self, path: str) -> None:
         if self.errors:
-            raise Invalid(self.errors[:MAX_ERRORS])
+            raise Invalid(bounded(self.errors, path))
 
     def _add(self, path: str, code: str, message: str) -> None:
         self.errors.append(FieldError(path, code, message))
@@ -384,10 +387,14 @@ class ConditionReader:
         member = self._members.get(name)
         if isinstance(member, Field):
             # Most queries name few of the fields.
-            return _field_member(member)
+            return _field_member(member, self._region)
         if member is None:
             others = ", ".join(f"`{each}`" for each in self._members if not each.startswith(_PREFIX))
-            hint = did_you_mean(name, self._members) or f"Choose {others}, or `fields.` and the key of a field."
+            own = [_PREFIX + name] if _PREFIX + name in self._members else []
+            hint = (
+                did_you_mean((own or [name])[0], own or self._members)
+                or f"Choose {others}, or `fields.` and the key of a field."
+            )
             self._add(path, "unknown_field", f"`{path}` names no field of {self._plural}: `{quoted(name)}`. {hint}")
         return member
 
@@ -517,13 +524,19 @@ def _type_of(field: Field) -> tuple[str, Json]:
     return "option" if field.kind in LISTS else field.kind.value, condition_value(field)
 
 
-def _field_member(field: Field) -> Member:
+def _spelled(field: Field, value: Any, region: str | None) -> Any:
+    """Return a text in a condition as a field of this kind keeps it, and any other value as it is."""
+    is_number = field.kind is FieldKind.PHONE and isinstance(value, str)
+    return international_number(value.strip(), region) if is_number else value
+
+
+def _field_member(field: Field, region: str | None) -> Member:
     sign = "#" if field.kind in _NUMBERS else "="
     options = {option.id for option in field.options}
 
     def read(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
         if field.kind in _TEXTS:
-            return ["=" + text for text in _folded_text(value, path, errors)]
+            return ["=" + text for text in _folded_text(_spelled(field, value, region), path, errors)]
         if field.kind in LISTS:
             # A value may have an option that is archived by now.
             if not isinstance(value, str) or value not in options:

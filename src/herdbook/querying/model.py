@@ -36,7 +36,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = ()
     limit: Annotated[int, Meta(ge=1, le=100, description="The objects on a page.")] = 25
     cursor: Annotated[
-        str | None, Meta(description="The `next_cursor` of the last page. Send `where` and `sort` as before.")
+        str | None,
+        Meta(description="The `next_cursor` of the last page, null or empty for the first. Send `where` and `sort` as before."),
     ] = None
     count: Annotated[bool, Meta(description="Whether to count the matches, too.")] = False
 

@@ -225,7 +225,7 @@ class QueriedType:
 
     def reader(self, definitions: Iterable[Field], region: str | None) -> ConditionReader:
         """Return a reader of conditions in a workspace."""
-        return ConditionReader(self.object_type.plural, self.members(region), definitions)
+        return ConditionReader(self.object_type.plural, self.members(region), definitions, region)
 
 
 async def definitions(pool: Pool, workspace_id: UUID, queried: QueriedType) -> list[Field]:

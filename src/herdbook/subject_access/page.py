@@ -1,6 +1,6 @@
 """The page of a record, for the person: one HTML file that needs no script and no network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -10,9 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import Meta
 
 from herdbook import ids
-from herdbook.contacts.model import Contact
+from herdbook.markdown import safe_html
+from herdbook.subject_access.words import Told, Words, name_of, referred_to, shown_time, told
 
-# Plain words for the tables. A table without an entry is shown by its name.
+# Plain words for the tables.
 _WORDS: Final = {
     "contact": "the entries of you as a contact",
     "contact_email": "your addresses, for look-up",
@@ -22,12 +23,16 @@ _WORDS: Final = {
     "contact_field_value": "your data in fields of this team that must differ",
     "contact_former_external_id": "ids that other systems gave your deleted or merged entries",
     "contact_word": "words by which a search finds you",
+    "contact_tag": "the tags that you have, for look-up",
+    "note": "notes of the team about you",
+    "contact_note": "links from you to these notes",
     "company_contact": "the company that you are listed with",
     "engagement_contact": "links from you to calls and meetings",
     "engagement": "calls and meetings in which you took part",
     "change": "earlier and present versions of these data (the history)",
     "webhook_delivery": "failed or repeated attempts to tell other programs about a change",
     "idempotency_record": "answers that are kept so that a repeated request is not carried out twice",
+    "saved_view": "lists that somebody of the team has saved, with you in their filters",
     "erasure_task": "an erasure of your data that is under way",
     "transcript": "transcripts of these calls and meetings",
     "transcript_comment": "comments of the team on these transcripts",
@@ -37,7 +42,20 @@ _WORDS: Final = {
     "engagement_external_id": "numbers of these calls and meetings in other systems",
 }
 _ACTIONS: Final = {"c": "created", "u": "changed", "d": "deleted", "r": "restored", "x": "erased"}
-_KINDS: Final = {"c": "contact", "e": "call or meeting", "r": "transcript", "n": "comment"}
+_KINDS: Final = {"c": "contact", "e": "call or meeting", "r": "transcript", "n": "comment", "m": "note"}
+# Plain words for members whose names do not say it.
+_MEMBERS: Final = {
+    "emails": "e-mail addresses",
+    "crm_association": "record in a CRM",
+    "external_ids": "ids in other systems",
+    "fields": "fields of this team",
+    "unique_values": "fields of this team that must differ",
+    "labels": "labels of addresses and numbers",
+    "tag_ids": "tags",
+    "contact_ids": "contacts",
+    "company_ids": "companies",
+    "is_pinned": "whether it is pinned",
+}
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +96,34 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     )
 
 
+class ToldNote(msgspec.Struct, frozen=True, kw_only=True):
+    """A note on a contact."""
+
+    text: Annotated[str, Meta(description="Markdown.")]
+    is_pinned: bool
+    created_at: str
+    updated_at: str
+    deleted_at: str | None
+
+    @property
+    def html(self) -> str:
+        """The text as safe HTML."""
+        return safe_html(self.text)
+
+
+class ToldContact(msgspec.Struct, frozen=True, kw_only=True):
+    """A contact in plain words. `replaced` if it was merged into another one."""
+
+    id: str
+    name: str
+    replaced: bool
+    deleted_at: str | None
+    created_at: str
+    updated_at: str
+    members: tuple[Told, ...]
+    notes: tuple[ToldNote, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Digest:
     """The part of the rows that the page shows."""
@@ -85,6 +131,8 @@ class Digest:
     rows: dict[str, int]
     contacts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     changes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    notes: dict[str, list[ToldNote]] = field(default_factory=dict[str, list[ToldNote]])
+    referred: set[str] = field(default_factory=set[str])
     engagements: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     comments: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     transcripts: dict[str, str] = field(default_factory=dict[str, str])
@@ -95,9 +143,11 @@ class Digest:
         """Note a row of a table."""
         self.rows[table] += 1
         if table == "contact":
-            members = dict.fromkeys(Contact.__struct_fields__) | row["object"]
-            names = ("own", "deleted_at", "merged_into")
-            self.contacts.append({"object": members} | {name: row[name] for name in names})
+            self.contacts.append({name: row[name] for name in ("id", "object", "own", "deleted_at", "merged_into")})
+            self.referred.update(referred_to(row))
+        elif table == "note":
+            told_note = msgspec.convert({**row["object"], "deleted_at": row["deleted_at"]}, ToldNote)
+            self.notes.setdefault(row["contact_id"], []).append(told_note)
         elif table == "change":
             changed = sorted(row["previous"] or ()) if row["action"] == "u" else []
             names = ("at", "action", "kind", "credential_id", "request_id")
@@ -111,8 +161,24 @@ class Digest:
         elif table == "transcript_comment":
             self.comments.setdefault(row["engagement_id"], []).append(row["object"].get("body", ""))
 
+    def in_words(self, words: Words) -> list[ToldContact]:
+        """Return the contacts in plain words, with their notes."""
+        return [
+            ToldContact(
+                id=row["object"]["id"],
+                name=name_of(row["object"]),
+                replaced=row["merged_into"] is not None,
+                deleted_at=row["deleted_at"],
+                created_at=row["object"]["created_at"],
+                updated_at=row["object"]["updated_at"],
+                members=tuple(told(row, words)),
+                notes=tuple(sorted(self.notes.get(row["id"], ()), key=lambda note: note.created_at)),
+            )
+            for row in self.contacts
+        ]
 
-def rendered(about: About, digest: Digest) -> Iterator[str]:
+
+def rendered(about: About, digest: Digest, contacts: Sequence[ToldContact]) -> Iterator[str]:
     """Yield the page in parts."""
     environment = Environment(
         loader=PackageLoader("herdbook.subject_access"),
@@ -121,12 +187,13 @@ def rendered(about: About, digest: Digest) -> Iterator[str]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"date": _date, "shown_request": _shown_request}
+    environment.filters |= {"date": shown_time, "member": _member, "shown_request": _shown_request}
     sources = {str(each.credential_id): each for each in about.credentials}
     changes = sorted(digest.changes, key=lambda change: change["at"])
     return environment.get_template("record.html").generate(
         about=about,
         digest=digest,
+        contacts=contacts,
         changes=changes,
         sources=sources,
         words=_WORDS,
@@ -136,9 +203,9 @@ def rendered(about: About, digest: Digest) -> Iterator[str]:
     )
 
 
-def _date(time: str) -> str:
-    """Return a time for a reader: to the second, in UTC."""
-    return time[:19].replace("T", " ") + " UTC"
+def _member(name: str) -> str:
+    """Return the plain name of a member."""
+    return _MEMBERS.get(name, name.replace("_", " "))
 
 
 def _shown_request(request_id: str) -> str:

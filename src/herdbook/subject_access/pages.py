@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -48,7 +49,8 @@ async def _written(visit: Visit, shown_id: str, contact_id: UUID, scratch: Path)
             raise await not_found(connection, workspace_id, CONTACT, contact_id)
         about = await about_record(connection, workspace_id, subject, shown_id, Retention(*services.retention_days))
         record = Record(folder, services.recordings.folder / workspace_id.hex)
-        await record.write(about, store.rows_of(connection, workspace_id, subject), Withholder(subject))
+        rows = store.rows_of(connection, workspace_id, subject)
+        await record.write(about, rows, Withholder(subject), partial(store.words_of, connection, workspace_id))
     await asyncio.to_thread(zipped, folder, target)
     return target
 

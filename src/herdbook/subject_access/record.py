@@ -3,7 +3,7 @@
 import os
 import shutil
 import zipfile
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection
 from mimetypes import guess_extension
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -15,6 +15,7 @@ from herdbook import ids
 from herdbook.erasure.places import PLACES, Place
 from herdbook.subject_access.others import Withholder
 from herdbook.subject_access.page import About, Digest, rendered
+from herdbook.subject_access.words import Words
 
 DATA: Final = "data.json"
 PAGE: Final = "index.html"
@@ -27,8 +28,17 @@ class Record:
         self._folder = folder
         self._media = media
 
-    async def write(self, about: About, rows: AsyncIterable[tuple[Place, bytes]], withholder: Withholder) -> Digest:
-        """Write the rows, one after the other, and then the page. Return the digest of the rows."""
+    async def write(
+        self,
+        about: About,
+        rows: AsyncIterable[tuple[Place, bytes]],
+        withholder: Withholder,
+        words_of: Callable[[Collection[str]], Awaitable[Words]],
+    ) -> Digest:
+        """Write the rows, one after the other, then the contacts in plain words, and the page. Return the digest of the rows.
+
+        `words_of` returns the words for contacts that refer to these ids.
+        """
         digest = Digest(rows=dict.fromkeys((place.table for place in PLACES), 0))
         with self._created(DATA) as file:
             file.write(b'{"object":"subject_access","about":' + msgspec.json.encode(about) + b',"places":{')
@@ -40,9 +50,10 @@ class Record:
                 digest.note(place.table, row)
                 self._write_files(place.table, row, digest)
                 table = place.table
-            file.write(b"]}}\n" if table else b"}}\n")
+            contacts = digest.in_words(await words_of(digest.referred))
+            file.write((b"]" if table else b"") + b'},"in_words":' + msgspec.json.encode(contacts) + b"}\n")
         with self._created(PAGE) as file:
-            for part in rendered(about, digest):
+            for part in rendered(about, digest, contacts):
                 file.write(part.encode())
         return digest
 

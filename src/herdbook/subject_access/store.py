@@ -1,18 +1,22 @@
 """Every SQL statement about the data of a person, for the person. None changes anything."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import msgspec
 
+from herdbook import ids
+from herdbook.custom_fields.model import FieldObjectType
+from herdbook.custom_fields.store import all_definitions
 from herdbook.db.pool import Connection, Executor
 from herdbook.db.survivors import survivors
 from herdbook.erasure.model import Subject
 from herdbook.erasure.places import PLACES, Place
 from herdbook.erasure.store import contacts_known_by, parameters, parts, subject_of, with_engagements_of
+from herdbook.subject_access.words import Words, name_of
 from herdbook.workspaces.store import region_of
 
 # Limits how many engagements a statement reads with their transcripts, which have up to a megabyte each.
@@ -68,6 +72,27 @@ async def rows_of(statements: Executor, workspace_id: UUID, subject: Subject) ->
         for part in slices:
             for record in await statements.fetch(place.rows, *parameters(workspace_id, part)):
                 yield place, record[0]
+
+
+_OBJECTS: Final[LiteralString] = "select c.id, c.object from $table c where c.workspace_id = $1 and c.id = any($2)"
+# The objects that a contact refers to, deleted or not, by the prefix of their ids.
+_REFERRED: Final[dict[str, LiteralString]] = {
+    ids.USER: _OBJECTS.replace("$table", "workspace_user"),
+    ids.CONTACT: _OBJECTS.replace("$table", "contact"),
+    ids.COMPANY: _OBJECTS.replace("$table", "company"),
+    ids.TAG: _OBJECTS.replace("$table", "tag"),
+}
+
+
+async def words_of(statements: Executor, workspace_id: UUID, referred: Collection[str]) -> Words:
+    """Return the workspace's fields of contacts, and the names of the objects with these ids, as the API shows them."""
+    definitions = await all_definitions(statements, workspace_id)
+    names: dict[str, str] = {}
+    for prefix, found in _REFERRED.items():
+        records = await statements.fetch(found, workspace_id, ids.decoded_all(prefix, referred))
+        names |= {ids.encoded(prefix, record[0]): name_of(msgspec.json.decode(record[1])) for record in records}
+    of_contacts = {field.key: field for field in definitions if field.object_type is FieldObjectType.CONTACT}
+    return Words(of_contacts, names)
 
 
 async def workspace_now(statements: Executor, workspace_id: UUID) -> Workspace:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -224,8 +225,8 @@ def _act(path: str, page_id: str, handler: Any, template: str | None = None) -> 
 
 
 PAGES: Final = (
-    _page("/webhooks", "show-webhooks", show_endpoints, "list", MenuItem("Webhooks", "send")),
-    _page("/webhooks/new", "show-new-webhook", show_new_endpoint, "form"),
+    _page("/webhooks", "show-webhooks", show_endpoints, "list", MenuItem("Webhooks", "send", "w")),
+    replace(_page("/webhooks/new", "show-new-webhook", show_new_endpoint, "form"), action="New webhook"),
     _act("/webhooks/new", "create-webhook", create_endpoint, "form"),
     _page(_ONE, "show-webhook", show_endpoint, "endpoint"),
     _page(_ONE + "/edit", "show-edited-webhook", show_edited_endpoint, "form"),

@@ -1,6 +1,10 @@
 // What pages gain with JavaScript. Without it, every link and every form works by loading its page.
 import "./parts.js";
 import "./keys.js";
+import "./lists.js";
+import "./commands.js";
+import "./drafts.js";
+import "./changes.js";
 import "./player.js";
 import { showTimes } from "./times.js";
 

@@ -1,5 +1,9 @@
-// Keys. An element with `data-key` is used by that key: a field gets the focus, a link or button is clicked. Single letters do
-// nothing while somebody types. Arrow keys move between the rows of a table, and Ctrl-Enter sends the form of a long text.
+// Keys. An element with `data-key` is used by that key: a field gets the focus, a link or button is clicked. One with `data-jump`
+// is clicked by its letter after a `g`. Single letters do nothing while somebody types, or while a dialog is open. Arrow keys move
+// between the rows of a table, and Ctrl-Enter sends the form of a long text.
+const JUMP_MILLISECONDS = 1500;
+let jumpUntil = 0;
+
 function isTyping(element) {
   return element.matches("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
 }
@@ -12,6 +16,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") {
     const open = document.querySelector("details.popover[open]");
     if (open) {
@@ -22,7 +27,9 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.key === "ArrowDown" || event.key === "ArrowUp") moveRow(event, target);
   if (isTyping(target) && event.key !== "Escape") return;
-  const wanted = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  const isJump = event.timeStamp < jumpUntil;
+  jumpUntil = event.key === "g" && !isJump ? event.timeStamp + JUMP_MILLISECONDS : 0;
+  const wanted = document.querySelector(`[data-${isJump ? "jump" : "key"}="${CSS.escape(event.key)}"]`);
   if (!wanted) {
     if (event.key === "Escape" && isTyping(target)) target.blur();
     return;
@@ -32,6 +39,8 @@ document.addEventListener("keydown", (event) => {
     wanted.focus();
     wanted.select();
   } else {
+    // A list that opens closes again when the focus is elsewhere.
+    if (wanted.matches("summary")) wanted.focus();
     wanted.click();
   }
 });

@@ -29,6 +29,7 @@ async function load(request, parts, element) {
       document.documentElement.classList.remove("is-busy");
     }
   }
+  if (answer.ok && abort.isChange) element.dispatchEvent(new CustomEvent("parts:saved", { bubbles: true }));
   const page = new DOMParser().parseFromString(text, "text/html");
   const named = answer.ok ? parts : (element.dataset.fallsBack ?? parts);
   const ids = named === "*" ? ["main"] : named.split(" ");
@@ -36,7 +37,8 @@ async function load(request, parts, element) {
   if (pairs.some(([there, here]) => !there || !here)) {
     // It is another page, such as the one that says why nothing was done.
     if (!answer.ok && page.querySelector("h1")) {
-      say(page.querySelector("main p:not(.brand)")?.textContent ?? page.querySelector("h1").textContent);
+      const wayOn = answer.status === 401 ? page.querySelector("main a.button") : null;
+      say(page.querySelector("main p:not(.brand)")?.textContent ?? page.querySelector("h1").textContent, wayOn);
     } else {
       location.assign(answer.url);
     }
@@ -78,11 +80,11 @@ function keepChoices(there, fresh) {
   }
 }
 
-function say(text) {
+function say(text, link = null) {
   const place = document.getElementById("notice");
   const line = document.createElement("div");
   line.className = "notice is-bad";
-  line.textContent = text;
+  line.append(text, ...(link ? [document.importNode(link, true)] : []));
   place?.replaceChildren(line);
 }
 

@@ -1,0 +1,65 @@
+// Selecting many rows of a list: all of a page by one box, a range with Shift, and the row in focus by the letter x. The letters
+// j and k move between rows, as the arrow keys do.
+let last = null;
+
+function boxes() {
+  return [...document.querySelectorAll('#list input[name="id"]')];
+}
+
+function tell() {
+  const all = boxes();
+  const place = document.getElementById("selected-count");
+  if (!place) return;
+  const chosen = all.filter((box) => box.checked).length;
+  place.textContent = chosen ? `${chosen} selected` : "Check some to change them, or press x on a row.";
+  document.getElementById("change-selected").disabled = !chosen;
+  const whole = document.getElementById("select-page");
+  whole.checked = chosen > 0 && chosen === all.length;
+  whole.indeterminate = chosen > 0 && chosen < all.length;
+}
+
+function choose(box, isRange) {
+  const all = boxes();
+  if (isRange && last?.isConnected) {
+    const ends = [all.indexOf(last), all.indexOf(box)].sort((one, other) => one - other);
+    for (const between of all.slice(ends[0], ends[1] + 1)) between.checked = box.checked;
+  }
+  last = box;
+  tell();
+}
+
+document.addEventListener("click", (event) => {
+  if (event.target.matches?.('#list input[name="id"]')) choose(event.target, event.shiftKey);
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.id !== "select-page") return;
+  for (const box of boxes()) box.checked = event.target.checked;
+  tell();
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  const focused = document.activeElement;
+  if (focused?.matches("input:not([type=checkbox]), textarea, select, [contenteditable]")) return;
+  const rows = [...document.querySelectorAll(".row-link")];
+  const row = focused?.closest("tr")?.querySelector(".row-link") ?? null;
+  const place = rows.indexOf(row);
+  if (event.key === "j" || event.key === "k") {
+    const next = rows[place + (event.key === "j" ? 1 : -1)];
+    if (next) {
+      event.preventDefault();
+      next.focus();
+    }
+  } else if (event.key.toLowerCase() === "x" && row) {
+    const box = row.closest("tr").querySelector('input[name="id"]');
+    if (box) {
+      event.preventDefault();
+      box.checked = !box.checked;
+      choose(box, event.shiftKey);
+    }
+  }
+});
+
+tell();
+document.addEventListener("parts:replaced", tell);

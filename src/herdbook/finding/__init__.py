@@ -1,0 +1,1 @@
+"""Finding: pages, actions and records by their names, for the command menu."""

@@ -1,0 +1,35 @@
+"""The chore that writes the collected requests."""
+
+import asyncio
+import logging
+from typing import Final
+
+import asyncpg
+
+from herdbook import metrics
+from herdbook.db.pool import CONNECTION_ERRORS, Pool
+from herdbook.http.request_log import RequestLog
+from herdbook.request_log import store
+from herdbook.request_log.model import KeptRequest, kept
+
+_log: Final = logging.getLogger("herdbook.app")
+# The requests that are made ready before others have a turn, and those that one statement writes.
+_AT_ONCE: Final = 100
+_IN_ONE_STATEMENT: Final = 1000
+
+
+async def write(pool: Pool, log: RequestLog) -> None:
+    """Write the requests that were collected; those that the database does not take are dropped and counted."""
+    ready: list[KeptRequest] = []
+    for number, request in enumerate(log.take(), 1):
+        ready.append(kept(request))
+        if not number % _AT_ONCE:
+            await asyncio.sleep(0)
+    for start in range(0, len(ready), _IN_ONE_STATEMENT):
+        requests = ready[start : start + _IN_ONE_STATEMENT]
+        try:
+            await store.add(pool, requests)
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            # Nothing waits for the database, because requests that wait would fill the memory.
+            metrics.REQUESTS_NOT_LOGGED.inc(len(requests))
+            _log.warning("requests are missing in the request log", extra={"requests": len(requests), "error": repr(error)})
