@@ -26,8 +26,10 @@ from herdbook.companies import pages as companies_pages
 from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.companies.store import COMPANY
 from herdbook.console import pages as console_pages
+from herdbook.console import passkey_pages
 from herdbook.console.console_app import Console, ConsoleOptions
 from herdbook.console.page import Page, is_page
+from herdbook.console.sign_in_store import forget_old_challenges
 from herdbook.console.store import forget_old_sessions
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts import pages as contacts_pages
@@ -99,6 +101,7 @@ from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
 from herdbook.users import pages as users_pages
+from herdbook.users import team_pages
 from herdbook.views import api as views_api
 from herdbook.views import pages as views_pages
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
@@ -148,6 +151,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *users_pages.PAGES,
     *history_pages.PAGES,
     *definition_pages.PAGES,
+    *team_pages.PAGES,
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
     *feed_pages.PAGES,
@@ -157,6 +161,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *oauth_client_pages.PAGES,
     *oauth_pages.PAGES,
     *console_pages.PAGES,
+    *passkey_pages.PAGES,
 )
 
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
@@ -354,6 +359,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
         Chore(3600, partial(forget_old_sessions, pool)),
+        Chore(3600, partial(forget_old_challenges, pool)),
         Chore(3600, partial(webhooks_store.forget_old_deliveries, pool)),
         Chore(3600, partial(sweep, settings.data_dir / "media", needing_recordings), first_within_seconds=2),
     ]

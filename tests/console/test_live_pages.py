@@ -54,7 +54,7 @@ async def test_list_hears_only_of_its_type(olga: Visitor, alice: Person, ada: Th
     """A list of contacts is told of a contact, but not of a company that was changed before."""
     position = (await olga.get("/changes?type=contact")).json()["position"]
     waiting = asyncio.create_task(olga.get(f"/changes?type=contact&position={position}"))
-    made = await alice.post("/api/v2/companies", json={"name": "Looms", "domains": ["looms.test"]})
+    made = await alice.post("/api/v2/companies", json={"name": "Looms", "domains": [{"domain": "looms.test"}]})
     assert made.status_code == 201, made.text
     await alice.patch(ada.url, json={"first_name": "Augusta"})
 

@@ -16,7 +16,10 @@ NOT_FOLLOWING = {
     "change": "the feed itself",
     **dict.fromkeys(("change_trimmed", "change_mark", "workspace"), "how far it goes"),
     **dict.fromkeys(("setting", "migration", "credential", "idempotency_record"), "of no object"),
-    **dict.fromkeys(("console_session", "sign_in_link", "person", "person_user", "saved_view"), "of no object"),
+    **dict.fromkeys(
+        ("console_session", "sign_in_link", "person", "person_user", "saved_view", "passkey", "sign_in_challenge"),
+        "of no object",
+    ),
     **dict.fromkeys(("unfinished", "erasure", "erasure_task"), "what is under way, and hashes of what is gone"),
     **dict.fromkeys(("webhook_reader", "webhook_delivery"), "how far deliveries are"),
     **dict.fromkeys(("oauth_client", "oauth_grant", "oauth_refresh_token", "oauth_access_token"), "of no object"),

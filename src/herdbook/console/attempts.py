@@ -25,6 +25,14 @@ class Attempts:
         refuse_after(self._by_account.take(account))
         refuse_after(self._by_address.take(network_of(address)))
 
+    def take_from(self, address: str) -> None:
+        """Count an attempt for which the account is not known yet. Refusal: RateLimited."""
+        refuse_after(self._by_address.take(network_of(address)))
+
+    def give_back_from(self, address: str) -> None:
+        """Count such an attempt no longer, because it succeeded."""
+        self._by_address.give_back(network_of(address))
+
     def give_back(self, account: str, address: str) -> None:
         """Count an attempt no longer, because it succeeded."""
         self._by_account.give_back(account)

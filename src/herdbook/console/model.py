@@ -15,7 +15,9 @@ from herdbook.auth.roles import scopes_of_role
 
 SESSION_PREFIX: Final = "cses_"
 LINK_PREFIX: Final = "link_"
+PASSKEY_PREFIX: Final = "pkey_"
 LINK_MINUTES: Final = 10
+INVITATION_DAYS: Final = 7
 # A session ends when it has not been used for so long, and in any case some time after the sign-in.
 IDLE_DAYS: Final = 7
 MAX_DAYS: Final = 30
@@ -76,6 +78,7 @@ class StoredLink(NamedTuple):
     user_id: UUID
     workspace_name: str
     user_name: str
+    is_invitation: bool
 
 
 class Person(NamedTuple):

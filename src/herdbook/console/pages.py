@@ -7,8 +7,8 @@ from uuid import UUID
 from herdbook import ids
 from herdbook.addresses import NotAnAddress, comparable_address
 from herdbook.auth.keys import NotAKey, read_token
-from herdbook.console import store
-from herdbook.console.model import LINK_MINUTES, LINK_PREFIX, SESSION_PREFIX, StoredLink
+from herdbook.console import sign_in_store, store
+from herdbook.console.model import INVITATION_DAYS, LINK_MINUTES, LINK_PREFIX, SESSION_PREFIX, StoredLink
 from herdbook.console.page import BASE, THEMES, MenuItem, Page, PageAnswer, Redirect, Shown
 from herdbook.console.visit import Visit, own_path
 from herdbook.errors import RateLimited
@@ -40,30 +40,33 @@ async def sign_in(visit: Visit) -> PageAnswer:
 
     following, address, password = own_path(visit.field("next")), visit.field("address").strip(), visit.field("password")
 
-    def again(error: str, status: int = 422) -> Shown:
-        return Shown({"next": following, "address": address, "error": error}, status)
-
     try:
         account = comparable_address(address)
     except NotAnAddress:
-        return again(_WRONG)
+        return sign_in_again(visit, _WRONG)
     try:
         visit.attempts.take(account, visit.address)
     except RateLimited as refusal:
-        return again(refusal.detail, 429)
+        return sign_in_again(visit, refusal.detail, 429)
     pool = visit.services.database.pool
     person = await store.person_with(pool, account)
     if not await is_right(password[: MAX_LENGTH + 1], None if person is None else person.password_hash) or person is None:
-        return again(_WRONG)
+        return sign_in_again(visit, _WRONG)
     visit.attempts.give_back(account, visit.address)
     if not person.memberships:
-        return again(_NOWHERE)
+        return sign_in_again(visit, _NOWHERE)
     first = person.memberships[0]
-    await _begin(visit, person.id, first.workspace_id, first.user_id, is_by_link=False)
+    await begin(visit, person.id, first.workspace_id, first.user_id, is_by_link=False)
     return Redirect(following)
 
 
-async def _begin(visit: Visit, person_id: UUID, workspace_id: UUID, user_id: UUID, *, is_by_link: bool) -> None:
+def sign_in_again(visit: Visit, error: str, status: int = 422) -> Shown:
+    """Show the form to sign in again, with the reason."""
+    context = {"next": own_path(visit.field("next")), "address": visit.field("address").strip(), "error": error}
+    return Shown(context, status)
+
+
+async def begin(visit: Visit, person_id: UUID, workspace_id: UUID, user_id: UUID, *, is_by_link: bool) -> None:
     """Begin a new session; one that the browser had before ends, so that nobody can have chosen it for the person."""
     pool = visit.services.database.pool
     await _end_present(visit)
@@ -99,16 +102,29 @@ async def _link(visit: Visit, text: str) -> StoredLink | None:
 async def show_link(visit: Visit, text: str) -> PageAnswer:
     """Show the button that uses a link. To look at the link does not use it, because programs look at links in messages."""
     link = await _link(visit, text)
-    return Shown({"link": link, "minutes": LINK_MINUTES}, 200 if link is not None else 404)
+    return _shown_link(visit, link)
+
+
+def _shown_link(visit: Visit, link: StoredLink | None, *, needs_sign_in: bool = False) -> Shown:
+    lasts = f"{INVITATION_DAYS} days" if link is not None and link.is_invitation else f"{LINK_MINUTES} minutes"
+    sign_in = f"{BASE}/sign-in?{urlencode({'next': visit.path})}"
+    context = {"link": link, "lasts": lasts, "needs_sign_in": needs_sign_in, "sign_in": sign_in}
+    return Shown(context, 404 if link is None else 409 if needs_sign_in else 200)
 
 
 async def open_link(visit: Visit, text: str) -> PageAnswer:
     """Use a link: sign its user in."""
     link = await _link(visit, text)
-    person_id = None if link is None else await store.use_link(visit.services.database.pool, link)
+    present = visit.session.stored.person_id if visit.has_session else None
+    try:
+        person_id = None if link is None else await store.use_link(visit.services.database.pool, link, present)
+    except store.SignInFirst:
+        return _shown_link(visit, link, needs_sign_in=True)
     if link is None or person_id is None:
-        return Shown({"link": None, "minutes": LINK_MINUTES}, 404)
-    await _begin(visit, person_id, link.workspace_id, link.user_id, is_by_link=True)
+        return _shown_link(visit, None)
+    # Somebody who accepts an invitation by an account that was there before does not thereby get to set its password.
+    is_by_link = not link.is_invitation or person_id != present
+    await begin(visit, person_id, link.workspace_id, link.user_id, is_by_link=is_by_link)
     return Redirect(HOME)
 
 
@@ -117,6 +133,7 @@ async def show_account(visit: Visit, error: str = "", field: str = "") -> Shown:
     stored = visit.session.stored
     context: dict[str, Any] = {
         "sessions": await store.sessions_of(visit.services.database.pool, stored.person_id),
+        "passkeys": await sign_in_store.passkeys_of(visit.services.database.pool, stored.person_id),
         "memberships": await store.memberships(visit.services.database.pool, stored.person_id),
         "needs_current": stored.has_password and not stored.is_by_link,
         "error": error,
@@ -124,6 +141,28 @@ async def show_account(visit: Visit, error: str = "", field: str = "") -> Shown:
         "browser_of": browser_of,
     }
     return Shown(context, 422 if error else 200)
+
+
+async def proven_again(visit: Visit) -> str:
+    """Return why the present password of a form is not right, or an empty text: it is, or a link or a passkey came before it.
+
+    This limits who has found an open browser.
+    """
+    from herdbook.console import passwords  # noqa: PLC0415  # its library is not for programs
+
+    stored = visit.session.stored
+    if not stored.has_password or stored.is_by_link:
+        return ""
+    account = stored.address or str(stored.person_id)
+    try:
+        visit.attempts.take(account, visit.address)
+    except RateLimited as refusal:
+        return refusal.detail
+    current = await store.password_of(visit.services.database.pool, stored.person_id)
+    if not await passwords.is_right(visit.field("current")[: passwords.MAX_LENGTH + 1], current):
+        return "This is not your present password."
+    visit.attempts.give_back(account, visit.address)
+    return ""
 
 
 async def set_password(visit: Visit) -> PageAnswer:
@@ -135,16 +174,8 @@ async def set_password(visit: Visit) -> PageAnswer:
         address = stored.address or comparable_address(visit.field("address").strip())
     except NotAnAddress as error:
         return await show_account(visit, f"This is not an e-mail address: {error}", "address")
-    if stored.has_password and not stored.is_by_link:
-        # This limits who has found an open browser.
-        try:
-            visit.attempts.take(address, visit.address)
-        except RateLimited as refusal:
-            return await show_account(visit, refusal.detail, "current")
-        current = await store.password_of(pool, stored.person_id)
-        if not await passwords.is_right(visit.field("current")[: passwords.MAX_LENGTH + 1], current):
-            return await show_account(visit, "This is not your present password.", "current")
-        visit.attempts.give_back(address, visit.address)
+    if fault := await proven_again(visit):
+        return await show_account(visit, fault, "current")
     password = visit.field("password")
     if not passwords.MIN_LENGTH <= len(password) <= passwords.MAX_LENGTH:
         message = f"A password has {passwords.MIN_LENGTH} to {passwords.MAX_LENGTH} characters. Longer ones are better."

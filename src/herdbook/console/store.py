@@ -12,6 +12,7 @@ from herdbook.addresses import comparable_address
 from herdbook.auth.keys import Token, new_token, secret_hash
 from herdbook.console.model import (
     IDLE_DAYS,
+    INVITATION_DAYS,
     LINK_MINUTES,
     LINK_PREFIX,
     MAX_DAYS,
@@ -130,19 +131,23 @@ async def choose_workspace(statements: Executor, session_id: UUID, workspace_id:
     return done == "UPDATE 1"
 
 
-async def create_link(statements: Executor, workspace_id: UUID, user_id: UUID) -> Token:
-    """Make a link that signs a user in, once. It may set a password, so only operators may make one for others."""
+async def create_link(statements: Executor, workspace_id: UUID, user_id: UUID, *, is_invitation: bool = False) -> Token:
+    """Make a link that signs a user in, once. It may set a password, so only operators may make one for others.
+
+    An invitation, which an administrator of the workspace may make, lets nobody in who has signed in before.
+    """
     link = new_token(LINK_PREFIX)
     await statements.execute(
         """
-        insert into sign_in_link (id, workspace_id, user_id, secret_hash, expires_at)
-        values ($1, $2, $3, $4, now() + $5::interval)
+        insert into sign_in_link (id, workspace_id, user_id, secret_hash, expires_at, is_invitation)
+        values ($1, $2, $3, $4, now() + $5::interval, $6)
         """,
         link.id,
         workspace_id,
         user_id,
         secret_hash(link.secret),
-        timedelta(minutes=LINK_MINUTES),
+        timedelta(days=INVITATION_DAYS) if is_invitation else timedelta(minutes=LINK_MINUTES),
+        is_invitation,
     )
     return link
 
@@ -152,19 +157,30 @@ async def find_link(statements: Executor, link_id: UUID) -> StoredLink | None:
     record: asyncpg.Record | None = await statements.fetchrow(
         "select l.id, l.secret_hash, l.workspace_id, l.user_id, w.name, "
         + _NAME
-        + """
+        + """, l.is_invitation
         from sign_in_link l
         join workspace_user u on u.workspace_id = l.workspace_id and u.id = l.user_id
         join workspace w on w.id = l.workspace_id
         where l.id = $1 and l.expires_at > now() and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+            and not (l.is_invitation and exists (
+                select from person_user m where m.workspace_id = l.workspace_id and m.user_id = l.user_id
+            ))
         """,
         link_id,
     )
     return None if record is None else StoredLink(*record)
 
 
-async def use_link(pool: Pool, link: StoredLink) -> UUID | None:
-    """Use a link up; return its person, who is created or found by the address. None: another request has used it."""
+class SignInFirst(Exception):
+    """A link is of an address that a person has already, who must sign in before it connects its user to this person."""
+
+
+async def use_link(pool: Pool, link: StoredLink, present_person_id: UUID | None = None) -> UUID | None:
+    """Use a link up; return its person, who is created or found by the address. None: another request has used it.
+
+    An operator vouches for the addresses of users, an administrator of a workspace does not. Raise SignInFirst, and leave the
+    link as it is, if only the latter says that a person with an account is meant, and that person has not signed in.
+    """
     async with pool.acquire() as connection, connection.transaction():
         used = await connection.fetchval("delete from sign_in_link where id = $1 returning true", link.id)
         if used is None:
@@ -172,42 +188,67 @@ async def use_link(pool: Pool, link: StoredLink) -> UUID | None:
         known: UUID | None = await connection.fetchval(
             "select person_id from person_user where workspace_id = $1 and user_id = $2", link.workspace_id, link.user_id
         )
-        return known or await _new_person(connection, link)
+        if known is not None and link.is_invitation:
+            return None
+        return known or await _new_person(connection, link, present_person_id)
 
 
-async def _new_person(statements: Executor, link: StoredLink) -> UUID:
+async def _new_person(statements: Executor, link: StoredLink, present_person_id: UUID | None) -> UUID:
     """Create the person of a link, or find the one with the user's address, and connect the person to the user."""
     email: str | None = await statements.fetchval(
         "select u.object -> 'emails' -> 0 ->> 'email' from workspace_user u where u.workspace_id = $1 and u.id = $2",
         link.workspace_id,
         link.user_id,
     )
-    person_id: UUID = await statements.fetchval(
+    found = await statements.fetchrow(
         """
-        insert into person (id, address) values ($1, $2)
+        insert into person (id, address, is_vouched) values ($1, $2, $3)
         on conflict (address) do update set address = excluded.address
-        returning id
+        returning id, id = $1 as is_new, is_vouched
         """,
         ids.new_id(),
         None if email is None else comparable_address(email),
+        not link.is_invitation,
     )
+    assert found is not None, "it is there now"
+    person_id: UUID = found["id"]
+    is_other = not found["is_new"] and person_id != present_person_id
+    if is_other and (link.is_invitation or not found["is_vouched"]):
+        raise SignInFirst
+    await connect(statements, person_id, link.workspace_id, link.user_id)
+    return person_id
+
+
+async def connect(statements: Executor, person_id: UUID, workspace_id: UUID, user_id: UUID) -> None:
+    """Let a person be a user of a workspace."""
     credential_id = ids.new_id()
     # Nothing has this hash.
     await statements.execute(
         "insert into credential (id, workspace_id, name, scopes, secret_hash, user_id) values ($1, $2, $3, '{}', '', $4)",
         credential_id,
-        link.workspace_id,
+        workspace_id,
         CONSOLE,
-        link.user_id,
+        user_id,
     )
     await statements.execute(
         "insert into person_user (workspace_id, user_id, person_id, credential_id) values ($1, $2, $3, $4)",
-        link.workspace_id,
-        link.user_id,
+        workspace_id,
+        user_id,
         person_id,
         credential_id,
     )
-    return person_id
+
+
+async def users_with_accounts(statements: Executor, workspace_id: UUID) -> set[UUID]:
+    """Return the users of a workspace who have signed in before."""
+    records = await statements.fetch("select user_id from person_user where workspace_id = $1", workspace_id)
+    return {record["user_id"] for record in records}
+
+
+async def end_sessions_of_user(statements: Executor, workspace_id: UUID, user_id: UUID) -> None:
+    """End the sessions in which a person works in a workspace as this user, and the links that would begin one."""
+    await statements.execute("delete from console_session where workspace_id = $1 and user_id = $2", workspace_id, user_id)
+    await statements.execute("delete from sign_in_link where workspace_id = $1 and user_id = $2", workspace_id, user_id)
 
 
 async def memberships(statements: Executor, person_id: UUID) -> Sequence[Membership]:
@@ -244,7 +285,13 @@ async def set_password(statements: Executor, person_id: UUID, address: str, pass
     """Set the address and the password of a person; return whether nobody else has the address."""
     try:
         await statements.execute(
-            "update person set address = $2, password_hash = $3 where id = $1", person_id, address, password_hash
+            """
+            update person set address = $2, password_hash = $3, is_vouched = is_vouched and address is not distinct from $2
+            where id = $1
+            """,
+            person_id,
+            address,
+            password_hash,
         )
     except asyncpg.UniqueViolationError:
         return False

@@ -22,6 +22,8 @@ from herdbook.http.api_app import ApiApp
 from herdbook.http.call import Services, address_of
 from herdbook.http.operation import Operation
 from herdbook.http.problems import Problem
+from herdbook.ledger.ledger import Written
+from herdbook.ledger.unit_of_work import Command, Origin
 
 T = TypeVar("T")
 _MERGED: Final = 308
@@ -190,6 +192,11 @@ class Visit:
             merged: dict[str, str] = msgspec.json.decode(found.body)
             raise MergedInto(merged["id"], merged["merged_into"])
         return Done(msgspec.json.decode(found.body, type=answer), found.version)
+
+    async def write(self, command: Command) -> Written:
+        """Carry out a command that no operation has. Refusals: those of the command and the ledger."""
+        origin = Origin(request_id=self.request_id, credential_id=self.session.caller.credential_id)
+        return await self.services.ledger.write(self.session.stored.workspace_id, command, origin)
 
     async def each(self, operation_id: str, answer: type[T], object_ids: Iterable[str]) -> dict[str, T]:
         """Return the objects with these ids that the person may read, by their ids. They share one statement."""

@@ -595,7 +595,10 @@ create table person (
     id uuid primary key,
     address text unique,
     password_hash text,
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    -- Nothing but an invitation, or the person, says that the address is the person's. Somebody who has it elsewhere on this server
+    -- must therefore not become the same person without a sign-in.
+    is_vouched boolean not null default true
 );
 
 -- The users that a person is, one in each workspace. The ledger records the person's changes under the credential, which has no
@@ -616,7 +619,9 @@ create table sign_in_link (
     workspace_id uuid not null,
     user_id uuid not null,
     secret_hash bytea not null,
-    expires_at timestamptz not null
+    expires_at timestamptz not null,
+    -- An invitation is made by an administrator of the workspace. It lets nobody in who has signed in before.
+    is_invitation boolean not null default false
 );
 
 create index sign_in_link_by_expiry on sign_in_link (expires_at);
@@ -638,6 +643,29 @@ create table console_session (
 
 create index console_session_by_person on console_session (person_id);
 create index console_session_by_start on console_session (created_at);
+
+create table passkey (
+    id uuid primary key,
+    person_id uuid not null references person,
+    credential_id bytea not null unique,
+    public_key bytea not null,
+    sign_count bigint not null,
+    name text not null,
+    created_at timestamptz not null default now(),
+    used_at timestamptz
+);
+
+create index passkey_by_person on passkey (person_id);
+
+-- A passkey or an OpenID provider is asked with a challenge, and each answer to it counts once.
+create table sign_in_challenge (
+    id uuid primary key,
+    secret_hash bytea not null,
+    content jsonb not null,
+    expires_at timestamptz not null
+);
+
+create index sign_in_challenge_by_expiry on sign_in_challenge (expires_at);
 
 -- Webhooks.
 

@@ -175,6 +175,8 @@ WITHOUT: Final = {
     "person_user": "users, not contacts",
     "sign_in_link": "hashes of secrets",
     "console_session": "users, not contacts",
+    "passkey": "users, not contacts",
+    "sign_in_challenge": "hashes of secrets",
     "webhook_endpoint": "addresses of programs",
     "request_log": "paths with ids, and names of parameters",
     "webhook_reader": "numbers and times",

@@ -15,7 +15,7 @@ from herdbook.errors import TooManyFollowers
 _WAIT_SECONDS: Final = 25.0
 # A page in a busy workspace looks at most this often.
 _BREATHER_SECONDS: Final = 1.0
-# Of a workspace's followers in a process, pages leave half to programs.
+# Pages leave half of a workspace's followers in a process to programs.
 _MAX_PAGES: Final = 500
 
 

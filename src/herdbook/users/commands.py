@@ -1,15 +1,18 @@
 """The commands that change users. The API only reads users; the command line creates them."""
 
 from collections.abc import Iterator, Sequence
+from typing import Never
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.ledger.object_types import all_active, created
+from herdbook.auth.scopes import ADMIN
+from herdbook.errors import FieldError, Forbidden, Invalid
+from herdbook.ledger.object_types import active, all_active, created, current, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
-from herdbook.users.model import NewUser, User, UserEmail, UserObject
+from herdbook.users.model import ADMINISTRATORS, NewUser, User, UserEmail, UserObject, UserRole
 from herdbook.users.store import HANDLES, USER, USERS
 
 
@@ -44,6 +47,44 @@ class CreateUser(msgspec.Struct, frozen=True):
             # The number is not part of the API's user, so the ledger's entry lacks it.
             work.put(USERS, msgspec.structs.replace(row, phone_number_e164=handles[-1]))
         return result
+
+
+class ChangeRole(msgspec.Struct, frozen=True):
+    """Change the role of a user, as another one does who administers the workspace. INACTIVE ends the membership.
+
+    `administrators` are those who were known before. If there are more by now, a change may be refused that is possible.
+    Refusals: NotFound; Forbidden, if the other one no longer administers the workspace; Invalid, if only an owner may do it, or
+    if nobody would be left to do it.
+    """
+
+    user_id: UUID
+    role: UserRole
+    by: UUID
+    administrators: tuple[UUID, ...]
+
+    def needs(self) -> Iterator[Need]:
+        for user_id in {self.user_id, self.by, *self.administrators}:
+            yield Need(USERS, user_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        before = current(work, USERS, self.user_id, None, USER.noun)
+        by = active(work, USERS, self.by)
+        if by is None or by.entry.role not in ADMINISTRATORS:
+            raise Forbidden(ADMIN)
+        others = [each for each in all_active(work, USERS, self.administrators) if each and each.id != self.user_id]
+        roles = {each.entry.role for each in others}
+        is_of_owner = UserRole.OWNER in (before.entry.role, self.role) and self.role is not before.entry.role
+        if is_of_owner and by.entry.role is not UserRole.OWNER and UserRole.OWNER in roles | {before.entry.role}:
+            _refuse("Only an owner makes somebody an owner, or changes the role of one. Ask an owner.")
+        if before.entry.role is UserRole.OWNER and self.role is not UserRole.OWNER and UserRole.OWNER not in roles:
+            _refuse("This is the last owner. Make somebody else an owner first.")
+        if before.entry.role in ADMINISTRATORS and self.role not in ADMINISTRATORS and not roles & ADMINISTRATORS:
+            _refuse("Nobody else administers this workspace. Make somebody else an administrator first.")
+        return updated(work, USER, before, msgspec.structs.replace(before.entry, role=self.role))
+
+
+def _refuse(message: str) -> Never:
+    raise Invalid([FieldError("role", "invalid_choice", message)])
 
 
 def active_users(work: UnitOfWork, handles: Sequence[str]) -> dict[str, UUID]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -33,6 +33,9 @@ class UserRole(Enum):
     def is_active(self) -> bool:
         """Whether a user with this role may own engagements."""
         return self not in (UserRole.INACTIVE, UserRole.NOT_INVITED)
+
+
+ADMINISTRATORS: Final = frozenset({UserRole.OWNER, UserRole.ADMIN})
 
 
 class UserEmail(msgspec.Struct, frozen=True):
@@ -77,6 +80,13 @@ class RoleUpdate(msgspec.Struct, frozen=True):
     """The change of a user's role."""
 
     role: UserRole
+
+
+class NameUpdate(msgspec.Struct, frozen=True):
+    """The change of a user's name."""
+
+    first_name: fields.Name
+    last_name: fields.Name | None
 
 
 class NewUser(NamedTuple):

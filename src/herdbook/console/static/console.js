@@ -6,6 +6,7 @@ import "./commands.js";
 import "./drafts.js";
 import "./changes.js";
 import "./player.js";
+import "./passkeys.js";
 import { showTimes } from "./times.js";
 
 document.documentElement.classList.add("has-script");

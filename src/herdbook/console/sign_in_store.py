@@ -1,0 +1,144 @@
+"""Every SQL statement about passkeys, and about the challenges of sign-ins."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, LiteralString, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from herdbook import ids
+from herdbook.auth.keys import NotAKey, Token, new_token, read_token, secret_hash
+from herdbook.console.model import PASSKEY_PREFIX
+from herdbook.db.pool import Executor, Pool
+from herdbook.db.slices import SLICE, each_slice
+
+_CHALLENGE_PREFIX: Final = "sgnc_"
+_CHALLENGE_LASTS: Final = timedelta(minutes=10)
+
+
+class Passkey(NamedTuple):
+    """A passkey, as its person sees it."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    used_at: datetime | None
+
+    @property
+    def shown_id(self) -> str:
+        """The id of the passkey."""
+        return ids.encoded(PASSKEY_PREFIX, self.id)
+
+
+class StoredPasskey(NamedTuple):
+    """A passkey that somebody signs in with."""
+
+    id: UUID
+    person_id: UUID
+    public_key: bytes
+    sign_count: int
+
+
+async def create_challenge(statements: Executor, content: Mapping[str, Any]) -> Token:
+    """Keep what an answer is compared with, for a while."""
+    token = new_token(_CHALLENGE_PREFIX)
+    await statements.execute(
+        """
+        insert into sign_in_challenge (id, secret_hash, content, expires_at)
+        values ($1, $2, $3::text::jsonb, now() + $4::interval)
+        """,
+        token.id,
+        secret_hash(token.secret),
+        msgspec.json.encode(content).decode(),
+        _CHALLENGE_LASTS,
+    )
+    return token
+
+
+async def take_challenge(statements: Executor, text: str) -> dict[str, Any] | None:
+    """Return what an answer is compared with, if it is the first answer and in time."""
+    try:
+        token = read_token(text, _CHALLENGE_PREFIX, "challenge")
+    except NotAKey:
+        return None
+    content: str | None = await statements.fetchval(
+        "delete from sign_in_challenge where id = $1 and secret_hash = $2 and expires_at > now() returning content::text",
+        token.id,
+        secret_hash(token.secret),
+    )
+    return None if content is None else msgspec.json.decode(content, type=dict[str, Any])
+
+
+async def passkeys_of(statements: Executor, person_id: UUID) -> Sequence[Passkey]:
+    """Return the passkeys of a person, the oldest first."""
+    records = await statements.fetch(
+        "select id, name, created_at, used_at from passkey where person_id = $1 order by id", person_id
+    )
+    return [Passkey(*record) for record in records]
+
+
+async def credential_ids_of(statements: Executor, person_id: UUID) -> Sequence[bytes]:
+    """Return the ids by which browsers know the passkeys of a person."""
+    records = await statements.fetch("select credential_id from passkey where person_id = $1", person_id)
+    return [record["credential_id"] for record in records]
+
+
+async def add_passkey(
+    statements: Executor, person_id: UUID, credential_id: bytes, public_key: bytes, sign_count: int, name: str
+) -> bool:
+    """Keep a passkey of a person; return whether it is a new one."""
+    try:
+        await statements.execute(
+            """
+            insert into passkey (id, person_id, credential_id, public_key, sign_count, name)
+            values ($1, $2, $3, $4, $5, $6)
+            """,
+            ids.new_id(),
+            person_id,
+            credential_id,
+            public_key,
+            sign_count,
+            name,
+        )
+    except asyncpg.UniqueViolationError:
+        return False
+    return True
+
+
+async def remove_passkey(statements: Executor, person_id: UUID, passkey_id: UUID) -> None:
+    """Forget a passkey of a person."""
+    await statements.execute("delete from passkey where person_id = $1 and id = $2", person_id, passkey_id)
+
+
+async def find_passkey(statements: Executor, credential_id: bytes) -> StoredPasskey | None:
+    """Return the passkey that a browser knows by this id."""
+    record = await statements.fetchrow(
+        "select id, person_id, public_key, sign_count from passkey where credential_id = $1", credential_id
+    )
+    return None if record is None else StoredPasskey(*record)
+
+
+async def note_passkey_use(statements: Executor, passkey: StoredPasskey, sign_count: int) -> bool:
+    """Note that a passkey was used; return whether nobody else has used it since it was read, if it counts its uses."""
+    done = await statements.execute(
+        "update passkey set used_at = now(), sign_count = $3 where id = $1 and (sign_count = $2 or $3 = 0)",
+        passkey.id,
+        passkey.sign_count,
+        sign_count,
+    )
+    return done == "UPDATE 1"
+
+
+_OLD_CHALLENGES: Final[LiteralString] = """
+    with old as (delete from sign_in_challenge where id in (
+        select id from sign_in_challenge where expires_at < now() order by expires_at limit $1
+    ) returning 1)
+    select count(*) from old
+"""
+
+
+async def forget_old_challenges(pool: Pool) -> None:
+    """Delete the challenges that nobody has answered in time."""
+    await each_slice(lambda: pool.fetchval(_OLD_CHALLENGES, SLICE))
