@@ -29,7 +29,7 @@ async def test_changes_of_a_request_are_together(olga: Visitor, alice: Person, a
     operations = [{"action": "update", "id": each.id, "contact": {"time_zone": "Europe/London"}} for each in (ada, grace)]
     await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})
 
-    group = _main((await olga.get("/activity")).text).split("<section")[1]
+    group = _main((await olga.get("/activity")).text).split("<article")[1]
 
     assert "changed 2 contacts" in group
     assert f'href="/console/contacts/{ada.id}">Ada Lovelace</a>' in group
