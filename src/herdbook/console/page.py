@@ -17,7 +17,7 @@ class Shown(NamedTuple):
 
 
 class Redirect(NamedTuple):
-    """The answer that leads to another page, whose path is below `BASE`."""
+    """The answer that leads to another page, whose path is below `BASE`, or to an OpenID provider."""
 
     path: str
 
