@@ -24,7 +24,8 @@ CUT_OFF = """
 MOVING = """
 () => [...document.querySelectorAll("*")].filter((element) => {
   const style = getComputedStyle(element);
-  return !/^(0s(, 0s)*)$/.test(style.transitionDuration) && style.transitionProperty !== "none" || style.animationName !== "none";
+  const isAtOnce = /^(0s(, 0s)*)$/.test(style.transitionDuration) || style.transitionProperty === "none";
+  return !isAtOnce || style.animationName !== "none";
 }).map((element) => element.outerHTML.slice(0, 160))
 """
 UNSEEN = """
