@@ -25,9 +25,10 @@ from herdbook.companies import api as companies_api
 from herdbook.companies import pages as companies_pages
 from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.companies.store import COMPANY
+from herdbook.console import openid_pages, passkey_pages
 from herdbook.console import pages as console_pages
-from herdbook.console import passkey_pages
 from herdbook.console.console_app import Console, ConsoleOptions
+from herdbook.console.model import OpenId
 from herdbook.console.page import Page, is_page
 from herdbook.console.sign_in_store import forget_old_challenges
 from herdbook.console.store import forget_old_sessions
@@ -162,6 +163,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *oauth_pages.PAGES,
     *console_pages.PAGES,
     *passkey_pages.PAGES,
+    *openid_pages.PAGES,
 )
 
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
@@ -287,6 +289,7 @@ class Herdbook:
             authenticator=authenticator,
             options=ConsoleOptions(
                 settings.public_url,
+                _openid(settings),
                 settings.log_level == "debug",
                 settings.log_level in ("debug", "info"),
                 request_log,
@@ -413,6 +416,13 @@ def create_app(settings: Settings, database_url: str, *, delivers: bool = False)
     if settings.workers > 1:
         metrics.forget_dead_workers()
     return Herdbook(settings, database_url, delivers=delivers, is_told_to_stop=lambda: bool(told))
+
+
+def _openid(settings: Settings) -> OpenId | None:
+    if settings.openid_issuer is None or settings.openid_client_id is None:
+        return None
+    file = settings.openid_client_secret_file
+    return OpenId(settings.openid_issuer, settings.openid_client_id, None if file is None else file.read_text().strip())
 
 
 def _rate_limit(settings: Settings) -> RateLimit | None:

@@ -93,6 +93,15 @@ class Settings(DatabaseSettings):
     public_url: str | None = None
     """The server's URL for clients, as `https://herdbook.example.com`. Without it, the address of each request is used."""
 
+    openid_issuer: str | None = None
+    """An OpenID provider by which people sign in to the console, as the provider spells its issuer."""
+
+    openid_client_id: str | None = None
+    """The id of this server at the OpenID provider."""
+
+    openid_client_secret_file: Path | None = None
+    """A file with the secret of this server at the OpenID provider; without it, the server is a public client."""
+
     trusted_proxies: str | None = None
     """Proxies whose `Host` and `X-Forwarded-*` are trusted, as addresses and networks with commas: `127.0.0.1,10.1.0.0/16`."""
 
@@ -171,6 +180,7 @@ class Settings(DatabaseSettings):
         except ValueError as error:
             raise SettingOutOfRange(f"--trusted-proxies must be addresses and networks: {error}.") from None
         self._require_allowed_targets()
+        self._require_openid()
         if not _is_uri(self.problem_type_base):
             raise SettingOutOfRange(
                 "--problem-type-base must be the beginning of a URI, such as https://example.com/errors/, "
@@ -195,6 +205,16 @@ class Settings(DatabaseSettings):
             # Paths are appended to it, and begin with a slash.
             object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
 
+    def _require_openid(self) -> None:
+        if (self.openid_issuer is None) != (self.openid_client_id is None):
+            raise SettingOutOfRange("--openid-issuer and --openid-client-id belong together: set both, or neither.")
+        if self.openid_issuer is not None and not _is_issuer(self.openid_issuer):
+            raise SettingOutOfRange(
+                f"--openid-issuer must be an address with TLS such as https://login.example.com, not `{self.openid_issuer}`."
+            )
+        if self.openid_client_secret_file is not None and not self.openid_client_secret_file.is_file():
+            raise SettingOutOfRange(f"--openid-client-secret-file: there is no file {self.openid_client_secret_file}.")
+
     def _require_allowed_targets(self) -> None:
         for target in self.targets.allowed:
             # A target without a slash may be a host.
@@ -204,6 +224,11 @@ class Settings(DatabaseSettings):
                 ipaddress.ip_network(target)
             except ValueError as error:
                 raise SettingOutOfRange(f"--allowed-targets must be hosts and networks: {error}.") from None
+
+
+def _is_issuer(text: str) -> bool:
+    # Without TLS, whoever is in between could answer for the provider.
+    return _is_web_address(text) and (text.startswith("https:") or _is_loopback(urlsplit(text).hostname or ""))
 
 
 def _is_web_address(text: str) -> bool:

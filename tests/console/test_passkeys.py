@@ -1,9 +1,12 @@
 """Passkeys: made, named and removed on the account's page, and signed in with."""
 
 import re
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
@@ -11,6 +14,7 @@ from playwright._impl._api_structures import SetCookieParam
 from playwright.async_api import Browser, Page
 
 from herdbook.app import Herdbook
+from herdbook.console import sign_in_store
 from tests.console.conftest import Demo
 from tests.console.people import FORM_TOKEN_FIELD, ORIGIN, People, Visitor
 
@@ -157,6 +161,29 @@ async def test_challenge_of_another_person_is_refused(stranger: Visitor, olga: V
     assert "could not be added" in (await olga.post("/account/passkeys", {"credential": "{}", "challenge": challenge})).text
     answer = await stranger.post("/sign-in/passkey", {"credential": '{"id": "AAAA"}', "challenge": challenge}, token="")
     assert answer.status_code == 422
+
+
+async def test_challenge_counts_once_and_not_for_long(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """A challenge is there for the first answer, with its secret, within ten minutes."""
+    statements: Any = pool
+    content = {"challenge": "x"}
+    first, second, third = [await sign_in_store.create_challenge(statements, content) for _ in range(3)]
+    await pool.execute("update sign_in_challenge set expires_at = now() where id = $1", second.id)
+
+    assert await sign_in_store.take_challenge(statements, str(third._replace(secret=first.secret))) is None
+    assert await sign_in_store.take_challenge(statements, str(first)) == content
+    assert await sign_in_store.take_challenge(statements, str(first)) is None
+    assert await sign_in_store.take_challenge(statements, str(second)) is None
+    await sign_in_store.forget_old_challenges(statements)
+    assert await pool.fetch("select id from sign_in_challenge where id = any($1)", [second.id, third.id]) == [(third.id,)]
+
+
+def test_libraries_are_loaded_for_people_alone() -> None:
+    """A start loads neither the library of passkeys nor that of OpenID's tokens."""
+    loaded = subprocess.check_output([sys.executable, "-c", "import sys, herdbook.app; print(*sys.modules)"], text=True).split()
+
+    assert "herdbook.console.passkey_pages" in loaded
+    assert {"webauthn", "joserfc", "herdbook.console.passkeys", "herdbook.console.openid"}.isdisjoint(loaded)
 
 
 async def test_attempts_are_limited(stranger: Visitor) -> None:

@@ -21,9 +21,17 @@ from herdbook.auth.keys import NotAKey, read_token
 from herdbook.auth.scopes import ADMIN
 from herdbook.console import static_files, store
 from herdbook.console.attempts import Attempts
-from herdbook.console.model import MAX_DAYS, SESSION_PREFIX, Session
+from herdbook.console.model import MAX_DAYS, SESSION_PREFIX, OpenId, Session
 from herdbook.console.page import BASE, THEMES, Data, Download, Page, PageAnswer, Redirect, Shown
-from herdbook.console.protection import HEADERS, cookie_name, is_from_console, origin_of, set_cookie
+from herdbook.console.protection import (
+    HEADERS,
+    challenge_cookie_name,
+    cookie_name,
+    is_from_console,
+    origin_of,
+    set_challenge_cookie,
+    set_cookie,
+)
 from herdbook.console.visit import MergedInto, Refused, Visit, own_path
 from herdbook.errors import FieldError, FromElsewhere, Invalid, NoRoute, Refusal, TooLarge, Unauthenticated
 from herdbook.http.api_app import ApiApp, refusal_of
@@ -54,6 +62,7 @@ class ConsoleOptions(NamedTuple):
     """The settings of the operator that concern the console."""
 
     public_url: str | None
+    openid: OpenId | None
     is_in_development: bool
     logs_requests: bool
     request_log: RequestLog | None = None
@@ -215,6 +224,8 @@ class Console:
             sign_ins=self._sign_ins,
             attempts=self._attempts,
             pages=self._pages_of(request.session),
+            openid=self._options.openid,
+            challenge=_cookie(request.headers, challenge_cookie_name(request.origin)),
             look_again=partial(self._session, cookie, request.address),
         )
 
@@ -236,6 +247,8 @@ class Console:
         headers = [*HEADERS, (b"cache-control", b"no-store")]
         if visit is not None and visit.new_cookie is not None:
             headers.append(set_cookie(request.origin, str(visit.new_cookie), MAX_DAYS * 86_400))
+        if visit is not None and visit.new_challenge is not None:
+            headers.append(set_challenge_cookie(request.origin, visit.new_challenge))
         if visit is not None and visit.new_theme is not None:
             headers.append(
                 (b"set-cookie", f"{THEME_COOKIE}={visit.new_theme}; Path=/; Max-Age=31536000; SameSite=Lax".encode())
@@ -272,6 +285,7 @@ class Console:
             "menu": [each for each in self._pages_of(session) if each.menu is not None],
             "is_admin": session is not None and session.may(ADMIN),
             "form_token": None if session is None else session.form_token(),
+            "openid": self._options.openid,
             "here": _address(request.scope),
         }
         body = self._templates.render(template, context | dict(shown.context)).encode()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from herdbook import ids
@@ -21,6 +22,19 @@ INVITATION_DAYS: Final = 7
 # A session ends when it has not been used for so long, and in any case some time after the sign-in.
 IDLE_DAYS: Final = 7
 MAX_DAYS: Final = 30
+
+
+class OpenId(NamedTuple):
+    """The settings of an OpenID provider. A client without a secret is a public one."""
+
+    issuer: str
+    client_id: str
+    secret: str | None
+
+    @property
+    def host(self) -> str:
+        """The host by which people know the provider."""
+        return urlsplit(self.issuer).netloc
 
 
 class Membership(NamedTuple):

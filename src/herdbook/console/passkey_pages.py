@@ -79,7 +79,8 @@ async def sign_in_by_passkey(visit: Visit) -> PageAnswer:
         visit.attempts.take(account, visit.address)
         content = await sign_in_store.take_challenge(pool, visit.field("challenge"))
         stored = await sign_in_store.find_passkey(pool, credential_id)
-        if content is None or stored is None or "person_id" in content:
+        # A challenge of another purpose has other members.
+        if content is None or stored is None or content.keys() != {"challenge"}:
             return sign_in_again(visit, _FAILED)
         count = passkeys.checked(credential, content["challenge"], visit.origin, stored.public_key, stored.sign_count)
     except passkeys.Refused:

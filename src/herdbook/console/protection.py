@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+_CHALLENGE_SECONDS: Final = 600
 HEADERS: Final = (
     (
         b"content-security-policy",
@@ -47,6 +48,20 @@ def cookie_name(origin: str) -> str:
 
 def set_cookie(origin: str, value: str, max_age: int) -> tuple[bytes, bytes]:
     """Return the header that sets the session's cookie; an empty value removes it."""
+    return _set_cookie(cookie_name(origin), origin, value, max_age)
+
+
+def challenge_cookie_name(origin: str) -> str:
+    """Return the name of the cookie of a sign-in that is under way at an OpenID provider."""
+    return f"{cookie_name(origin)}-challenge"
+
+
+def set_challenge_cookie(origin: str, value: str) -> tuple[bytes, bytes]:
+    """Return the header that sets this cookie; an empty value removes it."""
+    return _set_cookie(challenge_cookie_name(origin), origin, value, _CHALLENGE_SECONDS)
+
+
+def _set_cookie(name: str, origin: str, value: str, max_age: int) -> tuple[bytes, bytes]:
     secure = "; Secure" if origin.startswith("https:") else ""
-    cookie = f"{cookie_name(origin)}={value}; Path=/; Max-Age={max_age if value else 0}; HttpOnly; SameSite=Lax{secure}"
+    cookie = f"{name}={value}; Path=/; Max-Age={max_age if value else 0}; HttpOnly; SameSite=Lax{secure}"
     return b"set-cookie", cookie.encode()

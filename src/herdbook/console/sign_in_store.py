@@ -1,4 +1,4 @@
-"""Every SQL statement about passkeys, and about the challenges of sign-ins."""
+"""Every SQL statement about passkeys, the challenges of sign-ins, and persons whom an OpenID provider knows."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,6 +11,7 @@ import msgspec
 from herdbook import ids
 from herdbook.auth.keys import NotAKey, Token, new_token, read_token, secret_hash
 from herdbook.console.model import PASSKEY_PREFIX
+from herdbook.console.store import connect
 from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice
 
@@ -142,3 +143,38 @@ _OLD_CHALLENGES: Final[LiteralString] = """
 async def forget_old_challenges(pool: Pool) -> None:
     """Delete the challenges that nobody has answered in time."""
     await each_slice(lambda: pool.fetchval(_OLD_CHALLENGES, SLICE))
+
+
+async def person_with_proven_address(pool: Pool, address: str) -> UUID | None:
+    """Return the person of an address that somebody has proven to have, or None if no user has it.
+
+    Perhaps only an invitation has said so far that the address is the person's. Somebody else may then have come by it: the
+    password, the passkeys and the sessions of the account end.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        record = await connection.fetchrow("select id, is_vouched from person where address = $1 for update", address)
+        if record is not None:
+            person_id: UUID = record["id"]
+            if not record["is_vouched"]:
+                await connection.execute("update person set is_vouched = true, password_hash = null where id = $1", person_id)
+                await connection.execute("delete from passkey where person_id = $1", person_id)
+                await connection.execute("delete from console_session where person_id = $1", person_id)
+            return person_id
+        users = await connection.fetch(
+            """
+            select h.workspace_id, h.user_id from user_handle h
+            join workspace_user u on u.workspace_id = h.workspace_id and u.id = h.user_id
+            where h.handle = $1 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+                and not exists (
+                    select from person_user m where m.workspace_id = h.workspace_id and m.user_id = h.user_id
+                )
+            """,
+            address,
+        )
+        if not users:
+            return None
+        new_id = ids.new_id()
+        await connection.execute("insert into person (id, address) values ($1, $2)", new_id, address)
+        for user in users:
+            await connect(connection, new_id, user["workspace_id"], user["user_id"])
+        return new_id

@@ -15,7 +15,7 @@ from herdbook import ids
 from herdbook.auth.keys import Token
 from herdbook.auth.sign_ins import SignIns
 from herdbook.console.attempts import Attempts
-from herdbook.console.model import Session
+from herdbook.console.model import OpenId, Session
 from herdbook.console.page import BASE, Page, Redirect, is_page
 from herdbook.errors import Unauthenticated
 from herdbook.http.api_app import ApiApp
@@ -88,6 +88,8 @@ class Visit:
         sign_ins: SignIns,
         attempts: Attempts,
         pages: Sequence[Page] = (),
+        openid: OpenId | None,
+        challenge: str,
         look_again: Callable[[], Awaitable[Session | None]],
     ) -> None:
         self.page = page
@@ -106,6 +108,10 @@ class Visit:
         # The value of the cookie to set; an empty one ends the session.
         self.new_cookie: Token | str | None = None
         self.new_theme: str | None = None
+        # The challenge that the browser has been given, and the one to give it.
+        self.challenge = challenge
+        self.new_challenge: str | None = None
+        self.openid = openid
         self._session = session
         self._look_again = look_again
         self._scope = scope
