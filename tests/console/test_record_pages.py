@@ -23,7 +23,7 @@ KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "several_of": ({"value": ["gold", "silver"]}, ["gold", "silver"]),
     "link": ({"value": "https://engine.test/ada"}, "https://engine.test/ada"),
     "email": ({"value": "ada@home.test"}, "ada@home.test"),
-    "phone": ({"value": "+44 20 7946 0958"}, "+44 20 7946 0958"),
+    "phone": ({"value": "+44 20 7946 0958"}, "+442079460958"),
     "address": ({"street": "12 St James's Square", "city": "London"}, {"street": "12 St James's Square", "city": "London"}),
     "money": ({"amount": "12.50", "currency": "GBP"}, {"amount": "12.50", "currency": "GBP"}),
 }

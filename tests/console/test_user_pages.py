@@ -107,7 +107,7 @@ async def test_invited_person_does_not_become_one_of_another_workspace(anna: Vis
 
 async def test_invitation_lets_nobody_in_who_has_signed_in_before(anna: Visitor, people: People) -> None:
     """A second link that an administrator has kept is worth nothing once the person is there."""
-    kept = await _invited(anna)
+    kept = await _invited(anna, email="iris@team.test")
     user_id = _user_id((await anna.get("/users/roles")).text, "Ivy Ito")
     again = _link((await anna.post(f"/users/{user_id}/invitation")).text)
     assert (await people.visitor().post(again, token="")).status_code == 303

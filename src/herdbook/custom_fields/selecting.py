@@ -174,7 +174,15 @@ async def preview(kind: RecordPages, visit: Visit) -> PageAnswer:
     member = _member(visit, members)
     if visit.field("ready"):
         return Shown(context | await _previewed(kind, visit, record_ids, _change(visit, member)))
-    context |= {"edited": member, "blank": stand_in(member, None), "sent": None, "labels": LABELS, "names": {}}
+    context |= {
+        "edited": member,
+        "blank": stand_in(member, None),
+        "sent": None,
+        "labels": LABELS,
+        "names": {},
+        "find": "",
+        "new_tag": "",
+    }
     if member.kind == "tags":
         context["all_tags"] = (await visit.call("list-tags", Listed[ShownTag], query={"limit": "100"})).value.data
     if member.refers_to:
