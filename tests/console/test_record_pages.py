@@ -61,7 +61,7 @@ async def test_field_of_each_kind_is_edited_and_cleared(frank: Person, olga: Vis
     assert record["fields"]["own"] == expected
     assert shown.count("My own") > 0
     if isinstance(form.get("value"), str) and kind not in ("yes_no", "one_of", "long_text"):
-        assert f'value="{form["value"]}' in shown
+        assert f'value="{expected if kind == "phone" else form["value"]}' in shown
     assert cleared.status_code == 303, cleared.text
     assert "own" not in (await frank.get(f"/api/herdbook{path}/record")).json().get("fields", {})
 

@@ -41,13 +41,13 @@ UNSEEN = """
 
 
 async def _paths(page: Page) -> list[str]:
-    paths = [f"/console{path}" for path in PATHS]
+    paths = [*PATHS]
     for start, of_object in OF_OBJECTS.items():
         await page.goto("/console" + start.rpartition("/")[0])
-        opened = await page.locator(".row-link").first.get_attribute("href")
+        opened = await page.locator(".row-link, main .rows a").first.get_attribute("href")
         assert opened is not None, "the demo has some"
         paths += [f"/console{path}".replace("/console" + start, opened) for path in of_object]
-        paths += [f"{opened}?edit={member}" for member in FORMS[start]]
+        paths += [f"{opened}?{query}" for query in FORMS.get(start, ())]
     return paths
 
 
