@@ -181,6 +181,7 @@ async def test_views_of_what_one_may_not_read_are_hidden(
         ({"where": "last_name"}, "where", "invalid_type"),
         ({"sort": [{"field": "emails"}]}, "sort[0].field", "not_sortable"),
         ({"columns": ["x"] * 51}, "columns", "too_long"),
+        ({"columns": ["emails", "last\u0000name"]}, "columns[1]", "invalid_characters"),
         ({"color": "red"}, "color", "unknown_field"),
     ],
 )

@@ -1,5 +1,6 @@
 """A saved view of a list of contacts or companies, as clients see it."""
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
@@ -9,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
+from herdbook.errors import FieldError
 from herdbook.querying.model import CONDITION_EXAMPLE, MAX_SORT_KEYS, Sort
 from herdbook.shared_schemas import Time, shown_time
 
@@ -44,7 +46,14 @@ _Columns: TypeAlias = Annotated[
 _Sorts: TypeAlias = Annotated[tuple[ViewSort, ...], Meta(max_length=MAX_SORT_KEYS)]
 _Shared: TypeAlias = Annotated[bool, Meta(description="Whether it is a view of the team, or of its owner alone.")]
 _Search: TypeAlias = Annotated[fields.Name, Meta(description="The words that the console searches for.")]
-_RULES: Final[dict[str, fields.Rule]] = {"name": fields.text, "search": fields.text}
+
+
+def _columns(names: Sequence[str] | None, path: str) -> Iterator[FieldError]:
+    for index, name in enumerate(names or ()):
+        yield from fields.text(name, f"{path}[{index}]")
+
+
+_RULES: Final[dict[str, fields.Rule]] = {"name": fields.text, "search": fields.text, "columns": _columns}
 
 
 class ViewCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
