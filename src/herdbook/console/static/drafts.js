@@ -113,9 +113,10 @@ function look(root) {
     if (sessionStorage.getItem(USED) === key) {
       sessionStorage.removeItem(USED);
       texts(form)[0].focus();
-    } else if (!isSame) {
+    } else {
+      // A form that was refused shows the text by itself, with the version that its answer is about.
       use(form, { fields: begun });
-      form.prepend(offer(`Unsaved text from ${ago(draft.time)}`, key, button("Use", () => take(form, draft))));
+      if (!isSame) form.prepend(offer(`Unsaved text from ${ago(draft.time)}`, key, button("Use", () => take(form, draft))));
     }
   }
   const shown = new Set(forms.map(keyOf));
