@@ -27,6 +27,7 @@ UNWORKABLE: Final = {
     "MEDIA_LIMIT": "-1",
     "HISTORY_DAYS": "-1",
     "DELETED_DAYS": "-1",
+    "REQUEST_LOG_HOURS": "-1",
     "TRUSTED_PROXIES": "proxy.example",
     "PROBLEM_MEDIA_TYPE": "text/html",
     "CORS_ORIGINS": "app.example",
@@ -45,8 +46,11 @@ HEARD: Final = {
     "PROBLEM_MEDIA_TYPE": "application/problem+json",
     "LOG_LEVEL": "error",
 }
-# Settings with a test of their own: here, or in the tests of the ready file, the database and recordings.
-ELSEWHERE: Final = {"DATABASE_URL", "READY_FILE", "RATE_LIMIT_STORE", "PUBLIC_URL", "ALLOWED_TARGETS"}
+# Settings with a test of their own: here, or in the tests of the ready file, the database, recordings and OpenID.
+ELSEWHERE: Final = {
+    *("DATABASE_URL", "READY_FILE", "RATE_LIMIT_STORE", "PUBLIC_URL", "ALLOWED_TARGETS"),
+    *("OPENID_ISSUER", "OPENID_CLIENT_ID", "OPENID_CLIENT_SECRET_FILE"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,16 @@ NOT_FOLLOWING = {
     **dict.fromkeys(("change_trimmed", "change_mark", "workspace"), "how far it goes"),
     **dict.fromkeys(("setting", "migration", "credential", "idempotency_record"), "of no object"),
     **dict.fromkeys(
-        ("console_session", "sign_in_link", "person", "person_user", "saved_view", "passkey", "sign_in_challenge"),
+        (
+            "console_session",
+            "sign_in_link",
+            "person",
+            "person_user",
+            "saved_view",
+            "passkey",
+            "sign_in_challenge",
+            "request_log",
+        ),
         "of no object",
     ),
     **dict.fromkeys(("unfinished", "erasure", "erasure_task"), "what is under way, and hashes of what is gone"),
@@ -27,7 +36,7 @@ NOT_FOLLOWING = {
 # The feed is compared with the bytes of those in the first line, and those in the second line follow from no object.
 COMPARED = {
     *("workspace_id", "id", "version", "updated_at", "deleted_at", "object", "details", "own", "merged_into", "timeline_id"),
-    *("secret", "former_secret", "former_secret_until", "own_headers", "phone_number_e164", "converted_to"),
+    *("secret", "former_secret", "former_secret_until", "own_headers", "phone_number_e164", "converted_to", "former"),
 }
 OTHER = {
     "text": "'other'",

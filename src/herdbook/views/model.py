@@ -63,7 +63,7 @@ class ViewCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     rules: ClassVar[dict[str, fields.Rule]] = _RULES
     example: ClassVar[dict[str, Any]] = {
         "object_type": "contact",
-        "name": "Countesses",
+        "name": "Pioneers",
         "shared": True,
         "where": {"field": "last_name", "op": "begins_with", "value": "love"},
         "sort": [{"field": "last_name", "direction": "asc"}],
@@ -84,7 +84,7 @@ class ViewUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     schema_name: ClassVar[str] = "view_update_request"
     rules: ClassVar[dict[str, fields.Rule]] = _RULES
-    example: ClassVar[dict[str, Any]] = {"name": "Countesses", "where": CONDITION_EXAMPLE | {"field": "description"}}
+    example: ClassVar[dict[str, Any]] = {"name": "Pioneers", "where": CONDITION_EXAMPLE | {"field": "description"}}
 
     name: fields.Name | UnsetType = UNSET
     shared: _Shared | UnsetType = UNSET
