@@ -808,6 +808,7 @@ _FINDING: Final = {
 _UNTIL_ANALYZED: Final = {
     "engagements of a rare type": (State.EMPTY, State.UNKNOWN),
     "engagements with a rare status": (State.EMPTY, State.UNKNOWN),
+    "engagements after": (State.EMPTY,),
 }
 # With a million rows only the analyzed state matters, because filling the tables takes long.
 _STATES: Final = [State.KNOWN] if _DEEP else list(State)
