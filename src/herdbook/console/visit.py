@@ -204,6 +204,17 @@ class Visit:
         origin = Origin(request_id=self.request_id, credential_id=self.session.caller.credential_id)
         return await self.services.ledger.write(self.session.stored.workspace_id, command, origin)
 
+    async def all_of(self, operation_id: str, page: type[Listed[T]], query: Mapping[str, str]) -> list[T]:
+        """Return the objects of all pages of a list."""
+        found: list[T] = []
+        asked = {**query, "limit": "100"}
+        while True:
+            listed = (await self.call(operation_id, page, query=asked)).value
+            found += listed.data
+            if listed.next_cursor is None:
+                return found
+            asked = {"limit": "100", "cursor": listed.next_cursor}
+
     async def each(self, operation_id: str, answer: type[T], object_ids: Iterable[str]) -> dict[str, T]:
         """Return the objects with these ids that the person may read, by their ids. They share one statement."""
         asked = [*dict.fromkeys(object_ids)]

@@ -161,14 +161,7 @@ async def _tag_choices(visit: Visit, chosen: Sequence[str]) -> dict[str, Any]:
 
 
 async def _all_tags(visit: Visit) -> list[ShownTag]:
-    tags: list[ShownTag] = []
-    query = {"limit": "100"}
-    while True:
-        listed = (await visit.call("list-tags", Listed[ShownTag], query=query)).value
-        tags += listed.data
-        if listed.next_cursor is None:
-            return sorted(tags, key=lambda tag: folded(tag.name))
-        query = {"limit": "100", "cursor": listed.next_cursor}
+    return sorted(await visit.all_of("list-tags", Listed[ShownTag], {}), key=lambda tag: folded(tag.name))
 
 
 async def choices(visit: Visit, plural: str) -> dict[str, Any]:

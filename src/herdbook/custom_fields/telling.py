@@ -81,14 +81,7 @@ async def names_of(visit: Visit, object_ids: Iterable[str]) -> dict[str, str]:
 
 async def definitions(visit: Visit, object_type: str) -> list[Field]:
     """Return the definitions of the fields of contacts or companies, archived ones included."""
-    found: list[Field] = []
-    query = {"filter[object_type][eq]": object_type, "limit": "100"}
-    while True:
-        listed = (await visit.call("list-fields", Listed[Field], query=query)).value
-        found += listed.data
-        if listed.next_cursor is None:
-            return found
-        query = {"cursor": listed.next_cursor}
+    return await visit.all_of("list-fields", Listed[Field], {"filter[object_type][eq]": object_type})
 
 
 class Told(NamedTuple):

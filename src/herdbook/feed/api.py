@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
-from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.auth.authenticate import Caller
@@ -15,13 +14,14 @@ from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.contacts.store import CONTACT
 from herdbook.engagements.commands import PRIVATE_READ
 from herdbook.engagements.store import ENGAGEMENT
-from herdbook.errors import FieldError, Forbidden, InvalidQuery, NoLongerKept, Refusal, TooManyFollowers
+from herdbook.errors import FieldError, InvalidQuery, NoLongerKept, Refusal, TooManyFollowers
 from herdbook.feed import store
 from herdbook.feed.model import NOW, ChangeList, ChangesQuery, position_of
 from herdbook.feed.store import PAGE_BYTES, FeedEntry, View
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
 from herdbook.ledger.object_types import ObjectTypes
+from herdbook.object_types import readable_types
 from herdbook.shared_schemas import shown_time
 
 _EVENT_STREAM: Final = b"text/event-stream"
@@ -112,14 +112,7 @@ def _require_room(call: Call) -> None:
 
 def _view(caller: Caller, query: ChangesQuery, object_types: ObjectTypes) -> View:
     """Return the part of the feed that a caller may see. Refusal: Forbidden, if that is nothing or less than requested."""
-    if query.types is UNSET:
-        shown = [each for each in object_types if all(caller.may(scope) for scope in each.read_scopes)]
-        if not shown:
-            raise Forbidden(CONTACT.read_scopes[0])
-    else:
-        shown = [object_types.named(name) for name in dict.fromkeys(query.types)]
-        for scope in (scope for each in shown for scope in each.read_scopes):
-            caller.require(scope)
+    shown = readable_types(caller, object_types, query.types)
     return View(tuple(shown), caller.may(PRIVATE_READ), all(caller.may(scope) for scope in CONTACT.read_scopes))
 
 

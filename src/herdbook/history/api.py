@@ -12,10 +12,9 @@ from msgspec import UNSET
 from herdbook import fields, ids
 from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import CLIENT_PREFIX
-from herdbook.contacts.store import CONTACT
 from herdbook.engagements.commands import PRIVATE_READ
 from herdbook.erasure.erasing import not_found
-from herdbook.errors import Forbidden, InvalidQuery, NoLongerKept, NotFound, Stale, Taken
+from herdbook.errors import InvalidQuery, NoLongerKept, NotFound, Stale, Taken
 from herdbook.history import store
 from herdbook.history.commands import Restore
 from herdbook.history.model import (
@@ -46,7 +45,7 @@ from herdbook.http.operation import Answer, Operation
 from herdbook.http.page import not_this_cursor, not_with_cursor
 from herdbook.ledger.changes import Action
 from herdbook.ledger.object_types import ObjectType
-from herdbook.object_types import OBJECT_TYPES
+from herdbook.object_types import OBJECT_TYPES, readable_types
 from herdbook.shared_schemas import shown_time
 
 # Maps each list in an engagement's details to the scope that is needed to see it in a history.
@@ -200,14 +199,7 @@ async def list_activity(call: Call, query: ActivityQuery) -> Answer:
 def _view(call: Call, query: ActivityQuery) -> ActivityView:
     """Return the part of the activity that a caller may see. Refusal: Forbidden, if that is nothing or less than requested."""
     caller, object_types = call.caller, call.services.object_types
-    if query.types is UNSET:
-        shown = [each for each in object_types if all(caller.may(scope) for scope in each.read_scopes)]
-        if not shown:
-            raise Forbidden(CONTACT.read_scopes[0])
-    else:
-        shown = [object_types.named(name) for name in dict.fromkeys(query.types)]
-        for scope in (scope for each in shown for scope in each.read_scopes):
-            caller.require(scope)
+    shown = readable_types(caller, object_types, query.types)
     # Ids of another length name nobody.
     user_id = None if query.user_id is UNSET else ids.decoded(ids.USER, query.user_id) or ids.NIL
     credential_id = None
