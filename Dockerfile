@@ -24,7 +24,7 @@ ENV PATH=/opt/herdbook/bin:$PATH \
 VOLUME /data
 EXPOSE 8080
 # The server drains for up to 10 seconds, and then the database stops: `docker stop --timeout 30`, and `--stop-timeout 30` at run.
-# Nothing is written but to /data and /tmp: it runs with `--read-only --tmpfs /tmp`.
+# It need not write but to /data and /tmp: it runs with `--read-only --tmpfs /tmp`.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["python", "-c", "from http.client import HTTPConnection as Connection; c = Connection('127.0.0.1', 8080, timeout=2); c.request('GET', '/readyz'); exit(c.getresponse().status != 200)"]

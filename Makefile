@@ -7,18 +7,25 @@ NODE := $(CURDIR)/.venv/node
 NPM = $(shell command -v npm || echo $(NODE)/bin/node $(NODE)/lib/node_modules/npm/bin/npm-cli.js)
 JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript tests/console/browser
 
-.PHONY: demo test quick check bench kill power deep pictures dev lock
+# Tests start hundreds of Python programs, which would each be compiled anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test made-up others quick check bench kill power deep pictures dev lock
 
 # herdbook with sample data: its address, a key, and a curl to try. HERDBOOK_PORT chooses another port.
 demo: .venv/installed
 	@$(BIN)/herdbook demo
 
-# Everything that CI checks. Much of what the tests do is to wait for servers, so three run at a time. Schemathesis makes up other
-# requests under xdist, too few of which succeed: it runs beside.
-test: check
-	@$(BIN)/python -m pytest tests/http/test_schemathesis.py & made_up=$$!; \
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/http/test_schemathesis.py; status=$$?; \
-	wait $$made_up && exit $$status
+# Everything that CI checks, at once: much of what tests do is to wait for servers, and the checks of types take one core. Schemathesis
+# makes up other requests under xdist, too few of which succeed, so it runs beside.
+test: .venv/dev-installed
+	@$(MAKE) --no-print-directory --jobs 3 check made-up others
+
+made-up:
+	@$(BIN)/python -m pytest tests/http/test_schemathesis.py
+
+others:
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/http/test_schemathesis.py
 
 # The part of it that takes less than a minute, for between edits.
 quick: check
@@ -31,8 +38,8 @@ check: .venv/dev-installed
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-# herdbook beside PocketBase and bare SQL, in one run, and what a neighbour notices of attacks. PART=speed or PART=attack: one of
-# both.
+# herdbook beside PocketBase and bare SQL, in one run, what a neighbour notices of attacks, imports, and the lab. PART=speed,
+# attack, import or lab: one of these.
 bench: .venv/dev-installed
 	$(BIN)/python -m bench $(PART)
 

@@ -1,4 +1,7 @@
-"""Measures herdbook beside its rivals and under attack, and writes docs/bench: `python -m bench [speed|attack] [--quick]`."""
+"""Measures herdbook beside its rivals, under attack, its console, its imports and its lab, and writes docs/bench.
+
+`python -m bench [speed|attack|console|import|lab] [--quick]` measures all or one part.
+"""
 
 import argparse
 import signal
@@ -11,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from bench import bare_sql, herdbook, pocketbase, report
+from bench import bare_sql, herdbook, lab, pocketbase, report
+from bench.console import measure_console
+from bench.imports import measured_page
 from bench.load import Figures, require_wrk, run_wrk
 from bench.processes import Server, memory
 from bench.report import Fact, Results
@@ -36,9 +41,24 @@ class Plan:
     idle: int = 15
     few: int = 10_000
     many: int = 1_000_000
+    page_rounds: int = 5
+    imported: int = 1_000_000
+    lab_rounds: int = 200
 
 
-QUICK = Plan(rounds=1, seconds=2, connections=(1, 64), bare_clients=(16,), contacts=50_000, flow=10, idle=5, many=200_000)
+QUICK = Plan(
+    rounds=1,
+    seconds=2,
+    connections=(1, 64),
+    bare_clients=(16,),
+    contacts=50_000,
+    flow=10,
+    idle=5,
+    many=200_000,
+    page_rounds=2,
+    imported=20_000,
+    lab_rounds=50,
+)
 
 
 @dataclass
@@ -179,13 +199,35 @@ def measure_waits(_: Plan, scratch: Path, folder: Path) -> str:
     return report.write_attacked(measure_attacks(scratch), folder)
 
 
-PARTS: dict[str, Callable[[Plan, Path, Path], str]] = {"speed": measure_speed, "attack": measure_waits}
+def measure_pages(plan: Plan, scratch: Path, folder: Path) -> str:
+    return report.write_console(measure_console(scratch, plan.many, plan.page_rounds), folder)
+
+
+def measure_imports(plan: Plan, scratch: Path, folder: Path) -> str:
+    return measured_page(scratch, plan.imported, folder)
+
+
+def measure_lab(plan: Plan, scratch: Path, folder: Path) -> str:
+    return lab.measured_page(scratch, plan.lab_rounds, folder)
+
+
+PARTS: dict[str, Callable[[Plan, Path, Path], str]] = {
+    "speed": measure_speed,
+    "attack": measure_waits,
+    "console": measure_pages,
+    "import": measure_imports,
+    "lab": measure_lab,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("part", nargs="?", choices=PARTS, help="the one part to measure (default: all)")
-    parser.add_argument("--quick", action="store_true", help="speed in two minutes instead of eight, and less to be trusted")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="speed in two minutes instead of eight, and the console with fewer contacts: less to be trusted",
+    )
     parser.add_argument("--to", type=Path, default=Path("docs/bench"), help="the folder to write (default: %(default)s)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, stop)

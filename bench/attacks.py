@@ -433,7 +433,16 @@ async def undo(attacker: Attacker) -> None:
 
 
 @attack("the erasure of a contact in 10,000 engagements, with these")
-async def erase(attacker: Attacker) -> None:
+async def erase_with_engagements(attacker: Attacker) -> None:
+    await erase(attacker, engagements="true")
+
+
+@attack("the erasure of a contact in 10,000 engagements, which stay")
+async def erase_from_engagements(attacker: Attacker) -> None:
+    await erase(attacker, engagements="false")
+
+
+async def erase(attacker: Attacker, engagements: str) -> None:
     attacker.patience = 120.0
     ada = {"email": "ada@erased.test", "name": "Ada"}
     created = await attacker.ask(attacker.request("POST", CONTACTS, json.dumps({"emails": [{"email": ada["email"]}]}).encode()))
@@ -443,7 +452,7 @@ async def erase(attacker: Attacker) -> None:
         for number in range(10_000)
     )
     await asyncio.gather(*(attacker.converse((call,) for call in calls) for _ in range(16)))
-    path = f"/api/herdbook/contacts/{json.loads(created)['id']}/erase?engagements=true"
+    path = f"/api/herdbook/contacts/{json.loads(created)['id']}/erase?engagements={engagements}"
     await attacker.begin()
     await attacker.ask(attacker.request("POST", path))
 

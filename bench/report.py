@@ -17,6 +17,7 @@ from typing import Any
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from bench import console
 from bench.trials import Trial, ratio
 from bench.under_attack import Attacked, Wait
 from bench.webhooks import Flow
@@ -43,6 +44,19 @@ The attacker has a lower priority than the server and the neighbour, but all sha
 first two lines are not attacks: they show the waits that the machine alone causes. *Memory* is the peak of the server's
 process, without its database but with leftovers of earlier attacks. *Answers* are the statuses that the attacker got, or
 the ends of its connections."""
+
+PAGES = """A page of the console and the operation of the API that reads the same objects take turns, one request at a time over
+one connection each. The times are medians, in milliseconds, and *CPU* is the processor time of the server and its database.
+A page may take 1.5 times the time of its operation, and 10 ms. *KB* is its HTML, compressed; its styles and scripts, which a
+browser keeps, have {files:.0f} KB together."""
+
+QUERIES = """First pages of 25 contacts, against that of the plain list, which takes {plain:.1f} ms. A row has queries of
+several kinds of fields: the median of these, and the worst. {defined} fields are defined, and each contact has values of
+{each}. Half of the fields belong to contacts that are spread over all, and half to contacts whose last names follow one
+another."""
+
+OTHERS = """Other pages show [how long a neighbour waits](attack.md) while somebody attacks the server, and [the console and
+queries](console.md) at a million contacts."""
 
 PICTURE = """<picture>
   <source media="(prefers-color-scheme: dark)" srcset="dark.svg">
@@ -94,7 +108,7 @@ def markdown(results: Results) -> str:
         + (f"**{failed:,} requests failed.**" if failed else "Every request succeeded."),
         EXPLAINED,
         PICTURE,
-        "A separate page shows [how long a neighbour waits](attack.md) while somebody attacks the server.",
+        OTHERS,
         "## herdbook and PocketBase",
         table(results.duel, "PocketBase"),
         HANDICAPS,
@@ -160,6 +174,52 @@ def write_attacked(attacked: Sequence[Attacked], folder: Path) -> str:
     )
     (folder / "attack.md").write_text(text + "\n")
     return text
+
+
+def write_console(results: console.Results, folder: Path) -> str:
+    """Write the page about the console and queries to the folder and return its Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "\n\n".join(
+        [
+            "# The console, and queries by fields",
+            (
+                f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+                f"{results.contacts:,} contacts. Other programs took {results.strangers:.2f} cores."
+            ),
+            "## Pages",
+            PAGES.format(files=console.files_size() / 1024),
+            page_table(results.cases),
+            "## Queries",
+            QUERIES.format(plain=results.plain, defined=console.DEFINED, each=console.IN_EACH),
+            query_table(results),
+        ]
+    )
+    (folder / "console.md").write_text(text + "\n")
+    return text
+
+
+def page_table(cases: Sequence[console.Case]) -> str:
+    lines = [
+        "| page | ms | operation, ms | allowed, ms | holds | CPU | operation, CPU | KB |",
+        "|---|---:|---:|---:|---|---:|---:|---:|",
+    ]
+    for each in cases:
+        page, operation = each.of_page, each.of_operation
+        holds = "yes" if each.holds else "**no**"
+        lines.append(
+            f"| {each.name} | {page.wait:.1f} | {operation.wait:.1f} | {each.allowed:.1f} | {holds} "
+            f"| {median(page.processor):.1f} | {median(operation.processor):.1f} | {page.size / 1024:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def query_table(results: console.Results) -> str:
+    lines = ["| first page | times the plain list | worst kind |", "|---|---:|---:|"]
+    for each in results.queried:
+        times = [median(some) / results.plain for some in each.times]
+        worst = f"{max(times):.1f}" if len(times) > 1 else ""
+        lines.append(f"| {each.name} | {median(times):.1f} | {worst} |")
+    return "\n".join(lines)
 
 
 def attack_table(attacked: Sequence[Attacked]) -> str:

@@ -203,11 +203,14 @@ async def back_up(broken: Broken) -> None:
 
 
 def is_left(file: Path, code: int) -> bool:
-    """Whether a backup left its file. Raise FaultFound if it failed and did so, or succeeded and did not."""
+    """Whether a backup left its file. Raise FaultFound if it failed and did so, or succeeded and did not.
+
+    One that was killed right after its last act has left it, too. All files are restored and compared later.
+    """
     # A killed command cannot remove its draft, which is no backup and says so by its name.
     for draft in file.parent.glob(f".{file.name}.*.part"):
         draft.unlink()
-    if file.exists() != (code == 0):
+    if file.exists() != (code == 0) and not (file.exists() and code == -signal.SIGKILL):
         raise FaultFound("backup", f"{file.name}, after the code {code}: {'is' if file.exists() else 'is not'} there")
     return file.exists()
 

@@ -75,6 +75,11 @@ class Clients:
             kinds.append((Client.record, 1))
         self._running = [asyncio.create_task(self._run(one)) for one, count in kinds for _ in range(count)]
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether a client has stopped by itself, because of an answer that nothing explains."""
+        return any(each.done() for each in self._running)
+
     async def stop(self) -> None:
         """Let each client end the write at which it is."""
         self._stopping = True

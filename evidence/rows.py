@@ -79,7 +79,16 @@ KEYS: Final[dict[UniqueKey[Any], LiteralString]] = {
 _NOT_COMPUTED: Final = frozenset(
     (
         *("version", "updated_at", "deleted_at", "merged_into"),
-        *("secret", "former_secret", "former_secret_until", "own_headers", "phone_number_e164", "converted_to", "former"),
+        *(
+            "secret",
+            "former_secret",
+            "former_secret_until",
+            "own_headers",
+            "phone_number_e164",
+            "converted_to",
+            "former",
+            "converting",
+        ),
     )
 )
 

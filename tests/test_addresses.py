@@ -2,7 +2,7 @@
 
 import pytest
 
-from herdbook.addresses import NotAnAddress, comparable_address, is_of_a_room
+from herdbook.addresses import NotAnAddress, addresses_within, comparable_address, is_of_a_room
 
 
 @pytest.mark.parametrize(
@@ -119,3 +119,35 @@ async def test_lengths_are_those_of_rfc_5321(email: str, is_taken: bool) -> None
 def test_a_person_is_no_room(address: str) -> None:
     """People who work for the makers of meeting systems, or whose domains look like theirs, are people."""
     assert not is_of_a_room(address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ada@x.test",
+        " ADA@X.TEST ",
+        "Write to ada@x.test. Thanks",
+        "<ada@x.test>,bob@y.test",
+        "mailto:ada@x.test?subject=Tea",
+        "'ada@x.test'",
+        "a=1&email=ada@x.test&b=2",
+        "https://y.test/people/ada@x.test/",
+        "k-ada@x.test",
+        "ada@x.test-",
+    ],
+)
+def test_an_address_is_found_within_a_text(text: str) -> None:
+    """An address is found wherever it stands in a text, beside other readings of the same letters."""
+    assert "ada@x.test" in addresses_within(text)
+
+
+@pytest.mark.parametrize("address", ['"a b"@x.test', "ada@[192.0.2.7]", "zoë@bücher.test", "o'ada+tea@x.test"])
+def test_uncommon_addresses_are_found_within_a_text(address: str) -> None:
+    """Quoted local parts, addresses of the network and other letters are found, too."""
+    assert comparable_address(address) in addresses_within(f"To ({address}), today")
+
+
+@pytest.mark.parametrize("text", ["", "@", "a @ b", "ada@", "@x.test", '"' * 500 + "@", "@" * 5000])
+def test_no_address_is_found_in_other_texts(text: str) -> None:
+    """Signs alone are no address."""
+    assert addresses_within(text) == set()

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from herdbook.cli.workers import console_url
 from tests.cli.programs import PROGRAM, accepts, environment, serving, until
 from tests.documented import blocks, shell
 from tests.webhooks.test_documented_programs import free_port
@@ -39,6 +40,7 @@ def test_each_block_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
     with serving(tmp_path, command="demo") as demo:
         until(lambda: "Ctrl-C" in (tmp_path / "out.txt").read_text())
         text = page.read_text().replace("http://127.0.0.1:8080", demo.url).replace("127.0.0.1:9000", f"127.0.0.1:{receiver}")
+        text = text.replace("http://localhost:8080", console_url(demo.url))
         for program in re.findall(r"^```python\n# receive\.py.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             (tmp_path / "receive.py").write_text(program.replace("9000", receiver))
         variables = {"HERDBOOK_API_KEY": demo.key, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -1,5 +1,6 @@
 """Names of people as calendars, mail programs and telephone systems send them."""
 
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from herdbook import names
 from herdbook.names import person_name
 
 
@@ -115,6 +117,25 @@ def test_what_is_no_name_has_no_parts(text: str) -> None:
 def test_any_text_may_be_a_name(text: str) -> None:
     """Any text has two parts without spaces around them."""
     assert all(part == part.strip() for part in person_name(text))
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzßàéèñöøüåç"
+_WORD = (
+    st.text(_LETTERS, min_size=2, max_size=9)
+    | st.sampled_from(sorted(names.words_with_meaning()))
+    | st.builds(str.__add__, st.text("abcdeimnor", min_size=1, max_size=5), st.sampled_from(["ovich", "ovna", "oglu", "enko"]))
+)
+
+
+@given(first=_WORD.map(str.capitalize), last=_WORD.map(str.capitalize))
+def test_two_plain_words_are_read_as_the_reader_of_names_does(first: str, last: str) -> None:
+    """Names that are read without it have the same parts."""
+    text = f"{first} {last}"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(names, "_TWO_WORDS", re.compile("(?!)").fullmatch)
+        read = names.person_name.__wrapped__(text)
+
+    assert names.person_name.__wrapped__(text) == read
 
 
 @given(address=st.emails() | st.just('"q \\" q"@x.example'))

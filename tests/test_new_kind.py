@@ -209,7 +209,7 @@ async def test_an_undo_takes_it_back(shop: Shop) -> None:
 
     assert [each["action"] for each in (await shop.undo(changed))["reverted"]] == ["updated"]
     assert await shop.colors() == ["red"]
-    assert [each["reason"] for each in (await shop.undo(made))["kept"]] == ["changed_since"]
+    assert [each["action"] for each in (await shop.undo(made))["reverted"]] == ["deleted"]
     assert (await shop.owner.get(f"{shop.url}/history")).json()["complete"]
 
 

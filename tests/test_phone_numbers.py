@@ -8,10 +8,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from herdbook.phone_numbers import e164, international_number, known_number, number_keys, read_number, regions, sure_keys
+from herdbook import phone_numbers
+from herdbook.phone_numbers import (
+    PhoneNumber,
+    e164,
+    international_number,
+    known_number,
+    number_keys,
+    read_number,
+    regions,
+    sure_keys,
+)
 
 REGIONS: Final = sorted(regions())
 TYPES: Final = sorted(phonenumbers.PhoneNumberType.values())
+
+
+def test_the_countries_are_those_of_the_library() -> None:
+    """Our list of the countries with phone numbers is the library's."""
+    assert regions() == phonenumbers.SUPPORTED_REGIONS
 
 
 @pytest.mark.parametrize(
@@ -48,7 +63,10 @@ async def test_numbers_with_a_country_code_have_an_e164_form(phone_number: str, 
         ("+49 30 901820", "+4930901820"),
         ("112", None),
         ("+44", None),
-        ("+44 20 7946 0018 ext. 12", None),
+        ("+44 20 7946 0018 ext. 12", "+442079460018 ext. 12"),
+        ("020 7946 0018;ext=\uff11\uff12", "+442079460018 ext. 12"),
+        ("020 7946 0018 x", None),
+        ("020 7946 0018 ext. 12345678", None),
         ("020 7946 0018 (mornings)", None),
         ("tel:+44-20-7946-0018", "+442079460018"),
         ("sip:+442079460018@pbx", None),
@@ -276,3 +294,36 @@ async def test_a_spelling_that_means_another_number_is_not_looked_up(
     assert meant[0] == complete
     assert len(meant) <= (2 if number.country_code in (54, 55) else 1)
     assert {known_number(each, region) for each in written} <= {None, *meant}
+
+
+def _not_read(_: str) -> None:
+    """Leave a number to the parser."""
+
+
+def _parsed(phone_number: str) -> PhoneNumber | None:
+    """Return a number as the parser reads it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(phone_numbers, "plain_international", _not_read)
+        return read_number.__wrapped__(phone_number)
+
+
+def test_plain_numbers_are_read_as_the_parser_does() -> None:
+    """Most example numbers of all countries are read without the parser, and all of these as it reads them."""
+    formats = (phonenumbers.PhoneNumberFormat.E164, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+    examples = [phonenumbers.format_number(each, form) for each in NUMBERS for form in formats]
+    read = {each: found for each in examples if (found := phone_numbers.plain_international(each)) is not None}
+
+    assert {each: _parsed(each) for each in read} == read
+    assert len(read) > len(examples) * 0.8
+
+
+@given(
+    code=st.sampled_from(sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)),
+    begun=st.sampled_from(["", "0", "00", "1", "8", "9", "15", "(0)", " "]),
+    rest=st.text("0123456789 ().-", max_size=14),
+)
+def test_any_plain_number_is_read_as_the_parser_does(code: int, begun: str, rest: str) -> None:
+    """Digits behind a plus, with or without the prefix of calls at home, are read as the parser reads them."""
+    text = f"+{code}{begun}{rest}"
+
+    assert read_number.__wrapped__(text) == _parsed(text)

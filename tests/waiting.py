@@ -3,9 +3,18 @@
 import asyncio
 from collections.abc import Callable
 
+import asyncpg
+
 
 async def until(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
     """Return once the condition holds; raise TimeoutError if it never does."""
     async with asyncio.timeout(seconds):
         while not is_so():  # noqa: ASYNC110  # files and processes set no event
             await asyncio.sleep(0.01)
+
+
+async def until_blocked(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Return once a statement waits for another transaction."""
+    async with asyncio.timeout(20):
+        while not await pool.fetchval("select count(*) from pg_stat_activity where wait_event_type = 'Lock'"):
+            pass

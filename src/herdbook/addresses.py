@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Final
 
 import idna
-from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
 from herdbook.letter_case import without_case
 
@@ -20,10 +19,6 @@ _PLAIN: Final = re.compile(
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?!xn--)[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
 _MAX_LENGTH: Final = 254
-
-# This is the library's way to allow them: nothing is sent to these addresses, so `.local` and `localhost` do no harm.
-SPECIAL_USE_DOMAIN_NAMES.clear()
-
 
 # Calendars of Google and Yahoo give rooms and equipment addresses of their own. The others are domains of meetings and of
 # devices in meeting rooms: Zoom, Lifesize, BlueJeans, Pexip, Poly, and every domain below Webex's own, at which people are.
@@ -52,8 +47,18 @@ def comparable_address(email: str) -> str:
     return _closely_read(email)
 
 
+def load_e_mail_library() -> None:
+    """Import the library that reads unusual addresses, before one needs it."""
+    _closely_read('"Ada Lovelace"@example.com')
+
+
 @lru_cache(maxsize=8192)
 def _closely_read(email: str) -> str:
+    # Few addresses need the library, and it takes a twentieth of a start to import.
+    from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email  # noqa: PLC0415
+
+    # This is the library's way to allow them: nothing is sent to these addresses, so `.local` and `localhost` do no harm.
+    SPECIAL_USE_DOMAIN_NAMES.clear()
     try:
         read = validate_email(
             email,
@@ -99,6 +104,31 @@ def addresses_in(text: str) -> list[str]:
     for word in text.split():
         try:
             found.append(comparable_address(word.strip(_AROUND_ADDRESSES).removeprefix("mailto:")))
+        except NotAnAddress:
+            continue
+    return found
+
+
+# A local part is one word or is quoted; a domain is one word or, in brackets, an address of the network.
+_LOCAL_PART: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s@<>(),;:"\[\]\\]+)\Z')
+_DOMAIN: Final = re.compile(r"\[[^\]\s]*\]|[\w.-]+")
+_BEGINNINGS: Final = re.compile(r"\A|(?<=\W)(?=\w)")
+
+
+def addresses_within(text: str) -> set[str]:
+    """Return all e-mail addresses that a text may have, in the form that is compared: each reading, if there are several."""
+    found: set[str] = set()
+    readings = {text.strip()}
+    for place in (sign.start() for sign in re.finditer("@", text)):
+        local_part = _LOCAL_PART.search(text[max(place - _MAX_LENGTH, 0) : place])
+        domain = _DOMAIN.match(text[place + 1 : place + 1 + _MAX_LENGTH])
+        if local_part is not None and domain is not None:
+            name, at = local_part[0], f"@{domain[0].rstrip('.-')}"
+            begins = (0,) if name.startswith('"') else (each.start() for each in _BEGINNINGS.finditer(name))
+            readings.update(name[begin:] + at for begin in begins)
+    for each in readings:
+        try:
+            found.add(comparable_address(each))
         except NotAnAddress:
             continue
     return found

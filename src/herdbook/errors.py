@@ -23,13 +23,15 @@
 `http/problems.py` alone decides the status of each.
 """
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 # Messages quote at most this many characters of a request, and a refusal lists at most this many errors.
 MAX_QUOTE: Final = 100
 MAX_ERRORS: Final = 100
+T = TypeVar("T")
 
 
 def quoted(text: str) -> str:
@@ -37,10 +39,19 @@ def quoted(text: str) -> str:
     return text if len(text) <= MAX_QUOTE else text[:MAX_QUOTE] + "…"
 
 
+class HolderOfValue(NamedTuple):
+    """The active object that has a value which a request claims, and the scope of callers who may see it."""
+
+    object: str
+    id: str
+    read_scope: str
+
+
 class FieldError(NamedTuple):
     """One error of one field: a path such as `emails[1].email`, a stable code, and a message with the remedy.
 
-    `missing` is the id that the field holds, if no object has it. `merged_into` is the object that replaces that one.
+    `missing` is the id that the field holds, if no object has it. `merged_into` is the object that replaces that one. `holder`
+    is the object that has the value of the field, if only one may have it.
     """
 
     field: str
@@ -48,6 +59,7 @@ class FieldError(NamedTuple):
     message: str
     missing: str = ""
     merged_into: str = ""
+    holder: HolderOfValue | None = None
 
 
 def bounded(errors: Sequence[FieldError], path: str) -> list[FieldError]:
@@ -57,6 +69,21 @@ def bounded(errors: Sequence[FieldError], path: str) -> list[FieldError]:
     listed = errors[: MAX_ERRORS - 1]
     message = f"`{path}` has {len(errors) - len(listed)} further errors, which are not listed. Correct the others first."
     return [*listed, FieldError(path, "further_errors", message)]
+
+
+def first_errors(errors: Iterable[FieldError], path: str, most: int = MAX_ERRORS, whole: str = "The body") -> list[FieldError]:
+    """Return at most so many of the errors below a path. If there are more, the last one says so, unless it is the only one.
+
+    An empty path stands for the whole of the request's part that has the errors, called `whole`.
+
+    Those that are left out are not counted, because a large request may have very many, and each takes time to find.
+    """
+    found = list(itertools.islice(errors, most + 1))
+    if len(found) <= most or most < 2:
+        return found[:most]
+    called = f"`{path}`" if path else whole
+    message = f"{called} has further errors, which are not listed. Correct the others first."
+    return [*found[: most - 1], FieldError(path, "further_errors", message)]
 
 
 class Refusal(Exception):
@@ -128,6 +155,30 @@ class Invalid(FieldsRefusal):
     """The body is not valid for the operation; every error is listed, not only the first."""
 
 
+def together(checks: Iterable[Callable[[], None]], act: Callable[[], T]) -> T:
+    """Check some members of a request, and return the result of what it asks for, which checks the others.
+
+    All errors of the body are listed together. Another refusal counts if there are none. Refusals: those of all parts.
+    """
+    errors: list[FieldError] = []
+    for check in checks:
+        try:
+            check()
+        except Invalid as invalid:
+            errors += invalid.errors
+    try:
+        result = act()
+    except Invalid as invalid:
+        errors += invalid.errors
+    except Refusal:
+        if not errors:
+            raise
+    else:
+        if not errors:
+            return result
+    raise Invalid(first_errors(errors, ""))
+
+
 class KeyReused(FieldsRefusal):
     """An Idempotency-Key was sent with a request that differs from its first one."""
 
@@ -192,7 +243,8 @@ class Taken(FieldsRefusal):
     """
 
     def __init__(self, errors: Sequence[FieldError], holders: Sequence[tuple[str, str]], read_scope: str) -> None:
-        super().__init__(errors)
+        held = zip(errors, holders, strict=True)
+        super().__init__([error._replace(holder=HolderOfValue(*holder, read_scope)) for error, holder in held])
         self.holders = tuple(holders)
         self.read_scope = read_scope
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 
 from msgspec import Meta
 
-from herdbook.errors import FieldError
+from herdbook.errors import FieldError, Invalid
 
 # A rule gets a value of the declared type, and its path, such as `emails`. In an array, None stands for an item of another
 # type, for which an error is already reported.
@@ -34,6 +34,15 @@ Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_s
 Description: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000, extra_json_schema=TEXT_SCHEMA)]
 # The maximum length of a list in a body, if the vendor does not state one.
 MAX_ITEMS: Final = 100
+
+
+def require_few(after: Any, names: Sequence[str], noun: str) -> None:
+    """Refuse an object to whose lists a request has added too many items. `noun` is its name in messages. Refusal: Invalid."""
+    for name in names:
+        items = getattr(after, name) or ()
+        if len(items) > MAX_ITEMS:
+            message = f"`{name}` would have {len(items)} items, with those that the {noun} has. Send fewer: "
+            raise Invalid([FieldError(name, "too_long", f"{message}{MAX_ITEMS} is the limit.")])
 
 
 class HasRules(Protocol):

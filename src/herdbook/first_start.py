@@ -51,8 +51,12 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
         async with connection.transaction():
             await connection.execute("lock table setting in share row exclusive mode")
             await connection.execute(
-                "insert into setting (name, value) values ('cursor_secret', $1) on conflict do nothing",
+                """
+                insert into setting (name, value) values ('cursor_secret', $1), ('erasure_key', $2) on conflict do nothing
+                """,
                 secrets.token_urlsafe(32),
+                # A migration has made it, unless the cluster is a copy of the template.
+                secrets.token_hex(32),
             )
             first: UUID | None = await connection.fetchval("select id from workspace order by id limit 1")
             if first is None:
@@ -63,6 +67,16 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
                 return Prepared(first, None, lacks_key=unshown is not None)
             await revoke_key(connection, unshown)
             return await _with_first_key(connection, first)
+    finally:
+        await connection.close()
+
+
+async def migrate_without_secrets(database_url: str) -> None:
+    """Migrate a new database, and remove the secrets that migrations have made, so that it can be copied."""
+    await migrate(database_url)
+    connection = await connect(database_url)
+    try:
+        await connection.execute("delete from setting")
     finally:
         await connection.close()
 

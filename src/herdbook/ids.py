@@ -3,14 +3,14 @@
 The layout follows https://github.com/ulid/spec: 48 bits of milliseconds, then 80 random bits, so identifiers sort by age.
 """
 
-import os
-import time
 from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
 # Its UUID is a subclass in C, which the database driver returns, too.
 from asyncpg.pgproto import pgproto
+
+from herdbook import sources
 
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PYTHON_BASE_32: Final = b"0123456789abcdefghijklmnopqrstuv"
@@ -31,12 +31,15 @@ ENGAGEMENT: Final = "ngmt_"
 TRANSCRIPT_TIMELINE: Final = "tt_"
 TRANSCRIPT_COMMENT: Final = "tano_"
 NOTE: Final = "note_"
+CARD: Final = "card_"
 VIEW: Final = "view_"
+IMPORT: Final = "imp_"
 WORKSPACE: Final = "wrks_"
 REQUEST: Final = "rid_"
 CREDENTIAL: Final = "apik_"
 WEBHOOK_ENDPOINT: Final = "whep_"
 EVENT: Final = "evt_"
+SIGN_IN_LINK: Final = "link_"
 
 
 def example(prefix: str, text: str = "01HQXVB4Y9Y0Q6P0QH5GX2CT7T") -> str:
@@ -51,7 +54,7 @@ def form(prefix: str) -> str:
 
 def new_id() -> UUID:
     """Return a new ULID as a UUID: the current millisecond, then 80 random bits."""
-    return pgproto.UUID((time.time_ns() // 1_000_000).to_bytes(6) + os.urandom(10))
+    return pgproto.UUID(sources.id_bytes())
 
 
 def encoded(prefix: str, identifier: UUID) -> str:

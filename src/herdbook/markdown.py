@@ -1,12 +1,9 @@
 """Markdown of users as HTML that a page may show."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
-import nh3
-from markdown_it import MarkdownIt
-from markdown_it.common.utils import escapeHtml
-
-_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 # Images are left out: a reader's browser would fetch them from wherever the author says.
 _TAGS: Final = frozenset(
     {
@@ -37,12 +34,20 @@ _ATTRIBUTES: Final = {"a": {"href", "title"}, "ol": {"start"}}
 _ADDRESSES: Final = ("http://", "https://", "mailto:", "tel:")
 
 
-def _image_text(renderer: Any, tokens: Any, index: int, options: Any, environment: Any) -> str:
-    """Return the alternative text of an image, which is not shown itself."""
-    return escapeHtml(renderer.renderInlineAsText(tokens[index].children or [], options, environment))
+@cache
+def _rendered() -> Callable[[str], str]:
+    """Return the function that makes HTML of Markdown."""
+    # Many servers never show a note, and it takes a twentieth of a start to import.
+    from markdown_it import MarkdownIt  # noqa: PLC0415
+    from markdown_it.common.utils import escapeHtml  # noqa: PLC0415
 
+    def image_text(renderer: Any, tokens: Any, index: int, options: Any, environment: Any) -> str:
+        """Return the alternative text of an image, which is not shown itself."""
+        return escapeHtml(renderer.renderInlineAsText(tokens[index].children or [], options, environment))
 
-_MARKDOWN.add_render_rule("image", _image_text)
+    markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    markdown.add_render_rule("image", image_text)
+    return markdown.render
 
 
 def _without_relative(_: str, attribute: str, value: str) -> str | None:
@@ -55,8 +60,10 @@ def safe_html(text: str) -> str:
 
     A text of 64 KiB takes up to half a second.
     """
+    import nh3  # noqa: PLC0415  # as in `_rendered`
+
     return nh3.clean(
-        _MARKDOWN.render(text),
+        _rendered()(text),
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         attribute_filter=_without_relative,

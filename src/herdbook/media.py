@@ -123,4 +123,9 @@ class Recordings:
         file.close()
 
     def _path(self, workspace_id: UUID, recording_id: UUID) -> Path:
-        return self._folder / workspace_id.hex / recording_id.hex
+        return path_of_recording(self._folder, workspace_id, recording_id)
+
+
+def path_of_recording(folder: Path, workspace_id: UUID, recording_id: UUID) -> Path:
+    """Return the path of a recording in the folder of all recordings."""
+    return folder / workspace_id.hex / recording_id.hex

@@ -1,4 +1,4 @@
-"""The sweep of the recordings' folder: it removes files that crashes and undone engagements leave, a slice at a time.
+"""The sweep of the folders of recordings and uploads: it removes files that crashes and undone engagements leave, in slices.
 
 A file is locked while it is fetched and its engagement is created. Once the sweep gets the lock, the outcome is decided, and
 the database has it. A backup locks the folder, so that files which its snapshot of the database needs stay until it has them.
@@ -11,12 +11,17 @@ import fcntl
 import itertools
 import logging
 import os
+import re
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
 
 SLICE: Final = 500
+# A file is written under a name with such an ending: a recording that is fetched, or the table of a workbook or of cards.
+_UNFINISHED: Final = (".part", ".table")
+# The table of one of a workbook's sheets is beside the workbook, and needed like it.
+_SHEET: Final = re.compile(r"\.sheet\d+").fullmatch
 
 _log: Final = logging.getLogger("herdbook.media")
 
@@ -57,7 +62,7 @@ async def sweep(folder: Path, needed: Needed, files: Iterator[Kept] | None = Non
             # Check again under the lock: an engagement may have been created, and its file unlocked, since the first check.
             removed += await asyncio.to_thread(_remove, await _not_needed(free, needed))
     if removed:
-        _log.info("unneeded recordings were removed", extra={"files": removed})
+        _log.info("files that nothing needs were removed", extra={"folder": folder.name, "files": removed})
 
 
 async def _not_needed(files: Sequence[Kept], needed: Needed) -> list[Kept]:
@@ -73,9 +78,14 @@ def _next(files: Iterator[Kept]) -> list[Kept]:
 
 def files_in(folder: Path) -> Iterator[Kept]:
     """Yield the recordings in the folder, complete or not."""
-    for workspace_id, workspace in _named(folder):
-        for engagement_id, path in _named(workspace):
-            yield Kept(path, workspace_id, engagement_id, not path.suffix)
+    for workspace_id, _ in _named(folder):
+        yield from files_of_workspace(folder, workspace_id)
+
+
+def files_of_workspace(folder: Path, workspace_id: UUID) -> Iterator[Kept]:
+    """Yield the recordings of a workspace, complete or not."""
+    for engagement_id, path in _named(folder / workspace_id.hex):
+        yield Kept(path, workspace_id, engagement_id, path.suffix not in _UNFINISHED)
 
 
 def files_of(folder: Path, workspace_id: UUID, engagement_ids: Iterable[UUID]) -> Iterator[Kept]:
@@ -88,11 +98,12 @@ def files_of(folder: Path, workspace_id: UUID, engagement_ids: Iterable[UUID]) -
 
 
 def _named(folder: Path) -> Generator[tuple[UUID, Path]]:
-    """Yield the entries of a folder that are named by an id, with or without `.part`."""
+    """Yield the entries of a folder that are named by an id, finished or not."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                name = entry.name.removesuffix(".part")
+                path = Path(entry.name)
+                name = path.stem if path.suffix in _UNFINISHED or _SHEET(path.suffix) else entry.name
                 with contextlib.suppress(ValueError):
                     if (found := UUID(name)).hex == name:
                         yield found, Path(entry.path)

@@ -1,8 +1,9 @@
 """Names of people as calendars, mail programs and telephone systems send them."""
 
+import dataclasses
 import re
-from functools import lru_cache
-from typing import Final, NamedTuple
+from functools import cache, lru_cache
+from typing import Any, Final, NamedTuple, cast
 
 from herdbook.fields import shows
 
@@ -37,6 +38,22 @@ _CHINESE_NAME: Final = re.compile(r"([\u4e00-\u9fff]{2}) ([\u4e00-\u9fff])")
 _KOREAN_NAME: Final = re.compile(r"([\uac00-\ud7a3]{2}) ([\uac00-\ud7a3])")
 
 
+# Most names are two words in Latin letters. Reading those takes the hundredth part.
+_CAPITALIZED: Final = "([A-Z\u00c0-\u00d6\u00d8-\u00de][a-z\u00df-\u00f6\u00f8-\u00ff]+)"
+_TWO_WORDS: Final = re.compile(f"{_CAPITALIZED} {_CAPITALIZED}").fullmatch
+
+
+@cache
+def words_with_meaning() -> frozenset[str]:
+    """Return the words that the reader of names knows, such as titles and suffixes. It takes all others for parts of names."""
+    import nameparser  # noqa: PLC0415  # as below
+
+    lexicon = nameparser.Lexicon.default()
+    listed: list[Any] = [getattr(lexicon, each.name) for each in dataclasses.fields(lexicon)]
+    entries = (each for words in listed if isinstance(words, frozenset) for each in cast("frozenset[str]", words))
+    return frozenset(word for each in entries for word in each.split())
+
+
 class PersonName(NamedTuple):
     """The parts of a name; either may be empty."""
 
@@ -55,6 +72,8 @@ def person_name(text: str) -> PersonName:
     after a comma and `via ...` are left out. A title is kept if there would be no given name, as of Queen Latifah. An address
     is no name, nor is a text without letters; both parts are empty then.
     """
+    if (words := _TWO_WORDS(text)) is not None and words_with_meaning().isdisjoint((words[1].lower(), words[2].lower())):
+        return PersonName(words[1], words[2])
     text = _without_remarks(text)
     if not any(map(str.isalpha, text)):
         return PersonName("", "")

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 import asyncpg
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from herdbook.console.page import BASE
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.disk import DiskWatch
 from herdbook.engagements import store as engagements_store
@@ -24,8 +25,17 @@ from herdbook.oauth.api import METADATA_PATH, metadata
 class Pages:
     """The pages of a running server."""
 
-    def __init__(self, document: Json, services: Services, readiness: Readiness, disk: DiskWatch) -> None:
+    def __init__(
+        self,
+        document: Callable[[], Json],
+        services: Services,
+        readiness: Readiness,
+        disk: DiskWatch,
+        *,
+        has_lab: bool = False,
+    ) -> None:
         self._document = document
+        self._has_lab = has_lab
         self._services = services
         self._readiness = readiness
         self._disk = disk
@@ -34,6 +44,7 @@ class Pages:
     def routes(self) -> list[Route]:
         """Return the paths of the pages."""
         return [
+            Route("/", self._first),
             Route("/healthz", _healthz),
             Route("/readyz", self._readyz),
             Route("/docs", self._docs),
@@ -48,15 +59,23 @@ class Pages:
         # Import it for the first reader: it is a fifth of the imports of a start, and programs do not read the page.
         from herdbook.http.docs_page import DocsPage  # noqa: PLC0415
 
-        return DocsPage(self._document).get
+        return DocsPage(self._document()).get
 
     async def _docs(self, request: Request) -> Response:
         # In a thread, one after the other, because anybody may ask for it.
         async with self._making_page:
             return await asyncio.to_thread(lambda: self._docs_page(address_of(request.scope)))
 
+    async def _first(self, request: Request) -> Response:
+        """Lead a browser to the console, and tell a program whether tests command this server."""
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(BASE, 303, {"Vary": "Accept", "Cache-Control": "no-store"})
+        return JSONResponse({"name": "herdbook", "mode": "lab" if self._has_lab else "production", "documentation": "/docs"})
+
     async def _openapi(self, _: Request) -> Response:
-        return Response(self._services.document, media_type="application/json")
+        async with self._making_page:
+            document = await asyncio.to_thread(self._services.document)
+        return Response(document, media_type="application/json")
 
     async def _authorization_server(self, request: Request) -> Response:
         issuer = self._services.public_url or address_of(request.scope)

@@ -109,6 +109,9 @@ def _decomposed(text: str) -> str:
 def searchable(text: str) -> str:
     """Return folded text with `WORD_START` before each word."""
     if text.isascii():
+        if text.isalnum():
+            # Most names are a single word.
+            return WORD_START + text.lower()
         return _BEFORE_ASCII_WORD.sub(WORD_START, text.lower().replace(WORD_START, " ").replace(END, " "))
     return _BEFORE_WORD.sub(WORD_START, folded(text).replace(WORD_START, " ").replace(END, " "))
 
@@ -119,10 +122,7 @@ def searchable_name(*parts: str) -> str:
     Apostrophes and hyphens need not be typed, and a full name of a script without spaces may be written in either order, in
     one part or in two.
     """
-    text = "\n".join(parts)
-    if text.count("\n") >= len(parts):
-        text = "\n".join([part.replace("\n", " ") for part in parts])
-    text = searchable(text)
+    text = "\n".join([searchable(part.replace("\n", " ")) for part in parts])
     others: list[str] = []
     if "'" in text or "-" in text or "`" in text:
         others += _without_punctuation(text)

@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 
 # The courier of each worker has three connections to work with, and one to listen.
 COURIER_CONNECTIONS: Final = 4
+# The connections of a lab to its own database: for requests, for lists, and for copies of workspaces.
+LAB_CONNECTIONS: Final = (6, 2, 2)
 # These are left for the commands and tools of an operator.
 _OTHER_CONNECTIONS: Final = 50
 _MANY: Final = 2**31 - 1
+_LEAST_TOKEN: Final = 8
 _STORE_SCHEMES: Final = ("valkey", "valkeys", "redis", "rediss", "unix")
 _RANGES: Final = {
     # The minimum is two for the ledger's writers, two for lists, and one for reads of single objects.
@@ -24,9 +27,12 @@ _RANGES: Final = {
     "body_limit": (1024, _MANY),
     "keep_alive": (1, 86_400),
     "media_limit": (0, 2**40),
+    "import_limit": (0, 2**40),
+    "import_days": (1, 365),
     "history_days": (0, 36_500),
     "deleted_days": (0, 36_500),
     "request_log_hours": (0, 8760),
+    "lab_workspaces": (1, 100_000),
 }
 
 
@@ -61,7 +67,10 @@ class Settings(DatabaseSettings):
     """Connections to the database, for each worker."""
 
     host: str = "127.0.0.1"
-    """The address to listen on. Other machines reach the server only if this is not a loopback address."""
+    """The address to listen on. Other machines reach the server only if this is not a loopback address.
+
+    With 127.0.0.1 it is ::1 as well.
+    """
 
     port: int = 8080
     """The port to listen on; 0 picks a free one."""
@@ -111,6 +120,12 @@ class Settings(DatabaseSettings):
     media_limit: int = 1_073_741_824
     """The largest recording that the server fetches, in bytes."""
 
+    import_limit: int = 1_073_741_824
+    """The largest file of an import, in bytes."""
+
+    import_days: int = 7
+    """Days for which the file of an import and the outcome of its rows are kept."""
+
     allowed_targets: str | None = None
     """Hosts and networks that the server may connect to beside public ones, with commas: `media.lab,10.1.0.0/16`."""
 
@@ -141,10 +156,23 @@ class Settings(DatabaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The lowest level to log; `info` logs one line for each request."""
 
+    lab: bool = False
+    """Whether to serve a lab, too: workspaces that tests make, break and command, in a database of their own."""
+
+    lab_token: str | None = None
+    """The token that commands the lab; without it, each start makes another."""
+
+    lab_anywhere: bool = False
+    """Whether a lab may be commanded from other machines."""
+
+    lab_workspaces: int = 1000
+    """How many workspaces a lab may have at once."""
+
     @property
     def all_connections(self) -> int:
         """Connections that the database must accept: those of the workers and their couriers, and some for operators."""
-        return self.workers * (self.database_connections + COURIER_CONNECTIONS) + _OTHER_CONNECTIONS
+        of_workers = self.workers * (self.database_connections + COURIER_CONNECTIONS)
+        return of_workers + (sum(LAB_CONNECTIONS) if self.lab else 0) + _OTHER_CONNECTIONS
 
     @property
     def targets(self) -> TargetRules:
@@ -180,6 +208,7 @@ class Settings(DatabaseSettings):
         except ValueError as error:
             raise SettingOutOfRange(f"--trusted-proxies must be addresses and networks: {error}.") from None
         self._require_allowed_targets()
+        self._require_lab()
         self._require_openid()
         if not _is_uri(self.problem_type_base):
             raise SettingOutOfRange(
@@ -204,6 +233,19 @@ class Settings(DatabaseSettings):
                 )
             # Paths are appended to it, and begin with a slash.
             object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
+
+    def _require_lab(self) -> None:
+        if not self.lab:
+            return
+        if self.workers > 1:
+            raise SettingOutOfRange("--lab works with one worker: its workspaces are in the memory of one process.")
+        if not (self.lab_anywhere or _is_loopback(self.host)):
+            raise SettingOutOfRange(
+                f"--lab lets whoever has its token make and break workspaces, and --host {self.host} lets other machines "
+                "reach it. Listen on 127.0.0.1, or add --lab-anywhere."
+            )
+        if self.lab_token is not None and len(self.lab_token) < _LEAST_TOKEN:
+            raise SettingOutOfRange(f"--lab-token must have at least {_LEAST_TOKEN} characters.")
 
     def _require_openid(self) -> None:
         if (self.openid_issuer is None) != (self.openid_client_id is None):

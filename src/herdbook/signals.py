@@ -1,8 +1,5 @@
-"""Signals that tell a worker to stop, and the end of its parent."""
+"""Signals that tell a server to stop."""
 
-import asyncio
-import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -22,16 +19,3 @@ def before_stop(act: Callable[[], object]) -> None:
                 then(number, frame)
 
             signal.signal(number, handle)
-
-
-def stop_if_orphaned() -> None:
-    """Stop this worker as soon as its parent process is gone, because it would block the port for the next server."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        loop = asyncio.get_running_loop()
-
-        def stop() -> None:
-            loop.remove_reader(parent.sentinel)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-        loop.add_reader(parent.sentinel, stop)

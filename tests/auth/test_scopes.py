@@ -18,6 +18,9 @@ NEVER_GIVEN: Final = "01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 UNKNOWN: Final = {f"{each.name}_id": each.prefix + NEVER_GIVEN for each in OBJECT_TYPES} | {
     "event_id": ids.EVENT + NEVER_GIVEN,
     "view_id": ids.VIEW + NEVER_GIVEN,
+    "request_id": ids.REQUEST + NEVER_GIVEN,
+    "invitation_id": ids.SIGN_IN_LINK + NEVER_GIVEN,
+    "import_id": ids.IMPORT + NEVER_GIVEN,
 }
 # Scopes that are enough for operations whose scopes depend on the objects.
 OF_THE_OBJECTS: Final[dict[str, tuple[str, ...]]] = {
@@ -32,6 +35,24 @@ OF_THE_OBJECTS: Final[dict[str, tuple[str, ...]]] = {
     "get-view-by-id": ("companies:read",),
     "update-view": ("contacts:read",),
     "delete-view": ("contacts:read",),
+    **dict.fromkeys(
+        (
+            *("list-imports", "create-import", "get-import-by-id", "update-import", "delete-import"),
+            *("check-import", "run-import", "pause-import", "cancel-import"),
+            *("list-import-rows", "get-import-problems", "list-import-mappings", "undo-import", "list-import-kept"),
+        ),
+        ("companies:read", "companies:write"),
+    ),
+    "list-fields": ("companies:read",),
+    "get-field-by-id": ("contacts:read",),
+    "get-field-conversion": ("companies:read",),
+    "get-openapi-document": ("companies:read",),
+    "list-duplicates": ("contacts:read",),
+    "list-distinct": ("contacts:read",),
+    "set-distinct": ("contacts:read", "contacts:write"),
+    "merge-duplicates": ("contacts:read", "contacts:write"),
+    "export-objects": ("contacts:read",),
+    "export-found-objects": ("contacts:read",),
 }
 # Operations without a credential protect nothing that scopes could guard.
 GUARDED: Final = [operation for operation in OPERATIONS if operation.scopes is not None]

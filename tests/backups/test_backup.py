@@ -16,12 +16,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from herdbook.backups.archive import Writer, new_file, writing
 from herdbook.backups.backup import take
 from herdbook.backups.programs import without_password
 from herdbook.db.pool import connect
 from herdbook.engagements.store import needing_recordings
 from herdbook.media_sweep import sweep
+from herdbook.parts_file import Writer, new_file, writing
 from tests.backups.farm import OPTIONS, add_recording, copied, manifest_of, recordings, rows, served, sound_of, tables
 from tests.cli.programs import PATIENCE, PROGRAM, Running, environment, herdbook, serving, until
 

@@ -15,9 +15,9 @@ import asyncpg
 import msgspec
 import pytest
 
-from herdbook.backups.archive import BackupRefused
 from herdbook.backups.restoration import checked
 from herdbook.db.migrate import available, migrate
+from herdbook.parts_file import FileRefused
 from tests.backups.farm import copied, file_in, manifest_of, recordings, rewritten, rows, served, tables
 from tests.cli.programs import Finished, Running, herdbook, serving
 
@@ -48,7 +48,9 @@ def test_the_figures_are_shown(backup: Path, tmp_path: Path) -> None:
     """Standard output has the result, and standard error a line for each step if it is no terminal."""
     done = herdbook("restore", str(backup), "--data-dir=restored", folder=tmp_path)
 
-    assert done.said == f"Restored into {tmp_path / 'restored'}. Workspaces: 2, changes: 68, recordings: 4.\n"
+    result, remedy = done.said.splitlines()
+    assert result == f"Restored into {tmp_path / 'restored'}. Workspaces: 2, changes: 68, recordings: 4."
+    assert remedy.endswith(f": herdbook erasures apply FOLDER/erasures.jsonl --data-dir {tmp_path / 'restored'}")
     assert [line.partition(":")[0] for line in done.complained.splitlines()] == [
         *("Checking the file", "Restoring the recordings", "Restoring the database", "Comparing the rows"),
     ]
@@ -234,7 +236,7 @@ def test_no_altered_byte_goes_unnoticed(backup: Path, tmp_path: Path) -> None:
             with checked(tmp_path / "altered", silent) as read:
                 if msgspec.to_builtins(read.manifest) != msgspec.to_builtins(msgspec.convert(expected, type(read.manifest))):
                     wrong.append((position, "other content"))
-        except BackupRefused:
+        except FileRefused:
             pass
         except Exception as error:
             wrong.append((position, repr(error)))
@@ -251,7 +253,7 @@ def test_no_cut_goes_unnoticed(backup: Path, tmp_path: Path) -> None:
         try:
             with checked(tmp_path / "cut", silent):
                 read.append(size)
-        except BackupRefused:
+        except FileRefused:
             pass
 
     assert read == []
@@ -261,6 +263,7 @@ def test_data_are_not_overwritten(farm: Path, backup: Path, tmp_path: Path) -> N
     """A folder with data is refused. With --replace its data are kept aside, and files of others stay in their places."""
     data = copied(farm, tmp_path / "data")
     (data / "notes.txt").write_text("ours")
+    (data / "erasures.jsonl").touch()
     with served(data) as url:
         execute(url, "delete from contact")
     refused = herdbook("restore", str(backup), "--data-dir=data", folder=tmp_path)
@@ -278,6 +281,7 @@ def test_data_are_not_overwritten(farm: Path, backup: Path, tmp_path: Path) -> N
     assert (kept, restored, aside) == ([b"0"], [b"40"], [b"0"])
     assert recordings(data) == recordings(former) == recordings(farm)
     assert f"The former data are in {former}" in done.said
+    assert f"The next start erases again whom {data / 'erasures.jsonl'} lists." in done.said
     assert (data / "notes.txt").read_text() == "ours"
 
 

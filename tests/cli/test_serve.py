@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import resource
 import signal
 import socket
 import stat
 import struct
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,9 +21,13 @@ import requests
 
 from herdbook.cli.environment import ExitStatus
 from herdbook.cli.main import main
+from herdbook.cli.workers import console_url
 from herdbook.settings import Settings
 from tests.cli.programs import PATIENCE, Running, accepts, herdbook, serving, until
 from tests.cli.test_outage import keep_down
+
+# The addresses of `localhost`; some machines have no IPv6.
+LOOPBACK = {"127.0.0.1", "::1"} & {each.address for of_one in psutil.net_if_addrs().values() for each in of_one}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,7 @@ def test_it_says_so_to_people_too(server: Running) -> None:
 
 
 def test_it_listens_on_this_machine_alone(server: Running) -> None:
-    """By default the server listens on a loopback address, and its database on no address at all."""
+    """By default the server listens on the two loopback addresses, and its database on no address at all."""
     family = {process.pid for process in server.family()}
     listening = {
         connection.laddr.ip
@@ -72,7 +77,18 @@ def test_it_listens_on_this_machine_alone(server: Running) -> None:
         if connection.laddr and connection.status == psutil.CONN_LISTEN and connection.pid in family
     }
 
-    assert listening == {"127.0.0.1"}
+    assert listening == LOOPBACK
+
+
+def test_it_prints_a_name_for_browsers(server: Running) -> None:
+    """The console's address has a name, because passkeys need one, and the name leads to this server by either address."""
+    until(lambda: "API key" in (server.folder / "out.txt").read_text())
+    port = server.url.rpartition(":")[2]
+
+    assert f"http://localhost:{port}/console/link/" in (server.folder / "out.txt").read_text()
+    for host in LOOPBACK:
+        shown = f"[{host}]" if ":" in host else host
+        assert requests.get(f"http://{shown}:{port}/readyz", timeout=5).status_code == 200
 
 
 def test_a_second_start_says_who_has_the_folder(server: Running) -> None:
@@ -249,9 +265,8 @@ def test_requests_under_way_are_answered(tmp_path: Path) -> None:
         assert again.get("/api/v2/contacts").json()["data"][0]["first_name"] == "Ada"
 
 
-def test_an_external_database(tmp_path: Path, database_url: str, pool: object) -> None:
+def test_an_external_database(tmp_path: Path, database_url: str) -> None:
     """The server uses an external database by its address, and then keeps nothing in its folder but a list of erasures."""
-    assert pool, "the database is there"
     with serving(tmp_path, f"--database-url={database_url}") as server:
         assert requests.get(server.url + "/readyz", timeout=5).status_code == 200
         assert {path.name for path in tmp_path.glob("herdbook-data/*")} <= {"erasures.jsonl"}
@@ -270,6 +285,59 @@ def test_workers_that_cannot_start(tmp_path: Path, database_url: str, workers: i
     refused = herdbook("serve", "--port=0", *options, folder=tmp_path)
 
     assert refused.status == 1
+    assert refused.complained.endswith("herdbook: The server could not start. The log above says why.\n")
+
+
+def a_bad_line(folder: Path) -> dict[str, str]:
+    """Break a line of the list of erasures."""
+    (folder / "herdbook-data/erasures.jsonl").write_text("hello\n")
+    return {}
+
+
+def a_folder_for_the_list(folder: Path) -> dict[str, str]:
+    """Put a folder where the list of erasures belongs."""
+    (folder / "herdbook-data/erasures.jsonl").mkdir()
+    return {}
+
+
+def no_client_of_valkey(folder: Path) -> dict[str, str]:
+    """Ask for a store of rate limits whose library is missing."""
+    (folder / "limits.py").write_text("raise ModuleNotFoundError(name='limits')")
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    return {"HERDBOOK_RATE_LIMIT_STORE": "valkey://127.0.0.1:1", "PYTHONPATH": path}
+
+
+def few_connections(_: Path) -> dict[str, str]:
+    """Ask for more connections than the database has."""
+    return {"HERDBOOK_DATABASE_CONNECTIONS": "100"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (a_bad_line, "Line 1 of `herdbook-data/erasures.jsonl` is no erasure. Replace the file by a copy"),
+        (a_folder_for_the_list, "`herdbook-data/erasures.jsonl` cannot be used: Is a directory. Check the file"),
+        (no_client_of_valkey, '--rate-limit-store needs the package `limits`: pip install "herdbook[valkey]"'),
+        (
+            few_connections,
+            "The database has too few connections: sorry, too many clients already. Lower --database-connections",
+        ),
+    ],
+)
+def test_a_start_that_an_operator_can_mend(
+    tmp_path: Path, database_url: str, workers: int, broken: Callable[[Path], dict[str, str]], why: str
+) -> None:
+    """The log has one sentence with the remedy instead of a traceback."""
+    (tmp_path / "herdbook-data").mkdir()
+    variables = broken(tmp_path)
+    options = (f"--workers={workers}", f"--database-url={database_url}")
+    refused = herdbook("serve", "--port=0", *options, folder=tmp_path, **variables)
+
+    assert refused.status == 1
+    assert "Traceback" not in refused.complained
+    lines = [json.loads(line)["event"] for line in refused.complained.splitlines() if line.startswith("{")]
+    assert any(line.startswith(why) for line in lines), lines
     assert refused.complained.endswith("herdbook: The server could not start. The log above says why.\n")
 
 
@@ -361,8 +429,9 @@ def test_first_start_prints_a_link_to_the_console(tmp_path: Path) -> None:
         found = re.search(r"Console: +(\S+)", (tmp_path / "out.txt").read_text())
         assert found is not None
         with requests.Session() as browser:
-            opened = browser.post(found[1], headers={"Origin": server.url}, timeout=PATIENCE)
-    assert opened.url == f"{server.url}/console/contacts"
+            url = console_url(server.url)
+            opened = browser.post(found[1], headers={"Origin": url}, timeout=PATIENCE)
+    assert opened.url == f"{url}/console/contacts"
 
     with serving(tmp_path):
         until(lambda: "Console:" in (tmp_path / "out.txt").read_text())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from tests.cli.programs import Running, command_line, herdbook, serving, until
 
 # Values that `serve` refuses before it starts anything: the refusal proves that the variable was read.
 UNWORKABLE: Final = {
+    "LAB_WORKSPACES": "0",
     "DATABASE_CONNECTIONS": "1",
     "PORT": "65536",
     "WORKERS": "0",
@@ -28,6 +30,8 @@ UNWORKABLE: Final = {
     "HISTORY_DAYS": "-1",
     "DELETED_DAYS": "-1",
     "REQUEST_LOG_HOURS": "-1",
+    "IMPORT_LIMIT": "-1",
+    "IMPORT_DAYS": "0",
     "TRUSTED_PROXIES": "proxy.example",
     "PROBLEM_MEDIA_TYPE": "text/html",
     "CORS_ORIGINS": "app.example",
@@ -46,10 +50,10 @@ HEARD: Final = {
     "PROBLEM_MEDIA_TYPE": "application/problem+json",
     "LOG_LEVEL": "error",
 }
-# Settings with a test of their own: here, or in the tests of the ready file, the database, recordings and OpenID.
+# Settings with a test of their own: here, or in the tests of the ready file, the database, recordings, OpenID and the lab.
 ELSEWHERE: Final = {
     *("DATABASE_URL", "READY_FILE", "RATE_LIMIT_STORE", "PUBLIC_URL", "ALLOWED_TARGETS"),
-    *("OPENID_ISSUER", "OPENID_CLIENT_ID", "OPENID_CLIENT_SECRET_FILE"),
+    *("OPENID_ISSUER", "OPENID_CLIENT_ID", "OPENID_CLIENT_SECRET_FILE", "LAB", "LAB_TOKEN", "LAB_ANYWHERE"),
 }
 
 
@@ -135,6 +139,36 @@ def test_an_option_is_heard_over_a_variable(tmp_path: Path) -> None:
     """The option overrides the variable, which would have been refused."""
     with serving(tmp_path, HERDBOOK_PORT="65536", HERDBOOK_WORKERS="1") as server:
         assert requests.get(server.url + "/healthz", timeout=5).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("erase", "import", "export", "subject-access", "backup", "restore", "keys create", "users create", "duplicates"),
+        *("workspaces create", "upgrade-database", "erasures apply", "migrate", "serve"),
+    ],
+)
+def test_the_help_names_variables_of_settings_alone(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Settings have variables, and so have the server, its key and the workspace. A command's own orders have none."""
+    main([*command.split(), "--help"])
+    named = set(re.findall(r"HERDBOOK_([A-Z_]+)", capsys.readouterr().out))
+
+    settings = {field.name.upper() for field in dataclasses.fields(Settings)}
+    assert "DATA_DIR" in named
+    assert named <= settings | {"API_KEY", "SERVER", "WORKSPACE"}
+
+
+def test_a_variable_gives_no_consent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variable with the name of an argument or a flag of a command is not read."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HERDBOOK_PERSON", "ada@x.test")
+    monkeypatch.setenv("HERDBOOK_DATA_DIR", "nowhere")
+    status = main(["erase"])
+
+    assert status is ExitStatus.USAGE
+    assert "--person" in capsys.readouterr().err
 
 
 def test_where_webhooks_may_be(server: Running) -> None:

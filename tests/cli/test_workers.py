@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
@@ -56,6 +57,16 @@ def test_what_dead_workers_had_open_is_not_counted(workers: Running) -> None:
     assert connections(workers) <= 16
 
 
+def test_their_children_do_not_have_the_port(workers: Running) -> None:
+    """The courier, which ends after its worker, does not listen."""
+    created = workers.post("/api/herdbook/webhooks", {"url": "http://127.0.0.1:9000/webhooks"})
+    assert created.status_code == 201, created.text
+
+    until(lambda: couriers_of(workers))
+
+    assert [each for courier in couriers_of(workers) for each in courier.net_connections() if each.status == "LISTEN"] == []
+
+
 def test_they_end_with_their_parent(workers: Running) -> None:
     """No worker keeps the port when the parent is killed."""
     workers.process.kill()
@@ -87,6 +98,11 @@ def workers_of(server: Running) -> list[psutil.Process]:
     return [child for child in psutil.Process(server.process.pid).children() if "spawn_main" in command_line(child)]
 
 
+def couriers_of(server: Running) -> list[psutil.Process]:
+    """Return the processes that send webhooks."""
+    return [each for each in server.family() if "herdbook.webhooks.process" in command_line(each)]
+
+
 def test_a_start_right_after_the_parent_was_killed(tmp_path: Path) -> None:
     """The workers of a killed parent release its port at once."""
     with serving(tmp_path, "--workers=2") as server:
@@ -105,6 +121,24 @@ def test_a_start_right_after_the_parent_was_killed(tmp_path: Path) -> None:
             again.wait(PATIENCE)
 
     assert status is None, (tmp_path / "again.txt").read_text()
+
+
+def test_a_port_that_is_left_late_is_waited_for(tmp_path: Path) -> None:
+    """A server says that its port is in use, and takes it once it is free."""
+    ready, said = tmp_path / "ready.json", tmp_path / "err.txt"
+    with socket.create_server(("127.0.0.1", 0)) as holder, said.open("w") as err:
+        command = [str(PROGRAM), "serve", f"--port={holder.getsockname()[1]}", f"--ready-file={ready}"]
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment({}), stdout=err, stderr=err)
+        try:
+            until(lambda: "is in use. Waiting" in said.read_text())
+            holder.close()
+            until(lambda: ready.exists() or server.poll() is not None)
+            status = server.poll()
+        finally:
+            server.terminate()
+            server.wait(PATIENCE)
+
+    assert status is None, said.read_text()
 
 
 def test_the_database_takes_the_connections_of_couriers_too(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from playwright._impl._api_structures import SetCookieParam
 from playwright.async_api import Browser, Page, async_playwright
 
 from herdbook.app import Herdbook
+from herdbook.cli.workers import console_url
 from herdbook.ledger.ledger import Ledger
 from herdbook.users.model import UserRole
 from tests.cli.programs import serving, until
@@ -86,8 +87,14 @@ def axe() -> str:
     return (FOLDER / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
+async def axe_faults(page: Page, **options: Any) -> list[Any]:
+    """Return what axe objects to on a page. The list of what it finds right is long, and stays in the browser."""
+    sent = {"resultTypes": ["violations"], **options}
+    return await page.evaluate("async (options) => (await axe.run(options)).violations", sent)
+
+
 class Demo(NamedTuple):
-    """A running demo: its address, and the link that it has printed."""
+    """A running demo: the address of its console, and the link that it has printed."""
 
     url: str
     link: str
@@ -101,7 +108,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Generator[Demo]:
         until(lambda: "Ctrl-C" in (folder / "out.txt").read_text())
         found = re.search(r"http\S+/console/link/\S+", (folder / "out.txt").read_text())
         assert found is not None, "the demo prints a link"
-        yield Demo(server.url, found[0])
+        yield Demo(console_url(server.url), found[0])
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,12 @@ class Visitor:
             path if is_page(path) else BASE + path, data=body, headers={key: text for key, text in sent.items() if text}
         )
 
+    async def send_file(self, name: str, content: str | bytes, form: dict[str, Any] | None = None) -> httpx.Response:
+        """Send the form of an import with a file."""
+        body = {FORM_TOKEN: await self.token(), **(form or {})}
+        headers = {"Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}
+        return await self.client.post(f"{BASE}/imports", data=body, files={"file": (name, content)}, headers=headers)
+
     async def token(self) -> str:
         """Return a token for forms, or an empty text without a session."""
         found = FORM_TOKEN_FIELD.search((await self.get("/account")).text)

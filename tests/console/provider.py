@@ -2,6 +2,7 @@
 
 import base64
 import json
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ class Provider:
         self.published = self.key
         self.codes: dict[str, Mapping[str, str]] = {}
         self.metadata: dict[str, str] = {}
+        self.subject = secrets.token_hex(8)
         provider = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -97,7 +99,7 @@ class Provider:
         claims: dict[str, Any] = {
             "iss": self.url,
             "aud": CLIENT_ID,
-            "sub": "1",
+            "sub": self.subject,
             "iat": now,
             "exp": now + 300,
             "nonce": asked["nonce"],

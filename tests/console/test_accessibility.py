@@ -3,12 +3,12 @@
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
-import pytest
 from playwright._impl._api_structures import SetCookieParam
 from playwright.async_api import Browser, Page
 
-from herdbook.app import PAGES
-from tests.console.conftest import Demo
+from herdbook.console_pages import PAGES
+from tests.console.conftest import Demo, axe_faults
+from tests.console.imports import PEOPLE, check, run, send
 
 # The pages that a person opens by an address. Those of an object are opened from the list.
 PATHS = [page.address for page in PAGES if page.template and page.method == "GET" and "{" not in page.path]
@@ -46,11 +46,12 @@ LISTS = (
     "/contacts/selected?all=1&search=a",
 )
 # The dark theme changes colours alone.
-RULES_BY_THEME: Final[dict[Literal["light", "dark"], str]] = {
-    "light": "",
-    "dark": '{runOnly: ["color-contrast", "link-in-text-block"]}',
+OPTIONS_BY_THEME: Final[dict[Literal["light", "dark"], dict[str, Any]]] = {
+    "light": {},
+    "dark": {"runOnly": ["color-contrast", "link-in-text-block"]},
 }
-WIDTHS = pytest.mark.parametrize("width", [1280, 390])
+HEIGHT: Final = 844
+WIDE, NARROW = 1280, 390
 
 
 async def _of_webhook(page: Page) -> list[str]:
@@ -85,6 +86,19 @@ async def _of_client(page: Page) -> list[str]:
     return [f"/console/clients/{client_id}", f"/oauth/authorize?{urlencode(asked)}"]
 
 
+async def _of_imports(page: Page) -> list[str]:
+    """Return the pages of imports at each step: columns, a dry run, and a result with problems."""
+    paths: list[str] = []
+    for number, act in enumerate((None, check, run)):
+        await send(page, PEOPLE.format(f"Zoe{number}"))
+        paths.append(page.url)
+        if act is not None:
+            await check(page)
+        if act is run:
+            await run(page)
+    return [*paths, f"{paths[1]}?step=columns", f"{paths[2]}?verdict=problem"]
+
+
 async def _emptied(page: Page) -> list[str]:
     """Delete the first tag of the demo and an engagement, and return the parts of the bin that they are in."""
     kinds = ["tags", "engagements"]
@@ -97,11 +111,23 @@ async def _emptied(page: Page) -> list[str]:
     return kinds
 
 
-@WIDTHS
-async def test_axe_finds_nothing(browser: Browser, demo: Demo, cookies: list[SetCookieParam], axe: str, width: int) -> None:
+async def _objections(page: Page, width: int, *themes: Literal["light", "dark"]) -> list[Any]:
+    """Return what is wrong with the open page on a screen of this width, by theme."""
+    await page.set_viewport_size({"width": width, "height": HEIGHT})
+    found: list[Any] = []
+    for theme in themes:
+        await page.emulate_media(color_scheme=theme)
+        faults = await axe_faults(page, **OPTIONS_BY_THEME[theme])
+        found += [(width, theme, each["id"], [node["html"][:200] for node in each["nodes"]]) for each in faults]
+    if await page.evaluate("document.documentElement.scrollWidth") > width:
+        found.append((width, "wider than the screen"))
+    return found
+
+
+async def test_axe_finds_nothing(browser: Browser, demo: Demo, cookies: list[SetCookieParam], axe: str) -> None:
     """No page has an element that axe objects to, in either theme, and none is wider than the screen."""
     context = await browser.new_context(
-        viewport={"width": width, "height": 844},
+        viewport={"width": WIDE, "height": HEIGHT},
         base_url=demo.url,
         bypass_csp=True,
         reduced_motion="reduce",
@@ -119,18 +145,16 @@ async def test_axe_finds_nothing(browser: Browser, demo: Demo, cookies: list[Set
     paths += [f"/console{path}" for path in LISTS]
     paths += await _of_webhook(page)
     paths += await _of_client(page)
+    paths += await _of_imports(page)
     paths += [f"/console/bin?type={plural}" for plural in await _emptied(page)]
     found: dict[str, Any] = {}
 
+    # On a narrow screen, nothing but the menu has other colours, and it is the same on all pages.
+    await page.goto(paths[0])
+    found["narrow"] = await _objections(page, NARROW, "dark")
     for path in paths:
         await page.goto(path)
-        found[path] = []
-        for theme, rules in RULES_BY_THEME.items():
-            await page.emulate_media(color_scheme=theme)
-            faults = (await page.evaluate(f"axe.run({rules})"))["violations"]
-            found[path] += [(theme, each["id"], [node["html"][:200] for node in each["nodes"]]) for each in faults]
-        if await page.evaluate("document.documentElement.scrollWidth") > width:
-            found[path].append(("both", "wider than the screen", []))
+        found[path] = await _objections(page, WIDE, "dark", "light") + await _objections(page, NARROW, "light")
 
     assert {path: faults for path, faults in found.items() if faults} == {}
     await context.close()
@@ -144,5 +168,145 @@ async def test_signed_out_pages_have_no_faults(browser: Browser, demo: Demo, axe
 
     for path in ("/console/sign-in", "/console/link/nothing"):
         await page.goto(path)
-        assert (await page.evaluate("axe.run()"))["violations"] == []
+        assert await axe_faults(page) == []
+    await context.close()
+
+
+class _Looks:
+    """Looks at pages as they come, in both themes, and keeps what axe objects to."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self.found: dict[str, Any] = {}
+
+    async def at(self, name: str) -> None:
+        """Look at what the tab shows."""
+        faults: list[Any] = []
+        for theme, options in OPTIONS_BY_THEME.items():
+            await self._page.emulate_media(color_scheme=theme)
+            found = await axe_faults(self._page, **options)
+            faults += [(theme, each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found]
+        if faults:
+            self.found[name] = faults
+
+
+async def _conflict_and_refusal(page: Page, other: Page, looks: _Looks) -> None:
+    """Look at a conflict of two editors, and at a value that is refused."""
+    await page.goto("/console/contacts")
+    await page.locator(".row-link").nth(2).click()
+    await page.wait_for_url("**/contacts/cnt_*")
+    contact = page.url.partition("?")[0]
+    for tab in (page, other):
+        await tab.goto(f"{contact}?edit=description")
+    await other.locator("#member-description textarea").fill("Theirs.")
+    await other.locator("#member-description").get_by_role("button", name="Save").last.click()
+    await other.locator("#notice .notice").wait_for()
+    await page.locator("#member-description textarea").fill("Mine.")
+    await page.locator("#member-description").get_by_role("button", name="Save").last.click()
+    await page.locator(".conflict").wait_for()
+    await looks.at("conflict")
+    await page.goto(f"{contact}?edit=time_zone")
+    await page.locator("#member-time_zone input.input").fill("Nowhere")
+    await page.keyboard.press("Enter")
+    await page.locator("#field-error").wait_for()
+    await looks.at("refused value")
+    await page.goto(f"{contact}/history")
+    await looks.at("history")
+
+
+async def _notes(page: Page, other: Page, looks: _Looks) -> None:
+    """Look at the preview of a note, at notes, and at a conflict about one."""
+    await page.goto("/console/contacts")
+    await page.locator(".row-link").nth(3).click()
+    await page.wait_for_url("**/contacts/cnt_*")
+    text = "# A title\n\n* one\n* two\n\n[a link](https://example.com) `code`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- [ ] task"
+    await page.get_by_label("New note").fill(text)
+    await page.get_by_role("button", name="Preview").click()
+    await page.locator(".preview").wait_for()
+    await looks.at("preview of a note")
+    await page.get_by_role("button", name="Add note").click()
+    await page.locator(".note").first.wait_for()
+    await looks.at("notes")
+    address = await page.get_by_role("link", name="Edit the note").first.get_attribute("href")
+    assert address is not None, "the note can be edited"
+    for tab, text in ((other, "Theirs."), (page, "Mine.")):
+        await tab.goto(address)
+        await tab.get_by_label("Text of the note").fill(text)
+    for tab in (other, page):
+        await tab.get_by_role("button", name="Save note").click()
+        await tab.locator(".conflict, #notice .notice").first.wait_for()
+    await looks.at("conflict about a note")
+
+
+async def _many(page: Page, looks: _Looks) -> None:
+    """Look at a merge, and at each step of a change of many."""
+    await page.goto("/console/contacts")
+    links = [await each.get_attribute("href") or "" for each in (await page.locator(".row-link").all())[5:8]]
+    ids = [link.partition("?")[0].rpartition("/")[2] for link in links]
+    await page.goto(f"/console/contacts/{ids[0]}/merge?from={ids[1]}&from={ids[2]}")
+    await looks.at("merge")
+    await page.goto(f"/console/contacts/selected?id={ids[0]}&id={ids[1]}")
+    await page.get_by_label("Edit a field").select_option("tag_ids")
+    await page.get_by_role("button", name="Edit", exact=True).click()
+    await page.get_by_role("button", name="See what changes").wait_for()
+    await looks.at("form of many")
+    await page.locator("main input[type=checkbox]").first.check()
+    await page.get_by_role("button", name="See what changes").click()
+    await page.locator("#preview").wait_for()
+    await looks.at("preview of many")
+
+
+async def _requests(page: Page, looks: _Looks) -> None:
+    """Look at a request, and at its undo."""
+    await page.goto("/console/activity")
+    address = await page.locator("a[href*='/console/requests/']").first.get_attribute("href")
+    assert address is not None, "the demo has changes"
+    await page.goto(address)
+    await looks.at("request")
+    await page.goto(f"/console/undo?request_id={address.rpartition('/')[2]}&back=/console")
+    await looks.at("undo")
+
+
+async def _secrets(page: Page, looks: _Looks) -> None:
+    """Look at a new key, an invitation, and its link."""
+    await page.goto("/console/keys/new")
+    await page.get_by_label("Name").fill("Axe")
+    await page.locator("main input[type=checkbox]").first.check()
+    await page.get_by_role("button", name="Create key").click()
+    await page.get_by_role("heading", name="Copy the key now").wait_for()
+    await looks.at("key")
+    await page.reload()
+    await looks.at("key that was shown")
+    await page.goto("/console/users/new")
+    await page.get_by_label("First name").fill("Zed")
+    await page.get_by_label("E-mail").fill("zed@team.example")
+    await page.locator("main form button").last.click()
+    link = await page.locator("input[readonly]").first.input_value()
+    await looks.at("invitation")
+    await page.goto(link)
+    await looks.at("link")
+
+
+async def test_axe_finds_nothing_on_answers_to_forms(
+    browser: Browser, demo: Demo, cookies: list[SetCookieParam], axe: str
+) -> None:
+    """The pages that forms show, those of requests, and refusals have no faults either."""
+    context = await browser.new_context(
+        viewport={"width": 1280, "height": 844}, base_url=demo.url, bypass_csp=True, reduced_motion="reduce"
+    )
+    await context.add_cookies(cookies)
+    await context.add_init_script(axe)
+    page, other = await context.new_page(), await context.new_page()
+    looks = _Looks(page)
+
+    await _conflict_and_refusal(page, other, looks)
+    await _notes(page, other, looks)
+    await _many(page, looks)
+    await _requests(page, looks)
+    await _secrets(page, looks)
+    for path in ("/console/nothing", "/console/contacts/cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "/oauth/authorize"):
+        await page.goto(path)
+        await looks.at(path)
+
+    assert looks.found == {}
     await context.close()

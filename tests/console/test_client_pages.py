@@ -26,12 +26,14 @@ class Clients:
 
     async def create(self, **changes: Any) -> Program:
         """Create a client, and return it with what the page shows."""
-        return self.shown(await self._anna.post("/clients/new", {**NEW, **changes}))
+        return await self.shown(await self._anna.post("/clients/new", {**NEW, **changes}))
 
-    def shown(self, page: httpx.Response) -> Program:
-        """Return the program whose credentials a page shows."""
+    async def shown(self, answer: httpx.Response) -> Program:
+        """Return the program whose credentials the page after a form shows."""
+        assert answer.status_code == 303, answer.text
+        page = await self._anna.get(answer.headers["Location"])
         assert page.status_code == 200, page.text
-        found = dict(re.findall(r'Client (id|secret)<input class="input mono" value="([^"]+)"', page.text))
+        found = dict(re.findall(r'id="client-(id|secret)" value="([^"]+)"', page.text))
         return Program(self._http, self._pool, NewClient(found["id"], found.get("secret", "")), UUID(int=0))
 
 
@@ -78,7 +80,8 @@ async def test_client_is_changed(anna: Visitor, clients: Clients, olga: Visitor,
         "redirect_uri": "https://other.example/a\r\n\r\n https://other.example/b ",
     }
 
-    assert (await anna.post(f"/clients/{program.id}", form)).status_code == 303
+    seen = _seen((await anna.get(f"/clients/{program.id}")).text)
+    assert (await anna.post(f"/clients/{program.id}", form | seen)).status_code == 303
     shown = (await anna.get(f"/clients/{program.id}")).text
     assert "https://other.example/a\nhttps://other.example/b</textarea>" in shown
     assert "Diary" in (await anna.get("/clients")).text
@@ -107,17 +110,50 @@ async def test_form_with_a_fault_is_shown_again(anna: Visitor, clients: Clients,
     assert said in answer.text
     assert "Faulty" not in (await anna.get("/clients")).text
     if "kind" not in form:
-        assert (await anna.post(f"/clients/{program.id}", {**NEW, "name": "Faulty", **form})).status_code == 422
+        seen = _seen((await anna.get(f"/clients/{program.id}")).text)
+        assert (await anna.post(f"/clients/{program.id}", {**NEW, "name": "Faulty", **form, **seen})).status_code == 422
         assert "Kept" in (await anna.get("/clients")).text
+
+
+async def test_form_that_is_sent_twice_makes_one_client(anna: Visitor, clients: Clients) -> None:
+    """A double click makes one client, whose secret is shown whichever answer the browser follows."""
+    token = await anna.token()
+    answers = [await anna.post("/clients/new", NEW, token=token) for _ in range(2)]
+    program = await clients.shown(answers[1])
+
+    assert answers[0].headers["Location"] == answers[1].headers["Location"]
+    assert (await anna.get("/clients")).text.count(">Calendar</a>") == 1
+    assert (await program.ask("client_credentials")).status_code == 200
+
+
+async def test_second_editor_of_a_client_sees_both_and_chooses(anna: Visitor, clients: Clients) -> None:
+    """A client that somebody has changed is shown beside one's own values, which can then be saved."""
+    program = await clients.create()
+    seen = _seen((await anna.get(f"/clients/{program.id}")).text)
+    await anna.post(f"/clients/{program.id}", {**NEW, "redirect_uri": "https://theirs.example/", **seen})
+
+    late = await anna.post(f"/clients/{program.id}", {**NEW, "name": "Mine", **seen})
+
+    assert late.status_code == 412
+    assert "<dd>https://theirs.example/</dd>" in late.text
+    assert 'value="Mine"' in late.text
+    saved = await anna.post(f"/clients/{program.id}", {**NEW, "name": "Mine", **_seen(late.text)})
+    assert saved.status_code == 303
+    assert "Mine" in (await anna.get("/clients")).text
+
+
+def _seen(page: str) -> dict[str, str]:
+    return dict(re.findall(r'name="(seen)" value="([^"]+)"', page))
 
 
 async def test_secret_is_replaced(anna: Visitor, clients: Clients) -> None:
     """The new secret works, and the former one does not."""
     former = await clients.create()
-    program = clients.shown(await anna.post(f"/clients/{former.id}/secret"))
+    program = await clients.shown(await anna.post(f"/clients/{former.id}/secret"))
 
     assert program.id == former.id
     assert (await program.ask("client_credentials")).status_code == 200
+    assert "ocs_" not in (await anna.get(f"/clients/{program.id}/secret")).text
     assert (await former.ask("client_credentials")).status_code == 401
 
 

@@ -3,8 +3,8 @@
 from playwright._impl._api_structures import SetCookieParam
 from playwright.async_api import Browser, Page
 
-from tests.cast import Thing
-from tests.console.conftest import Demo
+from tests.cast import Person, Thing
+from tests.console.conftest import Demo, axe_faults
 from tests.console.people import Visitor
 
 
@@ -90,8 +90,9 @@ async def test_axe_finds_nothing_in_the_dialogs(browser: Browser, demo: Demo, co
     for key, shown in (("Control+k", "New contact"), ("?", "undoes the last change")):
         await page.keyboard.press(key)
         await page.get_by_role("dialog").get_by_text(shown).wait_for()
-        assert (await page.evaluate("axe.run()"))["violations"] == []
+        assert await axe_faults(page) == []
         await page.keyboard.press("Escape")
+        await page.get_by_role("dialog").wait_for(state="detached")
     await context.close()
 
 
@@ -110,3 +111,23 @@ async def test_keys_are_shown_and_jump(tab: Page) -> None:
     await tab.keyboard.type("go")
 
     await tab.get_by_role("heading", name="Companies").wait_for()
+
+
+async def test_names_come_before_addresses(olga: Visitor, alice: Person) -> None:
+    """Records whose names have the words come before those that have them in an address alone, also other kinds of records."""
+    company = await alice.post("/api/v2/companies", json={"name": "Sakura Robotics", "domains": [{"domain": "robots.test"}]})
+    person = await alice.post("/api/v2/contacts", json={"first_name": "Mika", "last_name": "Sakura"})
+    for number in range(7):
+        contact = {
+            "first_name": "Rosa",
+            "last_name": "Ivanov",
+            "emails": [{"email": f"rosa{number}@sakura.test", "is_primary": True}],
+        }
+        assert (await alice.post("/api/v2/contacts", json=contact)).status_code == 201
+
+    found = (await olga.get("/find?search=sakura")).text.split('id="found"')[1]
+    assert found.index(person.json()["id"]) < found.index("Rosa Ivanov")
+
+    await alice.delete(f"/api/v2/contacts/{person.json()['id']}")
+    found = (await olga.get("/find?search=sakura")).text.split('id="found"')[1]
+    assert found.index(company.json()["id"]) < found.index("Rosa Ivanov")

@@ -118,7 +118,7 @@ async def test_reference_is_chosen_by_search(frank: Person, people: Any, ada: Th
     form = (await olga.get(f"/companies/{engine.id}?edit=fields.known&find={name[:4]}")).text
     await olga.post(f"/companies/{engine.id}/edit/fields.known", {"value": wanted, "version": engine.etag.strip('"')})
 
-    assert f'name="value" value="{wanted}">{name}' in form
+    assert f'name="value" data-found value="{wanted}">{name}' in form
     page = (await olga.get(f"/companies/{engine.id}")).text
     shown = page.split('id="member-fields.known"')[1].split("</dd>")[0]
     assert name in shown

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 from playwright.async_api import Page
 from requests_oauthlib import OAuth2Session
 
@@ -172,3 +173,16 @@ async def test_browser_shows_the_page_in_no_frame(tab: Page, demo: Demo, listene
     assert frame.url.startswith("chrome-error:")
     assert await frame.get_by_role("button", name="Allow").count() == 0
     await other.close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_metadata_name_the_address_by_which_a_program_asks(demo: Demo, host: str) -> None:
+    """A program that compares the issuer with the address that it knows accepts each name of this computer; no other counts."""
+    port = urlsplit(demo.url).port
+    url = f"http://{host}:{port}"
+    path = "/.well-known/oauth-authorization-server"
+
+    assert requests.get(url + path, timeout=30).json()["issuer"] == url
+    for other in (f"localhost.evil.test:{port}", f"localhost:{port}0"):
+        told = requests.get(f"http://127.0.0.1:{port}{path}", headers={"Host": other}, timeout=30).json()
+        assert told["issuer"] == f"http://127.0.0.1:{port}"

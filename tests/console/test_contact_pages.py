@@ -306,3 +306,12 @@ async def test_unknown_page_is_a_page(olga: Visitor) -> None:
     assert page.status_code == 404
     assert "There is no page at this address." in page.text
     assert parse_qs(urlsplit(str(page.url)).query) == {}
+
+
+async def test_times_say_their_zone(olga: Visitor, ada: Thing) -> None:
+    """Without JavaScript, a time is one in UTC, and says so."""
+    page = (await olga.get(f"/contacts/{ada.id}")).text
+
+    times = re.findall(r"<time[^>]*>([^<]*)</time>", page)
+    assert times
+    assert all(each.endswith(" UTC") for each in times)

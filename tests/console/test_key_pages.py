@@ -1,17 +1,26 @@
 """The pages of API keys: create one with scopes and an expiry, call the API with it, see its last use, revoke it."""
 
 import re
+from datetime import UTC, datetime
 from uuid import UUID
 
+import httpx
 import pytest
 from playwright.async_api import Page
 
 from herdbook.auth.store import create_key
+from herdbook.users.model import UserRole
 from tests.cast import Person, Thing
 from tests.console.conftest import Demo
-from tests.console.people import Visitor
+from tests.console.people import ORIGIN, People, Visitor
 
 NEW = {"name": "Nightly import", "scope": ["contacts:read"]}
+
+
+async def _created(visitor: Visitor) -> str:
+    """Create a key, and return it as the page after the form shows it."""
+    answer = await visitor.post("/keys/new", NEW)
+    return _key_in((await visitor.get(answer.headers["Location"])).text)
 
 
 def _key_in(text: str) -> str:
@@ -30,7 +39,7 @@ async def _status(visitor: Visitor, key: str, method: str = "GET") -> int:
 
 async def test_key_is_shown_once_and_works_within_its_scopes(anna: Visitor) -> None:
     """The page after the form shows the key; the list shows its name, but no secret."""
-    key = _key_in((await anna.post("/keys/new", NEW)).text)
+    key = await _created(anna)
 
     assert await _status(anna, key) == 200
     assert await _status(anna, key, "POST") == 403
@@ -38,6 +47,31 @@ async def test_key_is_shown_once_and_works_within_its_scopes(anna: Visitor) -> N
     assert "Nightly import" in listed
     assert key.partition(".")[0] in listed
     assert key.partition(".")[2] not in listed
+
+
+async def test_form_that_is_sent_twice_makes_one_key(anna: Visitor) -> None:
+    """A double click makes one key, which is shown whichever answer the browser follows; another name makes another key."""
+    token = await anna.token()
+    first, second = [await anna.post("/keys/new", NEW, token=token) for _ in range(2)]
+    await anna.post("/keys/new", {**NEW, "name": "Daily import"}, token=token)
+
+    assert first.headers["Location"] == second.headers["Location"]
+    listed = (await anna.get("/keys")).text
+    assert listed.count("<strong>Nightly import</strong>") == 1
+    assert listed.count("<strong>Daily import</strong>") == 1
+
+
+async def test_page_that_shows_a_key_shows_it_once(anna: Visitor, people: People, workspace_id: UUID) -> None:
+    """A page that is loaded again makes no other key and shows none, and nobody else sees the key."""
+    path = (await anna.post("/keys/new", NEW)).headers["Location"]
+    other = await people.join(workspace_id, "Nosy", UserRole.ADMIN)
+    other.client.cookies.set("herdbook-secret", anna.client.cookies["herdbook-secret"], domain="herdbook.test")
+
+    assert "was shown once" in (await other.get(path)).text
+    assert await _status(anna, _key_in((await anna.get(path)).text)) == 200
+    again = await anna.get(path)
+    assert "was shown once" in again.text
+    assert "readonly" not in again.text
 
 
 async def test_key_has_its_expiry_and_its_user(anna: Visitor) -> None:
@@ -70,7 +104,7 @@ async def test_form_with_a_fault_is_shown_again(anna: Visitor, form: dict[str, o
 
 async def test_revoked_key_is_refused(anna: Visitor) -> None:
     """A key that was revoked before it was used is refused at once, and the list says so."""
-    key = _key_in((await anna.post("/keys/new", NEW)).text)
+    key = await _created(anna)
 
     answer = await anna.post(f"/keys/{key.partition('.')[0]}/revoke")
 
@@ -120,3 +154,23 @@ async def test_journey_of_a_key(tab: Page, demo: Demo) -> None:
     await tab.get_by_role("button", name="Revoke the key").click()
 
     await tab.locator("#notice").get_by_text("The key was revoked.").wait_for()
+
+
+@pytest.mark.parametrize(("scope", "path"), [("companies:read", "/api/v2/companies"), ("workspace:admin", "/api/v2/contacts")])
+async def test_key_is_tried_with_what_it_may(anna: Visitor, client: httpx.AsyncClient, scope: str, path: str) -> None:
+    """The command beside a new key is one that its scopes allow; a key that reads no list has none."""
+    made = await anna.post("/keys/new", {"name": "Nightly", "scope": scope})
+    page = (await anna.client.get(ORIGIN + made.headers["location"])).text
+    found = re.search(r"Bearer (\S+)&#39; \S+?(/api/\S+)</pre>", page) or re.search(r"Bearer (\S+)' \S+?(/api/\S+)</pre>", page)
+    assert found is not None
+    assert found[2] == path
+    assert (await client.get(path, headers={"Authorization": f"Bearer {found[1]}"})).status_code == 200
+
+    made = await anna.post("/keys/new", {"name": "Writer", "scope": "contacts:write"})
+    assert "Try it" not in (await anna.client.get(ORIGIN + made.headers["location"])).text
+
+
+async def test_key_works_on_its_last_day(anna: Visitor) -> None:
+    """A key that works until today works today."""
+    today = datetime.now(UTC).date().isoformat()
+    assert (await anna.post("/keys/new", {"name": "Today", "scope": "contacts:read", "expires": today})).status_code == 303

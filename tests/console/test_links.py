@@ -7,7 +7,8 @@ import httpx
 
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Team
-from tests.console.people import Member, People
+from tests.console.people import Member, People, Visitor
+from tests.oauth.locks import while_locked
 
 
 async def test_looking_at_a_link_does_not_use_it(people: People, workspace_id: UUID) -> None:
@@ -88,3 +89,30 @@ async def test_links_of_one_user_are_of_one_person(people: People, workspace_id:
 
     assert page.text.count("this one") == 1
     assert "End all others" in page.text
+
+
+async def test_links_of_a_new_user_that_are_used_at_once_are_of_one_person(
+    people: People, workspace_id: UUID, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """Nobody is refused, and there is one person."""
+    member = await people.member(workspace_id, "Twin", UserRole.MEMBER, "twin@team.test")
+    visitors = [people.visitor() for _ in range(2)]
+    opened = iter([(visitor, await people.link(member)) for visitor in visitors])
+
+    async def request() -> httpx.Response:
+        visitor, link = next(opened)
+        return await visitor.open(link)
+
+    # A new credential of the workspace waits for this row.
+    locking = ("select from workspace where id = $1 for update", workspace_id)
+    answers = await while_locked(pool, locking, "", request)
+
+    assert [each.status_code for each in answers] == [303, 303]
+    assert (await visitors[0].get("/account")).text.count('name="session"') == 1
+
+
+async def test_link_says_whose_session_ends(people: People, workspace_id: UUID, olga: Visitor) -> None:
+    """Somebody who is signed in as another person is told before the link is used."""
+    link = await people.link(await people.member(workspace_id, "Twin"))
+
+    assert "You are signed in as <strong>Olga</strong>" in (await olga.get(f"/link/{link}")).text

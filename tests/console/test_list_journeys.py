@@ -209,3 +209,17 @@ async def test_hostile_values_stay_in_their_boxes(tab: Page, text: str) -> None:
         for popover in await tab.locator("details.popover > summary").all():
             await popover.click()
             assert await tab.evaluate(_OUTSIDE) == [], path
+
+
+async def test_way_back_leads_to_the_list_as_it_was(tab: Page) -> None:
+    """The link from a contact back to its list keeps the search, the order and the page of this tab."""
+    await tab.goto("/console/contacts?sort=last_name%3Adesc")
+    await tab.get_by_role("link", name="Next page").click()
+    await tab.wait_for_url("**cursor=*")
+    listed, found = tab.url, await _names(tab)
+
+    await tab.locator(".row-link").first.click()
+    await tab.locator("a.back").click()
+    await tab.wait_for_url("**/console/contacts?*")
+
+    assert (tab.url, await _names(tab)) == (listed, found)

@@ -193,7 +193,7 @@ async def test_list_says_that_it_is_no_longer_the_newest(tab: Page, other: Page)
     await tab.get_by_text("There are changes that this list does not show yet.").wait_for()
     assert await tab.evaluate("window.isTheSame")
     await tab.get_by_role("button", name="Show").click()
-    await tab.wait_for_function("!window.isTheSame")
+    await tab.wait_for_function("() => !window.isTheSame")
 
     assert await tab.locator(".row-link").first.get_attribute("href") == link
 

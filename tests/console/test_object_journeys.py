@@ -187,6 +187,7 @@ async def test_time_is_typed_in_the_zone_of_the_reader(browser: Browser, demo: D
     await tab.get_by_label("Label").fill("Zone time")
     await tab.get_by_label("Kind").select_option("date_time")
     await tab.get_by_role("button", name="Define field").click()
+    await tab.get_by_text("Defined.").wait_for()
     await _make(tab, "Zoe Zone", "zoe@zone.test")
     await tab.get_by_role("link", name="Edit Zone time").click()
     await tab.get_by_text("America/New_York").wait_for()
@@ -221,23 +222,20 @@ async def test_request_is_undone_from_the_activity(tab: Page) -> None:
 
 
 async def test_line_of_a_transcript_is_heard(tab: Page) -> None:
-    """A click on the time of a line sets the recording to it and marks the line; a comment is written on it."""
+    """A click on the time of a line plays the recording from there and marks the line; a comment is written on it."""
     await tab.goto("/console/engagements")
+    # The latest call of the demo has a recording.
     await tab.locator("main .rows a").first.click()
-    await tab.locator(".line").first.wait_for()
-    # The demo has no recordings. A player without a source takes a time all the same.
-    await tab.evaluate(
-        """() => {
-            const player = document.createElement("audio");
-            player.setAttribute("data-player", "");
-            document.querySelector("#main").append(player);
-            for (const time of document.querySelectorAll(".line-time"))
-                time.dataset.seek = time.closest(".line").dataset.seconds;
-        }"""
-    )
+    player = tab.locator("audio[data-player]")
     line = tab.locator(".line").nth(1)
-    await line.locator(".line-time").click()
-    assert await line.get_attribute("aria-current") is not None
+    seconds = float(await line.get_attribute("data-seconds") or 0)
+    await line.get_by_role("link", name="Play from").click()
+    assert await line.get_attribute("aria-current") == "true"
+    await tab.wait_for_function("seconds => document.querySelector('audio').currentTime > seconds + 0.1", arg=seconds)
+    assert await player.evaluate("player => [player.error, player.paused, player.seeking]") == [None, False, False]
+    assert await player.evaluate("player => player.currentTime") < seconds + 3.5
+    assert await player.evaluate("player => player.duration") == pytest.approx(11.5, abs=0.1)
+    await player.evaluate("player => player.pause()")
     await line.get_by_role("link", name="Comment on the line").click()
     await tab.get_by_text("On the line at").wait_for()
     await tab.get_by_label("New comment").fill("Ask about this.")
@@ -245,6 +243,40 @@ async def test_line_of_a_transcript_is_heard(tab: Page) -> None:
     await tab.locator(".note", has_text="Ask about this.").wait_for()
     await tab.get_by_role("button", name="Delete the comment").first.click()
     await tab.get_by_text("Comment deleted.").wait_for()
+
+
+async def test_times_without_a_recording_are_no_links(tab: Page) -> None:
+    """A transcript without a recording has times to read, and none to click."""
+    await tab.goto("/console/engagements")
+    await tab.locator("main .rows a").nth(1).click()
+    await tab.locator(".line").first.wait_for()
+
+    assert await tab.locator(".line-time").first.inner_text() == "0:00"
+    assert await tab.locator("a.line-time, [data-seek], [data-player]").count() == 0
+
+
+async def test_certificate_is_printed_on_white(tab: Page, demo: Demo) -> None:
+    """On paper, a certificate is dark on white whatever the theme, without menu and buttons, and as wide as the paper."""
+    await _make(tab, "Era Sure", "era@sure.test")
+    await tab.goto(f"{tab.url.partition('?')[0]}/erase")
+    await tab.get_by_label("To confirm, type").fill("Era Sure")
+    await tab.get_by_role("button", name="Erase for good").click()
+    await tab.get_by_role("heading", name="Certificate of an erasure").wait_for()
+    await tab.emulate_media(media="print", color_scheme="dark")
+
+    shown = await tab.evaluate(
+        """() => ({
+            ground: getComputedStyle(document.body).backgroundColor,
+            text: getComputedStyle(document.querySelector("h1")).color,
+            left: document.querySelector("h1").getBoundingClientRect().left,
+        })"""
+    )
+
+    assert shown == {"ground": "rgb(255, 255, 255)", "text": "rgb(29, 30, 28)", "left": 0}
+    for part in (tab.get_by_role("navigation", name="Pages"), tab.get_by_role("button", name="Print"), tab.locator(".notice")):
+        assert await part.count() == 0 or not await part.first.is_visible()
+    await tab.emulate_media(media="screen")
+    assert demo.url in tab.url
 
 
 @pytest.mark.parametrize("text", NASTY, ids=["markup", "template", "right-to-left", "long"])

@@ -1,17 +1,21 @@
 """Activity, the bin, engagements, tags, users, definitions of fields, and erasure, without a browser."""
 
+import html
 import io
 import re
 import zipfile
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 from markupsafe import escape
 
 from herdbook.engagements.model import EngagementCreate
+from herdbook.history.deeds import with_article
 from tests.cast import Person, Thing
-from tests.console.people import Visitor
+from tests.console.people import People, Visitor
+from tests.custom_fields.definitions import define
 
 NASTY = ['"><img src=x onerror=alert(1)>', "{{7*7}}", "\u202egnp.exe", "x" * 255]
 FIELDS = "/api/herdbook/fields"
@@ -34,6 +38,86 @@ async def test_changes_of_a_request_are_together(olga: Visitor, alice: Person, a
     assert "changed 2 contacts" in group
     assert f'href="/console/contacts/{ada.id}">Ada Lovelace</a>' in group
     assert group.count("<ins>Europe/London</ins>") == 2
+
+
+def _heads(page: str) -> list[str]:
+    """Return what each group of an activity says at its head."""
+    heads = [each.split("<p>")[1].split("</p>")[0] for each in _main(page).split('<div class="author-line">')[1:]]
+    texts = [re.sub(r"<time.*?</time>|<[^>]+>", "", each).strip().removesuffix("Request") for each in heads]
+    return [" ".join(each.split()) for each in texts]
+
+
+async def test_activity_is_told_in_sentences(olga: Visitor, anna: Visitor, alice: Person, ada: Thing, grace: Thing) -> None:
+    """Each entry says who did what to which object by name, with links; merges and undos are called so."""
+    note = (await alice.post(f"/api/herdbook/contacts/{ada.id}/notes", json={"text": "Likes tea."})).json()
+    merge = await alice.post(f"/api/herdbook/contacts/{ada.id}/merge", json={"from": [grace.id]})
+    assert merge.status_code == 200, merge.text
+    undo = await alice.post("/api/herdbook/undo", json={"request_id": merge.headers["X-Request-Id"]})
+    assert undo.json()["kept"] == []
+    await alice.patch(f"/api/herdbook/notes/{note['id']}", json={"is_pinned": True})
+
+    page = (await olga.get("/activity")).text
+
+    heads = _heads(page)
+    assert heads[0] == "Alice changed a note on the contact Ada Lovelace"
+    assert heads[1].startswith("Alice undid the request of Alice, ")
+    assert "created a note on the contact Ada Lovelace" in heads[3]
+    assert "Alice created the contact Grace Hopper" in heads
+    text = " ".join(re.sub(r"<[^>]+>", "", _main(page)).split())
+    assert "merged the contact Grace Hopper into the contact Ada Lovelace" in text
+    assert "separated the contact Grace Hopper from the contact Ada Lovelace" in text
+    assert "gave back the former values of the contact Ada Lovelace" in text
+    assert f'href="/console/contacts/{ada.id}">Ada Lovelace</a>' in page
+    # An administrator is led to the requests.
+    assert f"/console/requests/{merge.headers['X-Request-Id']}" in (await anna.get("/activity")).text
+    assert "herdbook created the user Olga" in heads
+
+
+async def test_undo_is_offered_only_where_it_can_work(
+    anna: Visitor, olga: Visitor, victor: Visitor, frank: Person, grace: Thing
+) -> None:
+    """Not for an erasure, nor for what an erasure has emptied, nor for users, nor to somebody who may not write."""
+    await frank.post(f"/api/herdbook/contacts/{grace.id}/erase")
+
+    erasure = (await anna.get("/activity?types=contact")).text
+    users = (await anna.get("/activity?types=user")).text
+    await frank.post("/api/v2/tags", json={"name": "Renewal"})
+    tags = [(await each.get("/activity?types=tag")).text for each in (olga, victor)]
+
+    assert _heads(erasure)[0].endswith("erased a contact")
+    assert _heads(erasure)[1].endswith("created a contact")
+    assert "/console/undo" not in erasure
+    assert "/console/undo" not in users
+    assert ["/console/undo" in each for each in tags] == [True, False]
+
+
+async def test_activity_of_a_key_is_chosen_by_its_name(olga: Visitor, anna: Visitor, bob: Person, ada: Thing) -> None:
+    """The filter lists the keys of the changes that are shown and, for an administrator, all keys."""
+    assert [ada.id, bob.key]
+
+    mine, hers = (await olga.get("/activity")).text, (await anna.get("/activity")).text
+
+    chosen = re.search(r'<option value="(apik_\w+)">Alice</option>', mine)
+    assert chosen is not None
+    assert ["Bob</option>" in mine, "Bob</option>" in hers] == [False, True]
+    shown = (await olga.get(f"/activity?credential_id={chosen[1]}")).text
+    assert f'value="{chosen[1]}" selected' in shown
+    assert {each.split(" ")[0] for each in _heads(shown)} == {"Alice"}
+
+
+@pytest.mark.parametrize(
+    ("noun", "expected"),
+    [
+        ("contact", "a contact"),
+        ("user", "a user"),
+        ("engagement", "an engagement"),
+        ("erasure", "an erasure"),
+        ("undo", "an undo"),
+    ],
+)
+def test_article_is_right(noun: str, expected: str) -> None:
+    """The article follows the sound."""
+    assert with_article(noun) == expected
 
 
 async def test_activity_is_filtered(olga: Visitor, alice: Person, ada: Thing, engine: Thing) -> None:
@@ -84,6 +168,12 @@ async def test_undo_is_previewed(olga: Visitor, alice: Person, ada: Thing, grace
     done = await olga.post("/undo", {"request_id": request_id, "back": "/console/activity"})
     assert "Undone in part" in done.text
     assert (await alice.get(ada.url)).json()["last_name"] == "Lovelace"
+
+
+@pytest.mark.parametrize("path", ["contacts", "companies", "keys", "webhooks", "clients"])
+async def test_empty_list_has_one_button_that_creates(anna: Visitor, path: str) -> None:
+    """The button is at the top, where it is when the list has something in it."""
+    assert (await anna.get(f"/{path}")).text.count(f'href="/console/{path}/new"') == 1
 
 
 # The bin.
@@ -137,14 +227,15 @@ async def test_deleted_engagement_comes_back_by_the_undo_of_its_deletion(olga: V
 # Engagements.
 
 
-async def _engagement(frank: Person, **members: Any) -> Thing:
+async def engagement_of(frank: Person, **members: Any) -> Thing:
+    """Create the example of an engagement."""
     body = EngagementCreate.example | members
     return Thing(await frank.post("/api/v2/engagements", json=body))
 
 
 async def test_engagement_shows_its_lines_and_people(olga: Visitor, frank: Person) -> None:
     """The page of an engagement has its transcript with times, and links to its participants; theirs lead back."""
-    engagement = await _engagement(frank)
+    engagement = await engagement_of(frank)
     (contact,) = (await frank.get(f"{engagement.url}?expand=contacts")).json()["contacts"]
 
     page = (await olga.get(f"/engagements/{engagement.id}")).text
@@ -160,7 +251,7 @@ async def test_engagement_shows_its_lines_and_people(olga: Visitor, frank: Perso
 
 async def test_comment_is_added_resolved_and_deleted(olga: Visitor, frank: Person) -> None:
     """A comment stands on a line, with its author; a deleted one comes back by an undo."""
-    engagement = await _engagement(frank)
+    engagement = await engagement_of(frank)
     path, url = f"/engagements/{engagement.id}", f"{engagement.url}/transcript_comments"
     assert "On the line at 0:02" in (await olga.get(f"{path}?line=1")).text
 
@@ -183,7 +274,7 @@ async def test_comment_is_added_resolved_and_deleted(olga: Visitor, frank: Perso
 
 async def test_refused_comment_is_shown_again(olga: Visitor, frank: Person) -> None:
     """A comment without text is refused where it was typed."""
-    engagement = await _engagement(frank)
+    engagement = await engagement_of(frank)
 
     answer = await olga.post(f"/engagements/{engagement.id}/comments", {"text": "  "})
 
@@ -193,7 +284,7 @@ async def test_refused_comment_is_shown_again(olga: Visitor, frank: Person) -> N
 
 async def test_private_engagement_is_for_those_who_may_see_it(olga: Visitor, anna: Visitor, frank: Person) -> None:
     """A member sees no page of a private engagement; an administrator does."""
-    engagement = await _engagement(frank, is_private=True)
+    engagement = await engagement_of(frank, is_private=True)
 
     assert (await olga.get(f"/engagements/{engagement.id}")).status_code == 404
     assert (await anna.get(f"/engagements/{engagement.id}")).status_code == 200
@@ -379,8 +470,10 @@ async def test_change_of_kind_is_previewed(anna: Visitor, frank: Person, ada: Th
 
 
 async def test_contact_is_erased_once_its_name_is_typed(anna: Visitor, frank: Person, ada: Thing) -> None:
-    """The page says what goes; a wrong name erases nothing; the certificate can be read again."""
+    """The page says what goes, and from whose fields; a wrong name erases nothing; the certificate can be read again."""
     path = f"/contacts/{ada.id}/erase"
+    await define(frank, "knows", "contact")
+    other = Thing(await frank.post("/api/v2/contacts", json={"fields": {"knows": ada.id}}))
     page = _main((await anna.get(path)).text)
     wrong = await anna.post(path, {"name": "Ada"})
     assert wrong.status_code == 422
@@ -388,15 +481,32 @@ async def test_contact_is_erased_once_its_name_is_typed(anna: Visitor, frank: Pe
 
     erased = await anna.post(path, {"name": "Ada Lovelace"})
 
-    assert "<dt>Contact</dt><dd>1</dd>" in page
+    assert "<dt>Contacts</dt><dd>1</dd>" in page
+    assert "<dt>E-mail addresses</dt>" in page
+    assert f'/contacts/{other.id}"' in page
     assert erased.status_code == 303, erased.text
     certificate = (await anna.client.get(erased.headers["Location"])).text
     assert "Certificate of an erasure" in certificate
     assert ada.id in certificate
     assert "Complete" in certificate
+    assert f'/contacts/{other.id}"' in certificate
+    assert "<dt>Entries of the history of others</dt><dd>1</dd>" in certificate
+    assert "<dt>Asked for by</dt><dd>Anna</dd>" in certificate
+    assert re.search(r"<dt>Erased</dt><dd>\d+ \w+ \d{4}, \d\d:\d\d:\d\d UTC</dd>", certificate)
+    assert "apik_" not in certificate
+    assert not re.search(r"<dt>[a-z_]+</dt>", certificate)
     assert "Lovelace" not in certificate
     assert (await frank.get(ada.url)).status_code == 404
     assert "Certificate of an erasure" in (await anna.get(path)).text
+
+
+async def test_certificate_names_the_key(anna: Visitor, frank: Person, grace: Thing) -> None:
+    """An erasure by a program names its key."""
+    await frank.post(f"/api/herdbook/contacts/{grace.id}/erase")
+
+    certificate = (await anna.get(f"/contacts/{grace.id}/erase")).text
+
+    assert "<dt>Asked for by</dt><dd>Frank</dd>" in certificate
 
 
 async def test_member_neither_erases_nor_downloads(olga: Visitor, ada: Thing) -> None:
@@ -429,7 +539,7 @@ async def test_every_text_is_shown_as_text(anna: Visitor, frank: Person, ada: Th
         "speakers": [{"name": text}],
         "entries": [{"speaker_index": 0, "start_seconds": 0, "end_seconds": 1, "text": text}],
     }
-    engagement = await _engagement(
+    engagement = await engagement_of(
         frank, title=text, source_system=text[:100], participants=[{"name": text}], transcript_timeline=timeline
     )
     await frank.post(f"{engagement.url}/transcript_comments", json={"body": text})
@@ -460,3 +570,83 @@ async def test_every_text_is_shown_as_text(anna: Visitor, frank: Person, ada: Th
         assert str(escape(text))[:100] in page or path.endswith("/history"), path
         assert "<img" not in page, path
         assert text != "{{7*7}}" or ">49<" not in page, path
+
+
+async def test_colour_of_a_tag_is_chosen_by_its_name(olga: Visitor, alice: Person) -> None:
+    """Colours have names to choose from; another one is typed, and an edit keeps the one that is there."""
+    created = await olga.post("/tags", {"name": "Analyst", "swatch": "#D1242F", "hex_color": ""})
+    path = created.headers["location"].partition("?")[0]
+    tag_id = path.rpartition("/")[2]
+    assert (await alice.get(f"/api/v2/tags/{tag_id}")).json()["hex_color"] == "#D1242F"
+
+    page = (await olga.get(path)).text
+    assert re.search(r'value="#D1242F">[^\n]*\n?.*Red', page)
+    assert 'name="swatch" value="" checked' in page
+    await olga.post(path, {"name": "Analyst", "swatch": "", "hex_color": "#123456"})
+    assert (await alice.get(f"/api/v2/tags/{tag_id}")).json()["hex_color"] == "#123456"
+
+
+async def test_second_editor_of_a_tag_sees_both_and_chooses(olga: Visitor, alice: Person) -> None:
+    """A tag that somebody has changed is shown beside one's own values, which can then be saved."""
+    tag = Thing(await alice.post("/api/v2/tags", json={"name": "Old"}))
+    await alice.patch(f"/api/v2/tags/{tag.id}", json={"name": "Theirs", "description": "Meanwhile."})
+
+    late = await olga.post(f"/tags/{tag.id}", {"name": "Mine", "version": tag.etag.strip('"')})
+
+    assert late.status_code == 412
+    shown = late.text.split('class="conflict"')[1].split("</dl>")[0]
+    assert "<dt>Name: theirs, now stored</dt><dd>Theirs</dd>" in shown
+    assert "<dd>Meanwhile.</dd>" in shown
+    again = late.text.split('name="version" value="')[1].split('"')[0]
+    assert (await olga.post(f"/tags/{tag.id}", {"name": "Mine", "version": again})).status_code == 303
+
+
+async def test_every_comment_can_be_read(olga: Visitor, frank: Person) -> None:
+    """The latest comments are on the page, and the earlier ones on the page before."""
+    engagement = await engagement_of(frank)
+    url = f"/api/v2/engagements/{engagement.id}/transcript_comments"
+    for number in range(101):
+        assert (await frank.post(url, json={"body": f"Comment {number:03}."})).status_code == 201
+
+    page = (await olga.get(f"/engagements/{engagement.id}")).text
+    earlier = (await olga.client.get(html.unescape(_link(page, "Earlier comments")))).text
+
+    assert "Comment 100." in page
+    assert "Comment 000." not in page
+    assert "Comment 000." in earlier
+    assert "The latest comments" in earlier
+
+
+def _link(page: str, text: str) -> str:
+    found = re.search(rf'<a href="([^"]+)"[^>]*>{text}</a>', page)
+    assert found is not None, page
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("stored", "typed"),
+    [
+        ("Ada  Augusta", "Ada Augusta"),
+        ("Ada\u200e", "Ada"),
+        ("\u2067Ada\u2069", "Ada"),
+        ("Ada\u00a0Augusta", "Ada Augusta"),
+        ("Zoe\u0308", "Zo\u00eb"),
+    ],
+    ids=["two spaces", "mark", "isolates", "no-break space", "decomposed"],
+)
+async def test_name_is_confirmed_as_it_is_shown(anna: Visitor, alice: Person, stored: str, typed: str) -> None:
+    """Nobody can type what a page does not show, or shows otherwise; another name is no confirmation."""
+    contact = Thing(await alice.post("/api/v2/contacts", json={"first_name": stored, "last_name": "King"}))
+
+    assert (await anna.post(f"/contacts/{contact.id}/erase", {"name": f"{typed}King"})).status_code == 422
+    assert (await anna.post(f"/contacts/{contact.id}/erase", {"name": f"{typed} King"})).status_code == 303
+
+
+async def test_activity_can_be_narrowed_to_each_user(anna: Visitor, people: People, workspace_id: UUID) -> None:
+    """All users can be chosen, however many there are."""
+    for number in range(101):
+        await people.member(workspace_id, f"User {number:03}")
+
+    page = (await anna.get("/activity")).text
+
+    assert all(f">User {number:03}</option>" in page for number in range(101))

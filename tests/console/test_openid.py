@@ -64,6 +64,50 @@ async def test_user_with_a_verified_address_signs_in(
     assert "End all others" in page
 
 
+async def test_account_that_has_signed_in_once_stays_the_persons(
+    visiting: Visiting, provider: Provider, olga: Visitor, people: People, workspace_id: UUID
+) -> None:
+    """After the first sign-in the account counts, and not its address, which may become that of somebody else."""
+    assert olga is not None
+    await people.member(workspace_id, "Olivia", UserRole.MEMBER, "olivia@team.test")
+    provider.claims = {"email": "olga@team.test"}
+    await _come_back(visiting(), provider)
+
+    for claims in ({"email": "olivia@team.test"}, {"email": "nobody@team.test"}, {"email_verified": False}, {}):
+        provider.claims, visitor = claims, visiting()
+        assert (await _come_back(visitor, provider)).status_code == 303
+        assert "Olga" in (await visitor.get("/account")).text
+
+
+async def test_address_that_was_given_to_somebody_else_opens_nothing(
+    visiting: Visiting, provider: Provider, people: People, workspace_id: UUID
+) -> None:
+    """Another account with the address of a person is refused, until the person disconnects the former one by the password."""
+    nora = await people.join(workspace_id, "Nora", UserRole.MEMBER, "given@team.test")
+    await nora.post("/account/password", {"password": "correct horse battery"})
+    provider.claims = {"email": "given@team.test"}
+    first, other = visiting(), visiting()
+    await _come_back(first, provider)
+    provider.claims["sub"] = "another"
+
+    refused = await _come_back(other, provider)
+    still = await other.get("/contacts")
+    provider.claims["sub"] = provider.subject
+    again = await _come_back(visiting(), provider)
+    shown = (await first.get("/account")).text
+    refused_too = await first.post("/account/openid", {"current": "a guess"})
+    await first.post("/account/openid", {"current": "correct horse battery"})
+    provider.claims["sub"] = "another"
+
+    assert (refused.status_code, still.status_code, again.status_code) == (403, 303, 303)
+    assert "another account of the OpenID provider" in refused.text
+    assert "not your present password" in refused_too.text
+    assert "Disconnect" in shown
+    assert "Disconnect" not in (await first.get("/account")).text
+    assert (await _come_back(other, provider)).status_code == 303
+    assert "Disconnect" not in (await nora.get("/account")).text
+
+
 async def test_button_is_there_only_with_a_provider(visiting: Visiting, provider: Provider, people: People) -> None:
     """The sign-in names the provider; without one, its address says that there is none."""
     assert f"Sign in with {provider.url.removeprefix('http://')}" in (await visiting().get("/sign-in")).text
@@ -95,6 +139,10 @@ async def test_person_without_a_user_is_refused(visiting: Visiting, provider: Pr
         {"exp": None},
         {"nonce": "another"},
         {"nonce": None},
+        {"sub": None},
+        {"sub": ""},
+        {"sub": 7},
+        {"sub": "x" * 256},
         {"email_verified": False},
         {"email_verified": "true"},
         {"email_verified": None},

@@ -1,6 +1,5 @@
 """Passkeys: made, named and removed on the account's page, and signed in with."""
 
-import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -17,8 +16,6 @@ from herdbook.app import Herdbook
 from herdbook.console import sign_in_store
 from tests.console.conftest import Demo
 from tests.console.people import FORM_TOKEN_FIELD, ORIGIN, People, Visitor
-
-_HOST = re.compile(r"127\.0\.0\.1")
 
 
 class Device:
@@ -54,10 +51,9 @@ def stranger(app: Herdbook) -> Visitor:
 
 @pytest_asyncio.fixture
 async def device(browser: Browser, demo: Demo, cookies: list[SetCookieParam]) -> AsyncGenerator[Device]:
-    """A tab in which Ada Okonkwo has signed in, on a device that keeps passkeys. They need a host with a name."""
-    url = _HOST.sub("localhost", demo.url)
-    context = await browser.new_context(base_url=url)
-    await context.add_cookies([{**each, "url": url} for each in cookies])
+    """A tab in which Ada Okonkwo has signed in, on a device that keeps passkeys. The demo has printed its address."""
+    context = await browser.new_context(base_url=demo.url)
+    await context.add_cookies(cookies)
     tab = await context.new_page()
     tab.set_default_timeout(10_000)
     session: Any = await context.new_cdp_session(tab)
@@ -178,12 +174,18 @@ async def test_challenge_counts_once_and_not_for_long(pool: "asyncpg.Pool[asyncp
     assert await pool.fetch("select id from sign_in_challenge where id = any($1)", [second.id, third.id]) == [(third.id,)]
 
 
-def test_libraries_are_loaded_for_people_alone() -> None:
-    """A start loads neither the library of passkeys nor that of OpenID's tokens."""
-    loaded = subprocess.check_output([sys.executable, "-c", "import sys, herdbook.app; print(*sys.modules)"], text=True).split()
+def _loaded_by(module: str) -> set[str]:
+    return {*subprocess.check_output([sys.executable, "-c", f"import sys, {module}; print(*sys.modules)"], text=True).split()}
 
-    assert "herdbook.console.passkey_pages" in loaded
-    assert {"webauthn", "joserfc", "herdbook.console.passkeys", "herdbook.console.openid"}.isdisjoint(loaded)
+
+def test_libraries_are_loaded_for_people_alone() -> None:
+    """A start loads neither the pages nor the library of templates, and the pages load no library of sign-ins."""
+    start, pages = _loaded_by("herdbook.app"), _loaded_by("herdbook.console_pages")
+
+    assert {"herdbook.console.console_app", "herdbook.console.visit", "jinja2"}.isdisjoint(start)
+    assert not [each for each in start if each.startswith("herdbook.") and each.endswith(".pages") and each != "herdbook.pages"]
+    assert "herdbook.console.passkey_pages" in pages
+    assert {"webauthn", "joserfc", "jinja2", "herdbook.console.passkeys", "herdbook.console.openid"}.isdisjoint(pages)
 
 
 async def test_attempts_are_limited(stranger: Visitor) -> None:

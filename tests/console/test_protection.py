@@ -1,5 +1,6 @@
 """Forms that others send, and roles that change."""
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from starlette.datastructures import Headers
 from herdbook.console.protection import origin_of
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Person, Team, Thing
-from tests.console.people import ORIGIN, Member, People, Visitor
+from tests.console.people import FORM_TOKEN_FIELD, ORIGIN, Member, People, Visitor
 
 FROM_ELSEWHERE = pytest.mark.parametrize(
     "headers",
@@ -155,3 +156,62 @@ async def test_form_of_a_session_that_is_over_leads_back_to_its_page(people: Peo
 
     assert answer.status_code == 401
     assert f'href="/console/sign-in?next={following}"' in answer.text
+
+
+async def test_form_of_another_workspace_writes_nothing(people: People, olga: Visitor, charlie: Person, alice: Person) -> None:
+    """A form that was opened in one workspace writes nothing into the one chosen in another tab, and says how to go back."""
+    there = await people.join(charlie.workspace_id, "Olga", UserRole.MEMBER, "olga@team.test")
+    assert olga is not there
+    form = await there.get("/contacts/new")
+    token = FORM_TOKEN_FIELD.search(form.text)
+    assert token is not None
+    other = (await there.get("/account")).text.split('name="workspace" value="')[1].split('"')[0]
+    await there.post("/workspace", {"workspace": other})
+
+    sent = {"Referer": f"{ORIGIN}/console/contacts/new"}
+    refused = await there.post("/contacts/new", {"first_name": "Confidential"}, headers=sent, token=token[1])
+
+    assert refused.status_code == 409
+    assert "You are in another workspace now" in refused.text
+    assert (await alice.get("/api/v2/contacts")).json()["data"] == []
+    back = dict(re.findall(r'name="(workspace|here)" value="([^"]*)"', refused.text))
+    assert back["here"] == "/console/contacts/new"
+    assert (await there.post("/workspace", back)).headers["Location"] == back["here"]
+    assert (await there.post("/contacts/new", {"first_name": "Confidential"}, token=token[1])).status_code == 303
+    assert (await alice.get("/api/v2/contacts")).json()["data"] == []
+
+
+async def test_key_of_another_workspace_is_not_made(people: People, workspace_id: UUID, charlie: Person) -> None:
+    """An administrator of two workspaces makes no key of the one by the open form of the other."""
+    await people.join(workspace_id, "Ruth", UserRole.ADMIN, "ruth@team.test")
+    ruth = await people.join(charlie.workspace_id, "Ruth", UserRole.ADMIN, "ruth@team.test")
+    token = await ruth.token()
+    other = (await ruth.get("/account")).text.split('name="workspace" value="')[1].split('"')[0]
+    await ruth.post("/workspace", {"workspace": other})
+
+    assert (await ruth.post("/keys/new", {"name": "For Charlie", "scope": ["contacts:read"]}, token=token)).status_code == 409
+    assert "For Charlie" not in (await ruth.get("/keys")).text
+
+
+async def test_form_about_the_person_works_in_each_workspace(people: People, olga: Visitor, charlie: Person) -> None:
+    """An open page of the other workspace still signs its person out."""
+    there = await people.join(charlie.workspace_id, "Olga", UserRole.MEMBER, "olga@team.test")
+    assert olga is not there
+    page = (await there.get("/account")).text
+    token = FORM_TOKEN_FIELD.search(page)
+    assert token is not None
+    await there.post("/workspace", {"workspace": page.split('name="workspace" value="')[1].split('"')[0]})
+
+    assert (await there.post("/sign-out", token=token[1])).status_code == 303
+    assert (await there.get("/account")).status_code == 303
+
+
+@pytest.mark.parametrize("path", ["//[", "http://[", "//[evil"])
+async def test_path_that_cannot_be_read_leads_to_the_first_page(people: People, olga: Visitor, path: str) -> None:
+    """A crafted address, or a referrer, is no fault of the server."""
+    asked = await people.visitor().get("/sign-in", params={"next": path})
+    refused = await people.visitor().post("/contacts/new", {}, headers={"Referer": path}, token="")
+
+    assert asked.status_code == 200
+    assert (await olga.post("/theme", {"here": path})).headers["Location"] == "/console"
+    assert refused.status_code == 401

@@ -1,5 +1,6 @@
 """Many contacts or companies are changed at once, without a browser."""
 
+import asyncio
 import re
 from typing import Any, Final
 
@@ -30,6 +31,16 @@ def _form(things: list[Thing], plural: str, **members: str) -> dict[str, str]:
     return {"ids": ",".join(each.id for each in things), "back": f"/console/{plural}?sort=created_at", **members}
 
 
+async def _applied(visitor: Visitor, plural: str, form: dict[str, str]) -> httpx.Response:
+    """Look at the preview of a change, and carry it out."""
+    preview = (await visitor.post(f"/{plural}/selected", form | {"ready": "1"})).text
+    return await visitor.post(f"/{plural}/selected/apply", form | _seen(preview))
+
+
+def _seen(page: str) -> dict[str, str]:
+    return dict(re.findall(r'name="(seen)" value="([^"]+)"', page))
+
+
 async def _undone(visitor: Visitor, answer: httpx.Response) -> None:
     """Press "Undo" on the page that a form leads to."""
     assert answer.status_code == 303, answer.text
@@ -54,7 +65,7 @@ async def test_field_of_many_is_edited_and_undone(olga: Visitor, alice: Person, 
 
     preview = (await olga.post(f"/{plural}/selected", form | {"ready": "1"})).text
     unchanged = await _records(alice, things, plural)
-    changed = await olga.post(f"/{plural}/selected/apply", form)
+    changed = await _applied(olga, plural, form)
     after = await _records(alice, things, plural)
 
     noun = "company" if plural == "companies" else "contact"
@@ -79,7 +90,7 @@ async def test_many_are_deleted_and_come_back(olga: Visitor, alice: Person, plur
     preview = (await olga.post(f"/{plural}/selected", form)).text
     there = [(await alice.get(each.url)).status_code for each in things]
 
-    deleted = await olga.post(f"/{plural}/selected/apply", form)
+    deleted = await _applied(olga, plural, form)
 
     assert f"3 {plural} will be deleted" in preview
     assert there == [200] * 3
@@ -99,7 +110,7 @@ async def test_tags_are_added_or_removed(olga: Visitor, alice: Person, plural: s
 
     form = _form(things, plural, do="edit", member="tag_ids", value=new.id, mode=mode)
     offered = (await olga.post(f"/{plural}/selected", {**form, "value": ""})).text
-    answer = await olga.post(f"/{plural}/selected/apply", form)
+    answer = await _applied(olga, plural, form)
 
     assert answer.status_code == 303, answer.text
     assert "Remove these" in offered
@@ -116,9 +127,9 @@ async def test_own_field_of_many_is_set_and_cleared(olga: Visitor, frank: Person
     offered = (await olga.get(f"/{plural}/selected?id={things[0].id}")).text
     form = _form(things, plural, do="edit", member="fields.seats", value="7")
 
-    await olga.post(f"/{plural}/selected/apply", form)
+    await _applied(olga, plural, form)
     records = await _records(alice, things, plural)
-    await olga.post(f"/{plural}/selected/apply", form | {"value": ""})
+    await _applied(olga, plural, form | {"value": ""})
 
     assert [each["fields"] for each in records] == [{"seats": 7}] * 3
     assert ["fields" in each for each in await _records(alice, things, plural)] == [False] * 3
@@ -135,7 +146,7 @@ async def test_refused_value_is_refused_for_each(olga: Visitor, frank: Person, a
     things = await _three(alice, plural)
 
     form = _form(things, plural, do="edit", member="fields.seats", value="many")
-    answer = await olga.post(f"/{plural}/selected/apply", form)
+    answer = await _applied(olga, plural, form)
 
     assert answer.status_code == 422
     assert f"0 {plural} changed." in answer.text
@@ -152,7 +163,7 @@ async def test_what_has_gone_is_told(olga: Visitor, alice: Person, plural: str) 
     form = _form(things, plural, do="edit", member="description", value="New.")
 
     preview = (await olga.post(f"/{plural}/selected", form | {"ready": "1"})).text
-    answer = await olga.post(f"/{plural}/selected/apply", form)
+    answer = await _applied(olga, plural, form)
 
     assert f"1 {'company' if plural == 'companies' else 'contact'} has gone meanwhile" in preview
     assert answer.status_code == 303
@@ -166,7 +177,7 @@ async def test_company_of_many_contacts_is_chosen(olga: Visitor, alice: Person, 
 
     found = (await olga.post("/contacts/selected", form | {"find": "anal"})).text
     preview = (await olga.post("/contacts/selected", form | {"value": engine.id, "ready": "1"})).text
-    await olga.post("/contacts/selected/apply", form | {"value": engine.id})
+    await _applied(olga, "contacts", form | {"value": engine.id})
 
     assert f'value="{engine.id}">Analytical Engine' in found
     assert "<ins>Analytical Engine</ins>" in preview
@@ -223,7 +234,7 @@ async def test_others_are_out_of_reach(carla: Visitor, alice: Person, ada: Thing
     form = _form([ada], "contacts", do="delete")
 
     assert "1 contact has gone meanwhile" in (await carla.post("/contacts/selected", form)).text
-    await carla.post("/contacts/selected/apply", form)
+    await _applied(carla, "contacts", form)
 
     assert (await alice.get(ada.url)).status_code == 200
 
@@ -242,3 +253,66 @@ async def test_every_text_is_shown_as_text(olga: Visitor, alice: Person, text: s
         assert page.status_code == 200
         assert str(escape(text)) in page.text
         assert "<img" not in page.text
+
+
+@KINDS
+async def test_items_that_others_add_meanwhile_stay(olga: Visitor, alice: Person, frank: Person, plural: str) -> None:
+    """Two persons add different tags, or other options of a list, to the same records at once. None is lost."""
+    await define(frank, "level", "several_of", "contact" if plural == "contacts" else "company")
+    things = await _three(alice, plural)
+    tags = [Thing(await alice.post("/api/v2/tags", json={"name": each})).id for each in ("one", "other", "third")]
+    edits = [("tag_ids", each) for each in tags] + [("fields.level", each) for each in ("gold", "silver", "bronze")]
+    answers = await asyncio.gather(
+        *(
+            olga.post(f"/{plural}/selected/apply", _form(things, plural, do="edit", member=member, value=value, mode="add"))
+            for member, value in edits
+        )
+    )
+
+    assert {each.status_code for each in answers} == {303}
+    for each in things:
+        record = (await alice.get(f"/api/herdbook/{plural}/{each.id}/record")).json()
+        assert sorted(record["tag_ids"]) == sorted(tags)
+        assert sorted(record["fields"]["level"]) == ["bronze", "gold", "silver"]
+
+
+@KINDS
+async def test_what_nobody_has_seen_is_not_overwritten(olga: Visitor, alice: Person, plural: str) -> None:
+    """A value that somebody gave after the preview stays, and is told; a change of something else is no obstacle."""
+    things = await _three(alice, plural)
+    form = _form(things, plural, do="edit", member="description", value="Mine.")
+    preview = (await olga.post(f"/{plural}/selected", form | {"ready": "1"})).text
+    await alice.patch(things[0].url, json={"description": "Theirs, meanwhile."})
+    await alice.patch(things[1].url, json={"last_name" if plural == "contacts" else "name": "Other"})
+
+    answer = await olga.post(f"/{plural}/selected/apply", form | _seen(preview))
+
+    assert answer.status_code == 412
+    assert "Somebody has changed it since you saw what would change" in answer.text
+    found = [each["description"] for each in await _records(alice, things, plural)]
+    assert found == ["Theirs, meanwhile.", "Mine.", "Mine."]
+
+
+@KINDS
+async def test_one_that_was_changed_meanwhile_is_not_deleted(olga: Visitor, alice: Person, plural: str) -> None:
+    """One that somebody has worked on since the preview stays, and the others are deleted."""
+    things = await _three(alice, plural)
+    form = _form(things, plural, do="delete")
+    preview = (await olga.post(f"/{plural}/selected", form)).text
+    await alice.patch(things[0].url, json={"description": "Contract signed."})
+
+    answer = await olga.post(f"/{plural}/selected/apply", form | _seen(preview))
+
+    assert answer.status_code == 412
+    assert [(await alice.get(each.url)).status_code for each in things] == [200, 404, 404]
+
+
+@KINDS
+async def test_nothing_changes_without_a_preview(olga: Visitor, alice: Person, plural: str) -> None:
+    """A form that was never shown with its effect shows it."""
+    things = await _three(alice, plural)
+
+    answer = await olga.post(f"/{plural}/selected/apply", _form(things, plural, do="delete"))
+
+    assert f"3 {plural} will be deleted" in answer.text
+    assert [(await alice.get(each.url)).status_code for each in things] == [200] * 3

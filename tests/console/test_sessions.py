@@ -123,3 +123,14 @@ async def test_changes_are_those_of_the_person(olga: Visitor, ada: Thing, alice:
     user = (await alice.get(f"/api/v2/users/{entry['by']['user_id']}")).json()
     assert entry["by"]["credential_name"] == "Console"
     assert user["first_name"] == "Olga"
+
+
+async def test_page_that_waits_is_no_visit(olga: Visitor, pool: "asyncpg.Pool[asyncpg.Record]", ada: Thing) -> None:
+    """A page that only waits for changes keeps no session alive that nobody uses; one that is opened does."""
+    await pool.execute("update console_session set seen_at = now() - interval '3 days'")
+    is_idle = "select max(seen_at) < now() - interval '1 day' from console_session"
+
+    assert (await olga.get(f"/contacts/{ada.id}/changes")).status_code == 200
+    assert await pool.fetchval(is_idle)
+    await olga.get(f"/contacts/{ada.id}")
+    assert not await pool.fetchval(is_idle)

@@ -1,9 +1,13 @@
 """Passwords: setting one, and signing in by it."""
 
+import re
 from uuid import UUID
 
 import pytest
 
+from herdbook import ids
+from herdbook.console.attempts import Attempts
+from herdbook.errors import RateLimited
 from herdbook.users.model import UserRole
 from tests.cast import Person
 from tests.console.people import People, Visitor
@@ -80,16 +84,17 @@ async def test_changing_a_password_needs_the_present_one(people: People, olga: V
     assert await _sign_in(people.visitor(), "olga@team.test", "another password") == "/console/contacts"
 
 
-async def test_new_password_ends_all_other_sessions(people: People, olga: Visitor) -> None:
+async def test_new_password_ends_all_other_sessions(people: People, workspace_id: UUID) -> None:
     """A session that somebody else has ends with the old password."""
-    await olga.post("/account/password", {"password": PASSWORD})
+    nelly = await people.join(workspace_id, "Nelly", UserRole.MEMBER, "nelly@team.test")
+    await nelly.post("/account/password", {"password": PASSWORD})
     other = people.visitor()
-    await _sign_in(other, "olga@team.test")
+    await _sign_in(other, "nelly@team.test")
 
-    await olga.post("/account/password", {"password": "another password"})
+    await nelly.post("/account/password", {"password": "another password", "current": PASSWORD})
 
     assert (await other.get("/contacts")).status_code == 303
-    assert (await olga.get("/contacts")).status_code == 200
+    assert (await nelly.get("/contacts")).status_code == 200
 
 
 async def test_address_of_another_person_is_refused(people: People, workspace_id: UUID, olga: Visitor) -> None:
@@ -99,7 +104,89 @@ async def test_address_of_another_person_is_refused(people: People, workspace_id
     answer = await nameless.post("/account/password", {"address": "olga@team.test", "password": PASSWORD})
 
     assert olga is not None
-    assert "Another person signs in with this address" in answer.text
+    assert "somebody else&#39;s on this server" in answer.text
+
+
+async def test_address_of_a_user_who_has_not_come_yet_is_refused(people: People, workspace_id: UUID) -> None:
+    """Nobody signs in with the address of another user, who may follow a link to it later."""
+    await people.member(workspace_id, "Boss", UserRole.OWNER, "boss@team.test")
+    nameless = await people.join(workspace_id, "Nameless")
+
+    answer = await nameless.post("/account/password", {"address": "boss@team.test", "password": PASSWORD})
+
+    assert "somebody else&#39;s on this server" in answer.text
+    assert await _sign_in(people.visitor(), "boss@team.test") != "/console/contacts"
+
+
+async def test_new_password_ends_what_a_link_has_begun(people: People, workspace_id: UUID) -> None:
+    """Once a password is set, an open browser cannot change it without it, and no link of before lets anybody in."""
+    member = await people.member(workspace_id, "Ronja", UserRole.MEMBER, "ronja@team.test")
+    kept, rita = await people.link(member), await people.visiting(member)
+    await rita.post("/account/password", {"password": PASSWORD})
+
+    changed = await rita.post("/account/password", {"password": "another password"})
+
+    assert "not your present password" in changed.text
+    assert (await people.visitor().open(kept)).status_code == 404
+
+
+async def test_removing_a_passkey_needs_the_password(people: People, workspace_id: UUID) -> None:
+    """Somebody at an open browser takes nobody's other way in away."""
+    petra = await people.join(workspace_id, "Petra", UserRole.MEMBER, "petra@team.test")
+    await petra.post("/account/password", {"password": PASSWORD})
+
+    refused = await petra.post("/account/passkeys/remove", {"passkey": "pkey_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"})
+    removed = await petra.post("/account/passkeys/remove", {"passkey": "pkey_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "current": PASSWORD})
+
+    assert (refused.status_code, removed.status_code) == (422, 303)
+
+
+def test_address_that_may_try_no_more_blocks_no_account() -> None:
+    """An address from which too much has failed cannot use up the attempts of an account."""
+    attempts = Attempts(clock=lambda: 0.0)
+    for number in range(40):
+        attempts.take(f"nobody{number}@team.test", "192.0.2.1")
+    for _ in range(30):
+        with pytest.raises(RateLimited):
+            attempts.take("olga@team.test", "192.0.2.1")
+
+    attempts.take("olga@team.test", "198.51.100.7")
+
+
+async def test_sign_in_goes_on_in_the_workspace_that_was_chosen_last(people: People, olga: Visitor, charlie: Person) -> None:
+    """A person whose session is over finds the page and the text of before, in either of two workspaces."""
+    there = await people.join(charlie.workspace_id, "Olga", UserRole.MEMBER, "olga@team.test")
+    await there.post("/account/password", {"password": PASSWORD})
+    assert olga is not there
+
+    for _ in range(2):
+        other = (await there.get("/account")).text.split('name="workspace" value="')[1].split('"')[0]
+        await there.post("/workspace", {"workspace": other})
+        chosen = _workspace_in((await there.get("/account")).text)
+        await there.post("/sign-out")
+        await _sign_in(there, "olga@team.test")
+
+        assert _workspace_in((await there.get("/account")).text) == chosen
+
+
+async def test_workspace_that_was_left_is_not_chosen(people: People, olga: Visitor, charlie: Person) -> None:
+    """An open page that still offers a workspace that the person has left does not end the session."""
+    member = await people.member(charlie.workspace_id, "Olga", UserRole.MEMBER, "olga@team.test")
+    there = await people.visiting(member)
+    assert olga is not there
+    back = (await there.get("/account")).text.split('name="workspace" value="')[1].split('"')[0]
+    await there.post("/workspace", {"workspace": back})
+    await people.set_role(member, UserRole.INACTIVE)
+
+    await there.post("/workspace", {"workspace": ids.encoded(ids.WORKSPACE, charlie.workspace_id)})
+
+    assert "Alice" in _workspace_in((await there.get("/account")).text)
+
+
+def _workspace_in(page: str) -> str:
+    found = re.search(r'workspace-name" [^>]*>([^<]+)<', page)
+    assert found is not None, "the page names its workspace"
+    return found[1]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +226,7 @@ async def test_person_of_two_workspaces_switches(people: People, olga: Visitor, 
 
     await there.post("/workspace", {"workspace": other})
 
-    assert '<span class="workspace-name">Alice&#39;s workspace</span>' in (await there.get("/contacts")).text
+    assert _workspace_in((await there.get("/contacts")).text) == "Alice&#39;s workspace"
     assert olga is not there
     await there.post("/workspace", {"workspace": "wrks_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"})
-    assert '<span class="workspace-name">Alice&#39;s workspace</span>' in (await there.get("/contacts")).text
+    assert _workspace_in((await there.get("/contacts")).text) == "Alice&#39;s workspace"

@@ -14,6 +14,7 @@ from tests.cast import Person, Team, Thing
 from tests.console.people import Member, People, Visitor
 
 INVITED = {"first_name": "Ivy", "last_name": "Ito", "email": "ivy@team.test", "role": "MEMBER"}
+PASSWORD = "correct horse battery"  # noqa: S105  # it is for tests alone
 HOSTILE = ['"><img src=x onerror=alert(1)>', "{{7*7}}", "\u202eevil", "x" * 255]
 
 
@@ -53,13 +54,13 @@ async def test_invited_person_comes_in_and_sets_a_password(anna: Visitor, people
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"first_name": " "}, "Send a first name"),
-        ({"first_name": "x" * 256}, "at most 255 characters"),
+        ({"first_name": " "}, "This is missing. Send it."),
+        ({"first_name": "x" * 256}, "Send at most 255."),
         ({"last_name": "\u0000"}, "NUL character"),
-        ({"email": ""}, "Send the address"),
+        ({"email": ""}, "This is missing. Send it."),
         ({"email": "ivy"}, "This is not an e-mail address"),
         ({"email": "OLGA@team.test"}, "Another user of this workspace has this address"),
-        ({"role": "INACTIVE"}, "Choose a role"),
+        ({"role": "INACTIVE"}, "This must be"),
         ({"role": "OWNER"}, "Only an owner makes somebody an owner"),
     ],
 )
@@ -94,15 +95,77 @@ async def test_invitation_of_an_address_with_an_account_needs_its_sign_in(
     assert "Charlie&#39;s workspace" in page
 
 
-async def test_invited_person_does_not_become_one_of_another_workspace(anna: Visitor, people: People, charlie: Person) -> None:
-    """An account whose address only an invitation vouches for is not let into another workspace by a link of its operator."""
+async def test_operators_link_takes_an_address_back(anna: Visitor, people: People, charlie: Person) -> None:
+    """An administrator who opens an invitation of somebody else's address neither keeps its owner out nor gets in by it."""
     puppet = people.visitor()
-    assert (await puppet.post(await _invited(anna, email="boss@team.test"), token="")).status_code == 303
-    member = await people.member(charlie.workspace_id, "Boss", UserRole.ADMIN, "boss@team.test")
+    assert (await puppet.post(await _invited(anna, email="chief1@team.test"), token="")).status_code == 303
+    await puppet.post("/account/password", {"password": PASSWORD})
+    member = await people.member(charlie.workspace_id, "Boss", UserRole.ADMIN, "chief1@team.test")
 
-    assert (await people.visitor().open(await people.link(member))).status_code == 409
+    boss = people.visitor()
+    assert (await boss.open(await people.link(member))).status_code == 303
 
-    assert "Charlie" not in (await puppet.get("/account")).text
+    assert "Charlie&#39;s workspace" in (await boss.get("/account")).text
+    assert (await puppet.get("/account")).status_code == 303
+    form = {"address": "chief1@team.test", "password": PASSWORD, "next": ""}
+    assert (await people.visitor().post("/sign-in", form, token="")).status_code == 422
+
+
+async def test_operators_link_takes_back_an_address_that_was_typed(people: People, workspace_id: UUID) -> None:
+    """A person who has typed an address before its owner came loses it, and stays another user than the owner."""
+    squatter = await people.member(workspace_id, "Squatter", UserRole.VIEWER)
+    visitor = await people.visiting(squatter)
+    await visitor.post("/account/password", {"address": "chief2@team.test", "password": PASSWORD})
+    boss = await people.visiting(await people.member(workspace_id, "Boss", UserRole.OWNER, "chief2@team.test"))
+
+    assert (await visitor.get("/account")).status_code == 303
+    again = await people.visiting(squatter)
+    page = (await again.get("/account")).text
+    assert "Squatter" in page
+    assert "chief2@team.test" not in page
+    assert "chief2@team.test" in (await boss.get("/account")).text
+
+
+async def test_operators_link_ends_what_an_administrator_has_set(anna: Visitor, people: People, workspace_id: UUID) -> None:
+    """A link that proves the address of a person of one's own ends the password that an administrator may have set."""
+    puppet = people.visitor()
+    assert (await puppet.post(await _invited(anna, email="chief3@team.test"), token="")).status_code == 303
+    await puppet.post("/account/password", {"password": PASSWORD})
+    user_id = ids.decoded(ids.USER, _user_id((await anna.get("/users/roles")).text, "Ivy Ito"))
+    assert user_id is not None
+    boss = await people.visiting(Member(workspace_id, user_id))
+
+    assert (await puppet.get("/account")).status_code == 303
+    assert "Set a password" in (await boss.get("/account")).text
+
+
+async def test_invited_person_may_go_on_without_an_account_of_somebody_else(
+    anna: Visitor, people: People, carla: Visitor
+) -> None:
+    """Two administrators invite an address. The owner of one link gets in by it, and sees nothing of the other workspace."""
+    assert (await people.visitor().post(await _invited(carla, email="chief4@team.test"), token="")).status_code == 303
+    link, boss = await _invited(anna, email="chief4@team.test"), people.visitor()
+
+    asked = await boss.post(link, token="")
+    assert "I have no account here" in asked.text
+    assert (await boss.post(link, {"apart": "yes"}, token="")).status_code == 303
+
+    page = (await boss.get("/account")).text
+    assert "Alice&#39;s workspace" in page
+    assert "Charlie" not in page
+    refused = await boss.post("/account/password", {"address": "chief4@team.test", "password": PASSWORD})
+    assert "somebody else&#39;s on this server" in refused.text
+
+
+async def test_invitation_of_a_proven_address_is_for_its_person_alone(anna: Visitor, people: People, charlie: Person) -> None:
+    """Nobody goes on beside an account whose address an operator has vouched for."""
+    await people.join(charlie.workspace_id, "Xena", UserRole.MEMBER, "xena@team.test")
+    link, other = await _invited(anna, email="xena@team.test"), people.visitor()
+
+    refused = await other.post(link, {"apart": "yes"}, token="")
+
+    assert refused.status_code == 409
+    assert "I have no account here" not in refused.text
 
 
 async def test_invitation_lets_nobody_in_who_has_signed_in_before(anna: Visitor, people: People) -> None:
@@ -152,7 +215,7 @@ async def test_role_is_changed_and_counts_at_once(
         ("ADMIN", "ADMIN", "OWNER", "Only an owner"),
         ("OWNER", "OWNER", "ADMIN", "last owner"),
         ("OWNER", "OWNER", "INACTIVE", "last owner"),
-        ("ADMIN", "MEMBER", "NOT_INVITED", "Choose a role"),
+        ("ADMIN", "MEMBER", "NOT_INVITED", "This must be"),
     ],
 )
 async def test_role_that_nobody_may_give_is_refused(
@@ -226,7 +289,7 @@ async def test_hostile_names_are_shown_as_text(
     visitor = await people.join(workspace_id, value, UserRole.ADMIN)
     visitor.client.headers["User-Agent"] = value.encode("ascii", "replace").decode()
     key: dict[str, Any] = {"name": value if value.isprintable() else "a key", "scope": "contacts:read", "user": ""}
-    assert (await visitor.post("/keys/new", key)).status_code == 200
+    assert (await visitor.post("/keys/new", key)).status_code == 303
     before = await pool.fetchval("select name from workspace where id = $1", workspace_id)
     await pool.execute("update workspace set name = $2 where id = $1", workspace_id, value)
 

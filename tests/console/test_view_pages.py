@@ -35,6 +35,11 @@ def _view_id(page: httpx.Response) -> str:
     return page.url.params["view"]
 
 
+def _seen(page: str) -> dict[str, str]:
+    """Return what the forms of a view's list say of the view that they have seen."""
+    return dict(re.findall(r'name="(seen)" value="([^"]+)"', page))
+
+
 def _menu(text: str) -> dict[str, str]:
     """Return the addresses of the views in the menu of a list, by their names."""
     menu = text.split('id="views-button"')[1].split("</details>", maxsplit=1)[0]
@@ -49,7 +54,7 @@ async def test_view_is_saved_and_opened_again(olga: Visitor, ada: Thing, grace: 
 
     again = await _followed(olga, await olga.get(f"/views/{_view_id(page)}"))
 
-    assert "<h1>Pioneers</h1>" in page.text
+    assert '<h1 id="list-title">Pioneers</h1>' in page.text
     assert _rows(page.text) == _rows(again.text) == ["Grace Hopper", "Ada Lovelace"]
     assert again.url.params.get_list("filter") == LIST["filter"]
     assert {name: again.url.params[name] for name in ("sort", "columns", "search")} == {
@@ -66,7 +71,8 @@ async def test_list_that_differs_from_its_view_says_so(olga: Visitor, ada: Thing
     view_id = _view_id(page)
     changed = (await olga.get(f"/contacts?view={view_id}&filter=last_name:contains:love")).text
 
-    await olga.post(f"/views/{view_id}", {"do": "content", "filter": "last_name:contains:love", "sort": "first_name:desc"})
+    content = {"do": "content", "filter": "last_name:contains:love", "sort": "first_name:desc"}
+    await olga.post(f"/views/{view_id}", content | _seen(changed))
 
     opened = await _followed(olga, await olga.get(f"/views/{view_id}"))
     assert "changed</span>" not in page.text
@@ -80,12 +86,13 @@ async def test_list_that_differs_from_its_view_says_so(olga: Visitor, ada: Thing
 
 async def test_view_is_renamed_shared_and_deleted(olga: Visitor, anna: Visitor) -> None:
     """Others see a view once it is shared, under its new name, and until it is deleted."""
-    view_id = _view_id(await _followed(olga, await olga.post("/views", LIST | {"name": "Mine"})))
-    before = _menu((await anna.get("/contacts")).text)
+    page = await _followed(olga, await olga.post("/views", LIST | {"name": "Mine"}))
+    view_id, before = _view_id(page), _menu((await anna.get("/contacts")).text)
 
-    await olga.post(f"/views/{view_id}", {"name": "Ours", "shared": "1"})
+    await olga.post(f"/views/{view_id}", {"name": "Ours", "shared": "1"} | _seen(page.text))
     shared = _menu((await anna.get("/contacts")).text)
-    left = await _followed(anna, await anna.post(f"/views/{view_id}/delete", {"filter": "last_name:is_set:"}))
+    seen = _seen((await _followed(anna, await anna.get(f"/views/{view_id}"))).text)
+    left = await _followed(anna, await anna.post(f"/views/{view_id}/delete", {"filter": "last_name:is_set:"} | seen))
 
     assert ("Mine" in before, "Ours" in shared) == (False, True)
     assert left.url.params["filter"] == "last_name:is_set:"
@@ -94,14 +101,18 @@ async def test_view_is_renamed_shared_and_deleted(olga: Visitor, anna: Visitor) 
 
 async def test_viewer_keeps_views_alone(victor: Visitor, olga: Visitor) -> None:
     """A person who may only read saves private views, and is not offered to change or share those of the team."""
-    shared = _view_id(await _followed(olga, await olga.post("/views", LIST | {"name": "Ours", "shared": "1"})))
+    page = await _followed(olga, await olga.post("/views", LIST | {"name": "Ours", "shared": "1"}))
+    shared = _view_id(page)
     own = await _followed(victor, await victor.post("/views", LIST | {"name": "Mine"}))
     opened = await _followed(victor, await victor.get(f"/views/{shared}"))
 
     assert "The team sees it" not in own.text
     assert "Delete this view" in own.text
     assert "Delete this view" not in opened.text
-    refused = [await victor.post(f"/views/{shared}/delete"), await victor.post("/views", LIST | {"name": "X", "shared": "1"})]
+    refused = [
+        await victor.post(f"/views/{shared}/delete", _seen(page.text)),
+        await victor.post("/views", LIST | {"name": "X", "shared": "1"}),
+    ]
     assert [each.status_code for each in refused] == [403, 403]
 
 
@@ -168,3 +179,20 @@ async def test_every_name_is_shown_as_text(olga: Visitor, text: str) -> None:
         assert page.status_code == 200
         assert str(escape(text)) in page.text
         assert "<img" not in page.text
+
+
+async def test_view_that_somebody_has_changed_is_not_overwritten(olga: Visitor, anna: Visitor) -> None:
+    """An open page with an older version of a view of the team neither changes nor deletes it unseen."""
+    page = await _followed(olga, await olga.post("/views", LIST | {"name": "Ours", "shared": "1"}))
+    path = f"/views/{_view_id(page)}"
+    first = await anna.post(path, {"name": "Theirs", "shared": "1"} | _seen(page.text))
+
+    late = [
+        await olga.post(f"{path}{act}", {"do": "content", "columns": "emails"} | _seen(page.text)) for act in ("", "/delete")
+    ]
+
+    assert [first.status_code, *(each.status_code for each in late)] == [303, 412, 412]
+    assert "Somebody has changed the view “Theirs”" in late[0].text
+    opened = await _followed(olga, await olga.get(path))
+    assert opened.url.params["columns"] == LIST["columns"]
+    assert (await olga.post(path, {"name": "Mine", "shared": "1"} | _seen(opened.text))).status_code == 303

@@ -142,3 +142,21 @@ async def test_journey_of_a_failed_delivery(tab: Page) -> None:
             await tab.reload()
 
         assert receiver.requests[1].headers["webhook-id"] == receiver.requests[2].headers["webhook-id"]
+
+
+async def test_second_editor_of_a_webhook_sees_both_and_chooses(anna: Visitor) -> None:
+    """A webhook that somebody has changed is shown beside one's own values, which can then be saved."""
+    page = (await anna.post("/webhooks/new", {"url": "http://127.0.0.1:9000/first", "events": "all"})).text
+    path = re.findall(r'href="/console(/webhooks/whep_\w+)"', page)[0]
+    form = (await anna.get(f"{path}/edit")).text
+    sent = {"events": "all", "version": form.split('name="version" value="')[1].split('"')[0]}
+    await anna.post(f"{path}/edit", {"url": "http://127.0.0.1:9000/theirs", **sent})
+
+    late = await anna.post(f"{path}/edit", {"url": "http://127.0.0.1:9000/mine", **sent})
+
+    assert late.status_code == 412
+    assert "<dd>http://127.0.0.1:9000/theirs</dd>" in late.text
+    assert 'value="http://127.0.0.1:9000/mine"' in late.text
+    again = late.text.split('name="version" value="')[1].split('"')[0]
+    saved = await anna.post(f"{path}/edit", {**sent, "url": "http://127.0.0.1:9000/mine", "version": again})
+    assert saved.status_code == 303

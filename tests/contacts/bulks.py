@@ -34,9 +34,9 @@ def upsert(*addresses: str, primary: str | None = None, **members: Any) -> Json:
     return {"action": "upsert", "contact": {"emails": emails, **members}}
 
 
-async def write(person: Person, *operations: Json, atomic: bool = False, **options: Any) -> httpx.Response:
-    """Send operations."""
-    return await person.post(BULK, json={"atomic": atomic, "operations": operations}, **options)
+async def write(person: Person, *operations: Json, atomic: bool = False, url: str = BULK, **options: Any) -> httpx.Response:
+    """Send operations, on contacts unless the URL says otherwise."""
+    return await person.post(url, json={"atomic": atomic, "operations": operations}, **options)
 
 
 async def results(person: Person, *operations: Json, atomic: bool = False, **options: Any) -> list[Json]:

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from herdbook import ids, turns
-from herdbook.contacts.bulk import WriteAll, WriteItem
+from herdbook.bulk.commands import WriteAll, WriteItem
+from herdbook.contacts.bulk import CONTACTS_IN_BULK
 from herdbook.contacts.commands import CreateContact
 from herdbook.contacts.model import ContactCreate
 from herdbook.contacts.store import CONTACT
@@ -334,15 +335,15 @@ async def test_others_have_their_turn_in_an_atomic_bulk(alice: Person) -> None:
             turns += 1
 
     work = UnitOfWork(alice.workspace_id, 0, datetime.now(UTC), datetime.now(UTC))
-    items = tuple(WriteItem(n, CreateContact(ContactCreate(first_name="Ada"))) for n in range(1000))
+    items = tuple(WriteItem(n, CreateContact(ContactCreate(first_name="Ada")), CONTACTS_IN_BULK) for n in range(1000))
     task = create_task(take_turns())
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
-    await work.carry_out_in_turns(WriteAll(items), origin)
+    await work.carry_out_in_turns(WriteAll(CONTACTS_IN_BULK, items), origin)
     done = turns
     nobody = Delete(CONTACT, ids.new_id())
     work.note_looked_up(nobody.needs())
     with pytest.raises(Invalid):
-        await work.carry_out_in_turns(WriteAll((*items, WriteItem(1000, nobody))), origin)
+        await work.carry_out_in_turns(WriteAll(CONTACTS_IN_BULK, (*items, WriteItem(1000, nobody, CONTACTS_IN_BULK))), origin)
     task.cancel()
 
     assert done >= 49

@@ -1,9 +1,12 @@
 """GET /herdbook/contacts/{contact_id}/record."""
 
 import httpx
+import pytest
 
 from tests.cast import Person, Thing
-from tests.contacts.records import known_as, record_of
+from tests.contacts.records import change, known_as, record_of
+from tests.custom_fields.definitions import define
+from tests.history.requests import restore
 from tests.merging.merges import merge
 
 
@@ -64,3 +67,49 @@ async def test_a_deleted_contact_has_no_record(alice: Person, ada: Thing) -> Non
     await alice.delete(ada.url)
 
     assert (await alice.get(record_of(ada))).status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["contacts", "companies"])
+async def test_what_is_hidden_is_in_the_validator(  # the fixtures of one test
+    alice: Person, frank: Person, ada: Thing, engine: Thing, renewal: Thing, kind: str
+) -> None:
+    """Hiding a field or a tag changes the ETag though not the version, and a write takes the former ETag, too."""
+    thing = ada if kind == "contacts" else engine
+    url = f"/api/herdbook/{kind}/{thing.id}/record"
+    field = await define(frank, "own", object_type="contact" if kind == "contacts" else "company")
+    written = await alice.patch(url, json={"fields": {"own": "x"}, "tag_ids": [renewal.id]})
+    hidings = [
+        lambda: frank.patch(field.url, json={"archived": True}),
+        lambda: alice.delete(renewal.url),
+        lambda: restore(alice, renewal),
+        lambda: frank.patch(field.url, json={"archived": False}),
+    ]
+    tags = [written.headers["ETag"]]
+    same = [await alice.get(url, headers={"If-None-Match": tags[-1]})]
+    for hide in hidings:
+        assert (await hide()).status_code == 200
+        read = await alice.get(url, headers={"If-None-Match": tags[-1]})
+        assert read.status_code == 200
+        tags.append(read.headers["ETag"])
+        same.append(await alice.get(url, headers={"If-None-Match": tags[-1]}))
+
+    assert [each.status_code for each in same] == [304] * len(same)
+    assert tags[0] == tags[-1], "the same content has the same validator"
+    assert {tag.strip('"').partition(".")[0] for tag in tags} == {written.headers["ETag"].strip('"').partition(".")[0]}
+    assert (await alice.patch(url, json={"description": "y"}, headers={"If-Match": tags[1]})).status_code == 200
+    assert (await alice.patch(url, json={"description": "z"}, headers={"If-Match": tags[1]})).status_code == 412
+
+
+async def test_the_validator_of_a_restored_record_is_that_of_the_record(
+    alice: Person, frank: Person, ada: Thing, renewal: Thing
+) -> None:
+    """A restore answers without deleted tags, under the ETag that the record then has."""
+    await define(frank, "own")
+    await change(alice, ada, fields={"own": "x"}, tag_ids=[renewal.id])
+    await alice.delete(ada.url)
+    await alice.delete(renewal.url)
+    back = await restore(alice, ada)
+    read = await alice.get(record_of(ada))
+
+    assert "tag_ids" not in back.json()
+    assert (back.content, back.headers["ETag"]) == (read.content, read.headers["ETag"])

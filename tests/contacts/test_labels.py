@@ -45,6 +45,42 @@ async def test_a_label_stands_beside_its_address(alice: Person, ada: Thing, stor
     assert entry.previous["labels"] is None
 
 
+@pytest.mark.parametrize("number", ["123456", "12 34-56", "R654321", "extension"])
+async def test_the_label_of_a_number_without_a_country_is_told_by_it(
+    alice: Person, ada: Thing, stored: Stored, number: str
+) -> None:
+    """The ledger, and so the feed, has the label of a number without a country code by the number as it was sent."""
+    await change(alice, ada, phone_numbers=[{"phone_number": number, "label": "desk"}])
+    entry = (await stored.changes())[-1]
+
+    key = "654321" if number == "R654321" else number
+    assert entry.object["labels"] == {"phone_numbers": {key: "desk"}}
+    assert (await labelled(alice, ada))[number] == "desk"
+
+
+async def test_a_label_of_an_earlier_release_is_known(
+    alice: Person, ada: Thing, grace: Thing, pool: "asyncpg.Pool[asyncpg.Record]", stored: Stored
+) -> None:
+    """Earlier releases had labels by digits from the last to the first: they are shown, kept, merged, replaced and cleared."""
+    await change(alice, ada, phone_numbers=[{"phone_number": "123456", "label": "desk"}])
+    set_key = """update contact set own = replace(own::text, '"123456"', '"R654321"')::json where id = $1"""
+    await pool.execute(set_key, ada.uuid)
+    shown, etag = await labelled(alice, ada), (await alice.get(record_of(ada))).headers["ETag"]
+    again = await change(alice, ada, phone_numbers=[{"phone_number": "123456", "label": "desk"}])
+    await change(alice, ada, phone_numbers=[{"phone_number": "12 34 56"}, {"phone_number": "112"}])
+    respelled = await labelled(alice, ada)
+    await merge(alice, grace, ada)
+    merged_label = (await labelled(alice, grace))["12 34 56"]
+    await change(alice, grace, phone_numbers=[{"phone_number": "12 34 56", "label": "lab"}])
+    entry = (await stored.changes())[-1]
+    cleared = await change(alice, grace, phone_numbers=[{"phone_number": "123456", "label": None}])
+
+    assert (shown["123456"], respelled["12 34 56"], merged_label) == ("desk",) * 3
+    assert again.headers["ETag"] == etag
+    assert entry.object["labels"] == {"phone_numbers": {"12 34 56": "lab"}}
+    assert labels(cleared.json())["123456"] is None
+
+
 async def test_the_vendors_operations_show_none(alice: Person, ada: Thing) -> None:
     """The vendor's operations and lists show a contact as if it had no labels."""
     await label(alice, ada)

@@ -1,26 +1,45 @@
 """PATCH /herdbook/fields/{field_id} with another kind, and with unique values: what becomes of the values that are there."""
 
 import json
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
+from time import perf_counter
+from typing import Any, Final
 
 import asyncpg
+import httpx
 import pytest
 
 from herdbook import ids
 from herdbook.app import FIELD_HOLDERS
-from herdbook.custom_fields import effects
+from herdbook.auth.store import create_key
+from herdbook.custom_fields import api, commands, effects, store
 from herdbook.custom_fields.commands import ConvertValues, UpdateField
 from herdbook.custom_fields.model import FieldKind, FieldUpdate
-from herdbook.custom_fields.store import note_older_values
+from herdbook.custom_fields.store import MAX_COUNTED, note_older_values
+from herdbook.custom_fields.values import index_texts
+from herdbook.history import undoing
+from herdbook.history.commands import UndoReversals
+from herdbook.ledger.changes import same
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
-from tests.custom_fields.claims import convert
+from tests.custom_fields.claims import assert_claimed, convert
 from tests.custom_fields.definitions import define
-from tests.history.requests import restore, undo
+from tests.history.consistency import assert_consistent
+from tests.history.requests import company_named, restore, undo
+from tests.merging import merges
 
-_OPTIONS: Final = [{"id": "gold", "label": "Gold tier"}, {"id": "silver", "label": "Silver"}]
+_OPTIONS: Final = [
+    {"id": "gold", "label": "Gold tier"},
+    {"id": "silver", "label": "Silver"},
+    {"id": "paris", "label": "Paris, France"},
+    {"id": "gold_paris", "label": "Gold, Paris"},
+    {"id": "france", "label": "France"},
+    {"id": "london", "label": "London"},
+    {"id": "nought", "label": "007"},
+]
 CONVERTED: Final[dict[str, tuple[str, Json, str, Json]]] = {
     "text to a list": ("text", " gold TIER ", "one_of", "gold"),
     "text to several": ("text", "silver; Gold tier", "several_of", ["silver", "gold"]),
@@ -35,13 +54,19 @@ CONVERTED: Final[dict[str, tuple[str, Json, str, Json]]] = {
     "options to text": ("several_of", ["gold", "silver"], "text", "Gold tier, Silver"),
     "an option to several": ("one_of", "gold", "several_of", ["gold"]),
     "money to text": ("money", {"amount": "1", "currency": "EUR"}, "text", "1 EUR"),
+    "text to labels with commas": ("text", "london; Gold, Paris, France", "several_of", ["london", "gold_paris", "france"]),
+    "labels with commas to text": ("several_of", ["paris", "gold"], "text", "Paris, France, Gold tier"),
     "no to text": ("yes_no", False, "text", "no"),
+    "one to yes": ("integer", 1, "yes_no", True),
+    "zero to no": ("integer", 0, "yes_no", False),
 }
 
 
 @pytest.mark.parametrize("conversion", CONVERTED.values(), ids=CONVERTED.keys())
-async def test_a_value_is_converted(alice: Person, frank: Person, ada: Thing, conversion: tuple[str, Json, str, Json]) -> None:
-    """A value gets the form of its field's new kind; an undo of the request gives both back."""
+async def test_a_value_is_converted(
+    pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, frank: Person, ada: Thing, conversion: tuple[str, Json, str, Json]
+) -> None:
+    """A value gets the form of its field's new kind; an undo of the request gives both back. Each is found by its form."""
     kind, value, new_kind, converted = conversion
     options: Json = {"options": _OPTIONS} if kind in ("one_of", "several_of") else {}
     field = await define(frank, "own", kind, **options)
@@ -50,13 +75,27 @@ async def test_a_value_is_converted(alice: Person, frank: Person, ada: Thing, co
     effect = (await frank.patch(f"{field.url}?dry_run=true", json={"kind": new_kind, **more})).json()
     changed = await frank.patch(field.url, json={"kind": new_kind, **more})
     record = await read(alice, ada)
+    await assert_consistent(pool, alice.workspace_id)
     undone = await frank.post("/api/herdbook/undo", json={"request_id": changed.headers["X-Request-Id"]})
+    await assert_consistent(pool, alice.workspace_id)
 
     assert (changed.status_code, changed.json()["kind"]) == (200, new_kind), changed.text
-    assert record["fields"] == {"own": converted}
+    assert same(record["fields"], {"own": converted})
     assert (effect["kept"] + effect["converted"], effect["refused"]) == (1, 0)
     assert undone.json()["kept"] == []
-    assert (await read(alice, ada))["fields"] == {"own": value}
+    assert same((await read(alice, ada))["fields"], {"own": value})
+
+
+async def test_the_default_of_a_former_kind_comes_back(alice: Person, frank: Person) -> None:
+    """An undo of a change of kind gives back a default that Python takes for the same, and new contacts have it."""
+    field = await define(frank, "own", "integer", default=1)
+    changed = await frank.patch(field.url, json={"kind": "yes_no", "default": True})
+    undone = await undo(frank, changed)
+    made = await alice.post("/api/v2/contacts", json={"fields": {}})
+
+    assert (undone.kept, same((await frank.get(field.url)).json()["default"], 1)) == ({}, True)
+    assert made.status_code == 201, made.text
+    assert same((await read(alice, Thing(made)))["fields"], {"own": 1})
 
 
 async def test_a_dry_run_changes_nothing(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
@@ -72,6 +111,7 @@ async def test_a_dry_run_changes_nothing(alice: Person, frank: Person, ada: Thin
         "dry_run": True,
         "field": {**field.json, "kind": "integer"},
         "kept": 0,
+        "exact": True,
         "converted": 1,
         "refused": 1,
         "examples": [{"id": grace.id, "value": "a dozen"}],
@@ -79,6 +119,27 @@ async def test_a_dry_run_changes_nothing(alice: Person, frank: Person, ada: Thin
     assert (refused.status_code, faults(refused)) == (422, [("kind", "values_in_use")])
     assert (await frank.get(field.url)).json() == field.json
     assert (await read(alice, ada))["fields"] == {"own": "12"}
+
+
+async def test_values_that_are_the_same_are_told(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """A change that would make a field unique names two objects that have the same value, and blames `unique` alone."""
+    field = await define(frank, "badge")
+    await change(alice, ada, fields={"badge": "5"})
+    await change(alice, grace, fields={"badge": "05"})
+    patch: Json = {"kind": "decimal", "unique": True}
+    effect = (await frank.patch(f"{field.url}?dry_run=true", json=patch)).json()
+    refused = await frank.patch(field.url, json=patch)
+    other = Thing(await alice.post("/api/v2/contacts", json={"fields": {"badge": "x"}}))
+    both = await frank.patch(field.url, json=patch)
+
+    assert effect["examples"] == [{"id": grace.id, "value": "05", "same_as": ada.id}]
+    assert faults(refused) == [("unique", "values_in_use")]
+    assert refused.json()["detail"] == (
+        f"`unique` does not fit 1 of the values that `fields.badge` has, because two objects have the same: "
+        f"`05` (`{ada.id}` and `{grace.id}`). Change these values first; `dry_run=true` shows more of them."
+    )
+    assert faults(both) == [("kind", "values_in_use"), ("unique", "values_in_use")]
+    assert other.id not in both.json()["detail"]
 
 
 async def test_values_become_unique(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
@@ -112,13 +173,17 @@ async def test_more_unique_values_than_one_pass_compares(alice: Person, frank: P
     assert sorted(each["value"] for each in effect["examples"]) == sorted([*(f" {n} " for n in range(7)), " none ", " none "])
 
 
+@pytest.mark.parametrize("form", [" {} ", "{}"], ids=["few", "many"])
 async def test_a_conversion_goes_on_after_a_crash(
-    alice: Person, frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger
+    alice: Person, frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, form: str
 ) -> None:
-    """A conversion of more values than a slice has is finished by a later round, from where a crash has stopped it."""
+    """A conversion of more values than a slice has is finished by a later round, from where a crash has stopped it.
+
+    A text that is a number has two index entries, so these are too many for an index to find.
+    """
     field = await define(frank, "own")
     for _ in range(2):
-        operations = [{"action": "create", "contact": {"fields": {"own": f" {number} "}}} for number in range(400)]
+        operations = [{"action": "create", "contact": {"fields": {"own": form.format(number)}}} for number in range(600)]
         assert (await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})).status_code == 200
     field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
     origin = Origin(ids.new_id(), ids.NIL)
@@ -131,7 +196,7 @@ async def test_a_conversion_goes_on_after_a_crash(
     await convert(pool, ledger)
 
     assert first_slice == 100
-    assert await pool.fetchval(counting, alice.workspace_id) == 800
+    assert await pool.fetchval(counting, alice.workspace_id) == 1200
     assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0
 
 
@@ -291,3 +356,521 @@ async def test_a_text_that_is_typed_before_its_slice_stays(
     await convert(pool, ledger)
 
     assert (await read(alice, ada))["fields"] == {"own": "gold" if way == "typed" else "Gold tier"}
+
+
+@pytest.mark.parametrize("patch", [{"unique": True}, {"label": "Renamed"}, {"kind": "decimal"}])
+async def test_a_change_of_nothing_refuses_no_value(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    alice: Person,
+    frank: Person,
+    ada: Thing,
+    grace: Thing,
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+    patch: Json,
+) -> None:
+    """A change that leaves the form of values counts all as kept, also those that do not fit and those without a claim.
+
+    It looks at none of them.
+    """
+    field = await define(frank, "own", "decimal", unique=True)
+    await define(frank, "own_2", "integer")
+    await change(alice, await merges.contact(alice), fields={"own_2": 1})
+    looks = list[Any]()
+    monkeypatch.setattr(store, "values_after", looks.append)
+    for holder, value in ((ada, "a dozen"), (grace, "a dozen"), (await merges.contact(alice), "1")):
+        await pool.execute(
+            "update contact set own = $3 where workspace_id = $1 and id = $2",
+            *(alice.workspace_id, holder.uuid, json.dumps({"fields": {"own": value}})),
+        )
+        await pool.execute(
+            "insert into contact_field (workspace_id, key, contact_id) select $1, unnest($3::text[]), $2",
+            *(alice.workspace_id, holder.uuid, [f"own{text}" for text in index_texts(value)]),
+        )
+    effect = await frank.patch(f"{field.url}?dry_run=true", json=patch)
+    changed = await frank.patch(field.url, json=patch)
+
+    assert effect.status_code == 200, effect.text
+    assert (effect.json()["kept"], effect.json()["converted"], effect.json()["refused"]) == (3, 0, 0)
+    assert changed.status_code == 200, changed.text
+    assert looks == []
+
+
+async def test_a_text_that_became_an_option_is_one(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """A text that equals an option's id is an option once its field is a list, as a dry run says; and a text after an undo."""
+    field = await define(frank, "own")
+    for contact in (ada, grace):
+        await change(alice, contact, fields={"own": "gold"})
+    listed = await frank.patch(field.url, json={"kind": "one_of", "options": _OPTIONS})
+    await undo(frank, listed)
+    await alice.patch(grace.url, json={"first_name": "Amazing"})
+    await convert(pool, ledger)
+    after_undo = [(await read(alice, each))["fields"]["own"] for each in (ada, grace)]
+    await frank.patch(field.url, json={"kind": "one_of", "options": _OPTIONS})
+    effect = (await frank.patch(f"{field.url}?dry_run=true", json={"kind": "text"})).json()
+    await frank.patch(field.url, json={"kind": "text"})
+
+    assert after_undo == ["gold", "gold"]
+    assert (effect["kept"], effect["converted"]) == (0, 2)
+    assert [(await read(alice, each))["fields"]["own"] for each in (ada, grace)] == ["Gold tier", "Gold tier"]
+
+
+async def test_a_text_that_became_an_option_is_several(alice: Person, frank: Person, ada: Thing) -> None:
+    """A text that equals an option's id stays that option when one of a list becomes several, whatever others are labelled."""
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": "gold"})
+    await frank.patch(field.url, json={"kind": "one_of", "options": _OPTIONS})
+    renamed = [{"id": "gold", "label": "Old"}, {"id": "new", "label": "Gold"}]
+    await frank.patch(field.url, json={"options": renamed})
+    await frank.patch(field.url, json={"kind": "several_of"})
+
+    assert (await read(alice, ada))["fields"] == {"own": ["gold"]}
+
+
+async def test_labels_that_are_alike_refuse_a_unique_text(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """A list becomes no unique text if the label of an option is the id of another: the dry run says what becomes of values."""
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": "gold"})
+    options = [{"id": "gold", "label": "Gold tier"}, {"id": "silver", "label": "gold"}]
+    await frank.patch(field.url, json={"kind": "one_of", "options": options})
+    await change(alice, grace, fields={"own": "silver"})
+    effect = (await frank.patch(f"{field.url}?dry_run=true", json={"kind": "text", "unique": True})).json()
+    changed = await frank.patch(field.url, json={"kind": "text", "unique": True})
+    records = [await read(alice, each) for each in (ada, grace)]
+
+    assert (effect["refused"], changed.status_code) == (0, 200)
+    assert [each["fields"]["own"] for each in records] == ["Gold tier", "gold"]
+    assert [each["unique_values"] for each in records] == [["own=Gold tier"], ["own=gold"]]
+
+
+@pytest.mark.parametrize("kind", ["one_of", "integer"])
+async def test_an_undo_gives_back_texts_whatever_comes_first(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    ledger: Ledger,
+    alice: Person,
+    frank: Person,
+    ada: Thing,
+    grace: Thing,
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    """An undo in slices gives back each text as it was typed, also if the conversion back comes to the object first."""
+    field = await define(frank, "own")
+    typed = {ada: " gold TIER ", grace: "gold tier"} if kind == "one_of" else {ada: " 07 ", grace: "007"}
+    for contact, text in typed.items():
+        await change(alice, contact, fields={"own": text})
+    options = {"options": _OPTIONS} if kind == "one_of" else {}
+    changed = await frank.patch(field.url, json={"kind": kind, **options})
+    write = Ledger.write
+    converted: list[int] = []
+
+    async def then_convert(self: Ledger, workspace_id: Any, command: Any, *others: Any, **options: Any) -> Any:
+        """Let the chore convert values after the first slice of the undo, which gives back the definition."""
+        written = await write(self, workspace_id, command, *others, **options)
+        if isinstance(command, UndoReversals) and not converted:
+            converted.append(written.version)
+            await convert(pool, ledger)
+        return written
+
+    monkeypatch.setattr(undoing, "MAX_CHANGES", 1)
+    monkeypatch.setattr(Ledger, "write", then_convert)
+    undone = await undo(frank, changed)
+
+    assert len(converted) == 1
+    assert changed.status_code == 200, changed.text
+    assert [(await read(alice, each))["fields"]["own"] for each in typed] == [*typed.values()]
+    assert undone.kept == {}
+    assert undone.reverted == dict.fromkeys([field.json["id"], ada.id, grace.id], "updated")
+    await assert_consistent(pool, alice.workspace_id)
+    again = await undo(frank, undone)
+    assert (again.kept, (await read(alice, ada))["fields"]["own"]) == ({}, "gold" if kind == "one_of" else 7)
+
+
+async def test_a_conversion_stops_when_it_is_undone(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing
+) -> None:
+    """A slice of a conversion that comes after its undo changes nothing, so that no change of the request escapes the undo."""
+    field = await define(frank, "own", "integer")
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    origin = Origin(ids.new_id(), ids.NIL)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(kind=FieldKind.TEXT)), origin)
+    await change(alice, ada, fields={"own": "8"})
+    undone = await undo(frank, ids.encoded(ids.REQUEST, origin.request_id))
+    await ledger.write(alice.workspace_id, ConvertValues(field_id, FIELD_HOLDERS), origin)
+    late = await read(alice, ada)
+    await convert(pool, ledger)
+
+    assert undone.kept == {}
+    assert late["fields"] == {"own": "8"}
+    assert (await read(alice, ada))["fields"] == {"own": 8}
+    latest = (await alice.get(f"/api/herdbook/contacts/{ada.id}/history")).json()["data"][0]
+    assert latest["request_id"] == undone.response.headers["X-Request-Id"]
+
+
+BEFORE: Final[dict[str, tuple[str, Json, str, Json]]] = {
+    "a text": ("text", "Seven", "text", "Seven"),
+    "a text among white space": ("text", " Seven ", "text", "Seven"),
+    "a text in another normal form": ("text", "Ca\u0301fe", "text", "C\u00e1fe"),
+    "a number as a text": ("text", "07", "integer", 7),
+    "a decimal": ("decimal", "7.50", "decimal", "7.5"),
+    "a number that becomes a text": ("integer", 7, "text", "7"),
+    "an option": ("one_of", "gold", "text", "Gold tier"),
+    "an address": ("email", "Ada@Engine.test", "email", "ada@engine.test"),
+    "a number": ("phone", "+442079460958", "phone", "+44 20 7946 0958"),
+    "a day": ("date", "2026-03-01", "date", "2026-03-01"),
+    "a domain in a form for people": ("text", "ada@XN--Bcher-kva.test", "email", "ada@b\u00dccher.test"),
+    "a domain in the other form": ("email", "ada@b\u00fccher.test", "email", "Ada@xn--bcher-kva.test"),
+    "money": ("money", {"amount": "12.50", "currency": "EUR"}, "text", "12.50 EUR"),
+    "yes": ("yes_no", True, "text", "yes"),
+    "a long number that becomes a text": ("integer", 1234567890123456, "text", "1234567890123456"),
+}
+
+
+# Spellings by which an index is not searched.
+_ODD: Final[dict[str, tuple[str, Json, str, Json]]] = {
+    "a text among much white space": ("text", "\u00a0 Seven\t ", "text", "Seven"),
+    "a text behind an Ogham space": ("text", "\u1680Seven", "text", "Seven"),
+    "a text before a line separator": ("text", "Seven\u2028", "text", "Seven"),
+    "a number among white space": ("text", "\t07", "integer", 7),
+    "an option with noughts": ("one_of", "nought", "integer", 7),
+    "labels in different forms": ("text", "ada@xn--bcher-kva.b\u00fccher.test", "email", "ada@b\u00fccher.xn--bcher-kva.test"),
+    "a quoted local part": ("text", '"ada"@engine.test', "email", "ada@engine.test"),
+    "a time of another zone": ("text", "2026-03-01T00:30:00+02:00", "date_time", "2026-02-28T22:30:00Z"),
+    "a time with another sign": ("text", "2026-02-28 23.5-01:30", "date_time", "2026-03-01T01:00:00Z"),
+    "a time of a week": ("text", "2026-W09-7T12", "date_time", "2026-03-01T12:00:00Z"),
+    "midnight": ("text", "2026-02-28T24:00Z", "date_time", "2026-03-01T00:00:00Z"),
+    "the first hour": ("text", "0001-01-01T00:00Z", "date_time", "0001-01-01T00:00:00Z"),
+    "several options": ("several_of", ["gold", "paris"], "text", "Gold tier, Paris, France"),
+    "a number behind noughts": ("text", "-0000000000000007", "integer", -7),
+    "a postal address": ("address", {"street": "1 Road, Flat 2", "city": "Cork"}, "text", "1 Road, Flat 2, Cork"),
+}
+
+
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE.keys())
+async def test_a_value_that_is_not_converted_yet_has_its_holder(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    ledger: Ledger,
+    alice: Person,
+    frank: Person,
+    *,
+    ada: Thing,
+    grace: Thing,
+    before: tuple[str, Json, str, Json],
+) -> None:
+    """While a field becomes unique, nobody takes the value of an object that the conversion has not come to, in any way."""
+    kind, value, new_kind, sent = before
+    options: Json = {"options": _OPTIONS} if kind in ("one_of", "several_of") else {}
+    field = await define(frank, "own", kind, **options)
+    await change(alice, ada, fields={"own": value})
+    other = Thing(await alice.post("/api/v2/contacts", json={"fields": {"own": value}, "emails": [{"email": "other@a.test"}]}))
+    gone = await alice.delete(other.url)
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    patch = FieldUpdate(unique=True, kind=FieldKind(new_kind))
+    await ledger.write(alice.workspace_id, UpdateField(field_id, patch), Origin(ids.new_id(), ids.NIL))
+    refused = [
+        await alice.patch(record_of(grace), json={"fields": {"own": sent}}),
+        await alice.post("/api/v2/contacts", json={"fields": {"own": sent}}),
+        await restore(alice, other),
+    ]
+    kept = (await undo(alice, gone)).kept
+    await alice.post(
+        "/api/herdbook/contacts/bulk",
+        json={
+            "operations": [
+                {"action": "upsert", "contact": {"match_by": "emails", "emails": [{"email": "other@a.test"}]}},
+            ]
+        },
+    )
+    own = await alice.patch(record_of(ada), json={"last_name": "King", "fields": {"own": value}})
+    await convert(pool, ledger)
+
+    assert own.status_code == 200, own.text
+    assert [(each.status_code, faults(each)) for each in refused] == [(409, [("fields.own", "already_in_use")])] * 3
+    assert [each.json()["conflict"]["id"] for each in refused] == [ada.id] * 3
+    assert kept == {other.id: "conflict"}
+    assert "fields" not in await read(alice, other)
+    assert len((await read(alice, ada))["unique_values"]) == 1
+    await assert_claimed(pool, alice.workspace_id)
+
+
+@pytest.mark.parametrize("before", _ODD.values(), ids=_ODD.keys())
+async def test_a_value_in_an_odd_spelling_is_told_if_another_takes_it(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    ledger: Ledger,
+    alice: Person,
+    frank: Person,
+    *,
+    ada: Thing,
+    grace: Thing,
+    before: tuple[str, Json, str, Json],
+) -> None:
+    """A value that another object takes before a conversion comes to it is told with its holder, until it is changed."""
+    kind, value, new_kind, sent = before
+    options: Json = {"options": _OPTIONS} if kind in ("one_of", "several_of") else {}
+    field = await define(frank, "own", kind, **options)
+    await change(alice, ada, fields={"own": value})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    patch = FieldUpdate(unique=True, kind=FieldKind(new_kind))
+    await ledger.write(alice.workspace_id, UpdateField(field_id, patch), Origin(ids.new_id(), ids.NIL))
+    taken = await alice.patch(record_of(grace), json={"fields": {"own": sent}})
+    await convert(pool, ledger)
+    told = (await frank.get(f"{field.url}/conversion")).json()
+    of_ada = (await read(alice, ada))["fields"]["own"]
+    await change(alice, ada, fields={"own": None})
+
+    assert taken.status_code == 200, taken.text
+    assert (told["finished"], told["unclaimed"]) == (True, 1)
+    assert told["examples"] == [{"id": ada.id, "value": of_ada, "holder": grace.id}]
+    assert (await frank.get(f"{field.url}/conversion")).json()["unclaimed"] == 0
+    await assert_claimed(pool, alice.workspace_id)
+
+
+async def test_more_values_than_an_index_tells_apart_are_told(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, grace: Thing
+) -> None:
+    """Links that begin alike are found by their holders' index entry up to a few; one that is not is told afterwards."""
+    field = await define(frank, "own")
+    start = f"https://shop.test/{'a' * 100}/"
+    operations = [{"action": "create", "contact": {"fields": {"own": f"{start}{number:02}"}}} for number in range(12)]
+    made = (await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})).json()["results"]
+    first, *_, last = sorted((each["contact"] for each in made), key=itemgetter("id"))
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(unique=True)), Origin(ids.new_id(), ids.NIL))
+    statuses = [(await alice.patch(record_of(grace), json={"fields": each["fields"]})).status_code for each in (first, last)]
+    await convert(pool, ledger)
+
+    assert statuses == [409, 200]
+    (told,) = (await frank.get(f"{field.url}/conversion")).json()["examples"]
+    assert (told["id"], told["holder"]) == (last["id"], grace.id)
+
+
+async def test_unclaimed_values_are_told_only_to_those_who_may_read_them(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, engine: Thing, client: httpx.AsyncClient
+) -> None:
+    """A caller who may not read companies learns how many values of them are without a claim, and none of these."""
+    field = await define(frank, "own", object_type="company")
+    other = await company_named(alice, "other.test")
+    await alice.patch(f"/api/herdbook/companies/{engine.id}/record", json={"fields": {"own": "\tSeven"}})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(unique=True)), Origin(ids.new_id(), ids.NIL))
+    await alice.patch(f"/api/herdbook/companies/{other.id}/record", json={"fields": {"own": "Seven"}})
+    await convert(pool, ledger)
+    key = await create_key(pool, alice.workspace_id, "Contacts", ["contacts:read"])
+    reader = Person(client, alice.workspace_id, key)
+    told = [(await each.get(f"{field.url}/conversion")).json() for each in (frank, reader)]
+
+    assert [each["unclaimed"] for each in told] == [1, 1]
+    assert [each["examples"] for each in told] == [[{"id": engine.id, "value": "\tSeven", "holder": other.id}], []]
+
+
+async def test_writes_beside_times_that_become_unique_cost_little(ledger: Ledger, alice: Person, frank: Person) -> None:
+    """While a field of thousands of times of one day becomes unique, a bulk takes about as long as before."""
+    field = await define(frank, "own", "date_time")
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    times = [(start + timedelta(seconds=20 * number)).isoformat() for number in range(3200)]
+    operations = [{"action": "create", "contact": {"fields": {"own": each}}} for each in times]
+    took: list[float] = []
+    for number in range(32):
+        if number == 31:
+            field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+            origin = Origin(ids.new_id(), ids.NIL)
+            await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(unique=True)), origin)
+        began = perf_counter()
+        sent = {"operations": operations[100 * number : 100 * number + 100]}
+        made = (await alice.post("/api/herdbook/contacts/bulk", json=sent)).json()["results"]
+        took.append(perf_counter() - began)
+        assert [each["result"] for each in made] == ["created"] * 100
+
+    assert took[-1] < 10 * max(took[1:-1])
+
+
+async def test_other_values_are_taken_while_a_field_becomes_unique(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """While a field becomes unique, a value that nobody has is accepted, and one that its holder has given up."""
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": "Seven"})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(unique=True)), Origin(ids.new_id(), ids.NIL))
+    await change(alice, grace, fields={"own": "seven"})
+    await change(alice, ada, fields={"own": None})
+    await change(alice, grace, fields={"own": "Seven"})
+    await convert(pool, ledger)
+
+    assert (await read(alice, grace))["unique_values"] == ["own=Seven"]
+    await assert_claimed(pool, alice.workspace_id)
+
+
+async def test_a_conversion_of_no_values_walks_nothing(
+    alice: Person, frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, ada: Thing
+) -> None:
+    """A conversion of few values takes a slice for them, and none for the contacts without a value."""
+    field = await define(frank, "own")
+    await define(frank, "own_2")
+    operations = [{"action": "create", "contact": {"fields": {"own_2": str(number)}}} for number in range(600)]
+    assert (await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})).status_code == 200
+    last = Thing(await alice.post("/api/v2/contacts", json={"fields": {"own": "8"}}))
+    await change(alice, ada, fields={"own": "7"})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    origin = Origin(ids.new_id(), ids.NIL)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(kind=FieldKind.INTEGER)), origin)
+    written = await ledger.write(alice.workspace_id, ConvertValues(field_id, FIELD_HOLDERS), origin)
+
+    assert json.loads(written.body) == {"all": True}
+    assert [(await read(alice, each))["fields"]["own"] for each in (ada, last)] == [7, 8]
+    assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0
+
+
+async def test_a_company_has_its_value_before_it_is_converted(
+    ledger: Ledger, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, frank: Person, engine: Thing
+) -> None:
+    """While a field of companies becomes unique, no other company takes a value, and the conversion claims it."""
+    field = await define(frank, "own", object_type="company")
+    other = await company_named(alice, "other.test")
+    await alice.patch(f"/api/herdbook/companies/{engine.id}/record", json={"fields": {"own": "7"}})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(unique=True)), Origin(ids.new_id(), ids.NIL))
+    refused = await alice.patch(f"/api/herdbook/companies/{other.id}/record", json={"fields": {"own": "7"}})
+    await convert(pool, ledger)
+
+    assert (refused.status_code, refused.json()["conflict"]["id"]) == (409, engine.id)
+    record = (await alice.get(f"/api/herdbook/companies/{engine.id}/record")).json()
+    assert record["unique_values"] == ["own=7"]
+
+
+@pytest.mark.parametrize("sent", ["7", "a dozen"])
+async def test_a_value_that_is_set_during_the_look_must_fit(
+    alice: Person, frank: Person, ada: Thing, grace: Thing, *, monkeypatch: pytest.MonkeyPatch, sent: str
+) -> None:
+    """A value that is set after the look at all values and before the change must fit, and no other contact may have it."""
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": " 7 "})
+    look = api.effect_of
+
+    async def then_set(*looked: Any) -> Any:
+        found = await look(*looked)
+        await change(alice, grace, fields={"own": sent})
+        return found
+
+    monkeypatch.setattr(api, "effect_of", then_set)
+    refused = await frank.patch(field.url, json={"kind": "integer", "unique": True})
+    monkeypatch.undo()
+    await change(alice, grace, fields={"own": "8"})
+    changed = await frank.patch(field.url, json={"kind": "integer", "unique": True})
+
+    named = {"7": "unique", "a dozen": "kind"}[sent]
+    assert (refused.status_code, faults(refused)) == (422, [(named, "values_in_use")])
+    assert f"`{sent}`" in refused.text
+    assert changed.status_code == 200, changed.text
+    assert [(await read(alice, each))["fields"]["own"] for each in (ada, grace)] == [7, 8]
+
+
+async def test_values_that_are_set_during_the_look_are_compared_with_each_other(
+    alice: Person, frank: Person, ada: Thing, grace: Thing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two contacts that get the same value during the look refuse the change, in whatever spelling."""
+    field = await define(frank, "own")
+    look = api.effect_of
+
+    async def then_set(*looked: Any) -> Any:
+        found = await look(*looked)
+        await change(alice, ada, fields={"own": "\t\t7"})
+        await change(alice, grace, fields={"own": "7\t\t"})
+        return found
+
+    monkeypatch.setattr(api, "effect_of", then_set)
+    refused = await frank.patch(field.url, json={"unique": True})
+
+    assert (refused.status_code, faults(refused)) == (422, [("unique", "values_in_use")])
+    assert (await frank.get(field.url)).json()["unique"] is False
+
+
+@pytest.mark.parametrize("stops", [True, False], ids=["stops", "goes on"])
+async def test_many_values_that_are_set_during_the_look_are_looked_at(
+    alice: Person, frank: Person, ada: Thing, *, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    """If more values are set during the look than a command compares, all are looked at again, a few times."""
+    monkeypatch.setattr(commands, "MAX_SET_SINCE", 0)
+    field = await define(frank, "own")
+    look, looks = api.effect_of, list[Json]()
+
+    async def then_set(*looked: Any) -> Any:
+        found = await look(*looked)
+        looks.append(found)
+        if not stops or len(looks) == 1:
+            await change(alice, ada, fields={"own": str(len(looks))})
+        return found
+
+    monkeypatch.setattr(api, "effect_of", then_set)
+    changed = await frank.patch(field.url, json={"unique": True})
+
+    assert changed.status_code == (200 if stops else 503), changed.text
+    assert len(looks) == (2 if stops else 6)
+    assert (await frank.get(field.url)).json()["unique"] is stops
+
+
+@pytest.mark.parametrize("precondition", [False, True])
+async def test_a_definition_that_changes_during_the_look_is_looked_at_again(
+    alice: Person, frank: Person, ada: Thing, monkeypatch: pytest.MonkeyPatch, *, precondition: bool
+) -> None:
+    """A change of a kind beside one of a label is carried out, unless it has a precondition, which then fails."""
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": "7"})
+    headers = {"If-Match": (await frank.get(field.url)).headers["ETag"]} if precondition else {}
+    look, looks = api.effect_of, list[Json]()
+
+    async def then_named(*looked: Any) -> Any:
+        looks.append(await look(*looked))
+        if len(looks) == 1:
+            assert (await frank.patch(field.url, json={"label": "Other"})).status_code == 200
+        return looks[-1]
+
+    monkeypatch.setattr(api, "effect_of", then_named)
+    changed = await frank.patch(field.url, json={"kind": "integer"}, headers=headers)
+
+    assert (changed.status_code, len(looks)) == ((412, 1) if precondition else (200, 2)), changed.text
+    assert (await frank.get(field.url)).json()["label"] == "Other"
+    assert (await read(alice, ada))["fields"] == {"own": "7" if precondition else 7}
+
+
+@pytest.mark.parametrize(("label", "kind", "kept"), [("Sure", "yes_no", "Sure"), ("5", "integer", 5)])
+async def test_a_change_of_kind_finishes_the_one_before(
+    ledger: Ledger, alice: Person, frank: Person, ada: Thing, *, label: str, kind: str, kept: Json
+) -> None:
+    """Options that no slice has made texts yet are looked at, and converted, by their labels, and not by their ids."""
+    field = await define(frank, "own", "one_of", options=[{"id": "yes", "label": label}, {"id": "no", "label": "No"}])
+    await change(alice, ada, fields={"own": "yes"})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    origin = Origin(ids.new_id(), ids.NIL)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(kind=FieldKind.TEXT)), origin)
+    told = (await frank.patch(f"{field.url}?dry_run=true", json={"kind": kind})).json()
+    changed = await frank.patch(field.url, json={"kind": kind})
+
+    is_refused = kept == label
+    assert (told["converted"], told["refused"]) == ((0, 1) if is_refused else (1, 0))
+    assert changed.status_code == (422 if is_refused else 200), changed.text
+    assert (await read(alice, ada))["fields"] == {"own": kept}
+
+
+async def test_count_of_very_many_values_is_bounded(alice: Person, frank: Person, pool: Any) -> None:
+    """A change that leaves all values as they are counts them exactly if they are not very many, and otherwise says so."""
+    field = await define(frank, "own")
+    await alice.post(
+        "/api/herdbook/contacts/bulk", json={"operations": [{"action": "create", "contact": {"fields": {"own": "7"}}}] * 3}
+    )
+
+    few = (await frank.patch(f"{field.url}?dry_run=true", json={"label": "Other"})).json()
+    assert (few["kept"], few["exact"]) == (3, True)
+    await pool.execute(
+        """
+        insert into contact_field (workspace_id, key, contact_id)
+        select $1, 'own=' || number % 10, gen_random_uuid() from generate_series(1, 2 * $2::int) as number
+        """,
+        alice.workspace_id,
+        MAX_COUNTED,
+    )
+    many = (await frank.patch(f"{field.url}?dry_run=true", json={"label": "Other"})).json()
+    assert (MAX_COUNTED <= many["kept"] <= MAX_COUNTED + 4, many["exact"]) == (True, False)

@@ -115,3 +115,46 @@ async def test_a_bad_definition_is_named(frank: Person, stored: Stored, members:
 
     assert (response.status_code, faults(response)) == (422, [(field, code)])
     assert await stored.changes() == []
+
+
+async def test_all_faults_are_told(frank: Person) -> None:
+    """Faults of members that do not go together are told beside those of other members."""
+    asked = {"object_type": "contact", "key": "A b", "label": "", "kind": "yes_no", "unique": True, "default": "x", "order": -1}
+    refused = await frank.post(URL, json=asked)
+    field = await define(frank, "own", "yes_no")
+    unchanged = await frank.patch(field.url, json={"label": "", "unique": True, "options": [{"id": "a", "label": "A"}]})
+
+    assert {name for name, _ in faults(refused)} == {"key", "label", "order", "unique", "default"}
+    assert {name for name, _ in faults(unchanged)} == {"label", "unique", "options"}
+
+
+async def test_a_kind_that_is_no_kind_is_told_alone(frank: Person) -> None:
+    """Without a kind, nothing is said about the members that depend on it."""
+    asked = {"object_type": "contact", "key": "own", "label": "Own", "kind": "nonsense", "unique": True, "default": "x"}
+
+    assert faults(await frank.post(URL, json=asked)) == [("kind", "invalid_choice")]
+
+
+async def test_the_key_of_an_archived_field_is_told_behind_other_faults(frank: Person) -> None:
+    """A definition that is wrong in itself is told so, whether its key belongs to an active or to an archived field."""
+    field = await define(frank, "own")
+    asked = {"object_type": "contact", "key": "own", "label": "Own", "kind": "yes_no", "default": "x"}
+    active = await frank.post(URL, json=asked)
+    await frank.patch(field.url, json={"archived": True})
+    archived = await frank.post(URL, json=asked)
+
+    assert (
+        (active.status_code, faults(active)) == (archived.status_code, faults(archived)) == (422, [("default", "invalid_type")])
+    )
+
+
+async def test_refusals_say_what_is_meant(frank: Person) -> None:
+    """Limits are told in digits, and options that are all archived are not called missing."""
+    asked: Json = {"object_type": "contact", "key": "own", "label": "Own", "kind": "one_of"}
+    large = await frank.post(URL, json={**asked, "kind": "text", "order": 1_000_001})
+    archived = await frank.post(URL, json={**asked, "options": [{"id": "a", "label": "A", "archived": True}]})
+
+    assert large.json()["detail"] == "`order` must be at most 1000000."
+    assert archived.json()["detail"] == (
+        "`options` has archived ones alone. A list needs another: send one that is not archived."
+    )

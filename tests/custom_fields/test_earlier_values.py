@@ -5,7 +5,11 @@ from typing import Final
 import asyncpg
 import pytest
 
+from herdbook import ids
+from herdbook.custom_fields.commands import UpdateField
+from herdbook.custom_fields.model import FieldKind, FieldUpdate
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
 from tests.custom_fields.claims import assert_claimed, convert
@@ -172,6 +176,42 @@ async def test_a_value_without_a_present_form_stays_and_is_not_claimed(
     await assert_claimed(pool, alice.workspace_id)
 
 
+@pytest.mark.parametrize("when", ["meanwhile", "afterwards"])
+@pytest.mark.parametrize("way", ["restore", "undo", "upsert"])
+async def test_a_value_that_was_deleted_before_its_slice_is_converted(  # noqa: PLR0917
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    ledger: Ledger,
+    alice: Person,
+    frank: Person,
+    ada: Thing,
+    grace: Thing,
+    way: str,
+    when: str,
+) -> None:
+    """A value of an object that is deleted while a conversion runs comes back converted and claimed, at any time."""
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": " 07 "})
+    await change(alice, grace, fields={"own": "8"})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    patch = FieldUpdate(kind=FieldKind.INTEGER, unique=True)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, patch), Origin(ids.new_id(), ids.NIL))
+    gone = await alice.delete(ada.url)
+    if when == "afterwards":
+        await convert(pool, ledger)
+    if way == "restore":
+        await restore(alice, ada)
+    elif way == "undo":
+        await ask_to_undo(alice, gone)
+    else:
+        await upsert(alice, "ada@engine.test")
+    back = await read(alice, ada)
+    await convert(pool, ledger)
+
+    assert (back["fields"], back["unique_values"]) == ({"own": 7}, ["own=7"])
+    assert (await read(alice, ada)) == back
+    await assert_claimed(pool, alice.workspace_id)
+
+
 async def test_a_merge_converts_a_value_that_a_conversion_has_not_reached(
     pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, frank: Person, ada: Thing, grace: Thing
 ) -> None:
@@ -186,3 +226,64 @@ async def test_a_merge_converts_a_value_that_a_conversion_has_not_reached(
 
     assert (await read(alice, grace))["fields"] == {"own": 12}
     await assert_claimed(pool, alice.workspace_id)
+
+
+@pytest.mark.parametrize("way", ["restore", "undo", "upsert"])
+async def test_a_value_of_an_archived_field_keeps_nothing_deleted(
+    pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, frank: Person, ada: Thing, grace: Thing, way: str
+) -> None:
+    """An object comes back although another one has its value of an archived unique field: it has that without a claim."""
+    field = await define(frank, "own", unique=True)
+    await change(alice, ada, fields={"own": "1"})
+    gone = await alice.delete(ada.url)
+    await change(alice, grace, fields={"own": "1"})
+    await frank.patch(field.url, json={"archived": True})
+    if way == "restore":
+        back = await restore(alice, ada)
+        assert back.status_code == 200, back.text
+    elif way == "undo":
+        assert (await undo(alice, gone)).kept == {}
+    else:
+        assert (await upsert(alice, "ada@engine.test"))["result"] == "restored"
+    await frank.patch(field.url, json={"archived": False})
+    record = await read(alice, ada)
+
+    assert (record["fields"], "unique_values" in record) == ({"own": "1"}, False)
+    assert (await read(alice, grace))["unique_values"] == ["own=1"]
+    claims = "select contact_id from contact_field_value where workspace_id = $1"
+    assert [each[0] for each in await pool.fetch(claims, alice.workspace_id)] == [grace.uuid]
+
+
+@pytest.mark.parametrize("way", ["restore", "undo", "upsert", "merge"])
+@pytest.mark.parametrize("value", ["option", "text"])
+async def test_an_option_that_no_slice_has_converted_is_told_by_its_label(  # noqa: PLR0917
+    ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing, way: str, value: str
+) -> None:
+    """Another change after a list became texts, such as a deletion, does not make a typed text of an option.
+
+    A text that was typed since stays as it is, though it is the id of an option.
+    """
+    field = await define(frank, "tier", "one_of", options=[{"id": "gold", "label": "Gold tier"}])
+    await change(alice, ada, fields={"tier": "gold"})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    await ledger.write(
+        alice.workspace_id, UpdateField(field_id, FieldUpdate(kind=FieldKind.TEXT)), Origin(ids.new_id(), ids.NIL)
+    )
+    if value == "text":
+        await change(alice, ada, fields={"tier": "silver"})
+        await change(alice, ada, fields={"tier": "gold"})
+    changed = await change(alice, ada, description="Changed since.")
+    if way == "merge":
+        await alice.post(f"/api/herdbook/contacts/{grace.id}/merge", json={"from": [ada.id]})
+        ada = grace
+    else:
+        gone = await alice.delete(ada.url)
+        if way == "restore":
+            await restore(alice, ada)
+        elif way == "undo":
+            await ask_to_undo(alice, gone)
+        else:
+            await upsert(alice, "ada@engine.test")
+
+    assert changed.status_code == 200
+    assert (await read(alice, ada))["fields"] == {"tier": "Gold tier" if value == "option" else "gold"}

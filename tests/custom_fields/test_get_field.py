@@ -1,7 +1,10 @@
 """GET /herdbook/fields/{field_id}."""
 
+import asyncpg
 import httpx
+import pytest
 
+from herdbook.auth.store import create_key
 from tests.cast import Person
 from tests.custom_fields.definitions import URL, define
 
@@ -29,3 +32,17 @@ async def test_bob_reads_it(bob: Person, frank: Person) -> None:
 async def test_an_id_of_nothing_is_not_found(bob: Person) -> None:
     """An id that no field has, or that is none, is not found."""
     assert [(await bob.get(f"{URL}/{each}")).status_code for each in ("fld_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "x")] == [404, 404]
+
+
+@pytest.mark.parametrize(("scope", "status"), [("companies:read", 200), ("contacts:read", 200), ("tags:read", 403)])
+@pytest.mark.parametrize("path", [URL, "{field}", "{field}/conversion", "/api/herdbook/openapi.json"])
+async def test_readers_of_contacts_or_companies_read_definitions(
+    client: httpx.AsyncClient, frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", scope: str, status: int, path: str
+) -> None:
+    """Each scope to read objects that have fields is enough for definitions, conversions and the typed document."""
+    field = await define(frank, "tier", object_type="company")
+    reader = Person(client, frank.workspace_id, await create_key(pool, frank.workspace_id, "Reader", [scope]))
+    response = await reader.get(path.format(field=field.url))
+
+    assert response.status_code == status, response.text
+    assert status == 200 or "`contacts:read`" in response.json()["detail"]

@@ -7,7 +7,7 @@ import pytest
 from herdbook.querying import store as query_store
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.listing import create
-from tests.contacts.records import change, read
+from tests.contacts.records import change, read, record_of
 from tests.custom_fields.definitions import define
 
 URL: Final = "/api/herdbook/contacts/query"
@@ -239,3 +239,75 @@ async def test_fields_of_two_workspaces_never_meet(alice: Person, frank: Person,
     assert await found(alice, where=where("fields.tier", "eq", "7")) == ["Ada"]
     assert await found(charlie, where=where("fields.tier", "eq", "gold")) == ["Eve"]
     assert (await charlie.get(mine.url)).status_code == 404
+
+
+async def test_all_faults_of_a_query_are_told(alice: Person) -> None:
+    """The condition and the sort are looked at together, and beside other members that are at fault."""
+    query: Json = {"where": {"field": "nope", "op": "eq", "value": 1}, "sort": [{"field": "emails"}, {"field": "nope"}]}
+    named = ["where.field", "sort[0].field", "sort[1].field"]
+    for plural in ("contacts", "companies"):
+        both = await alice.post(f"/api/herdbook/{plural}/query", json=query)
+        beside = await alice.post(f"/api/herdbook/{plural}/query", json={**query, "limit": 0, "count": 1})
+
+        assert [name for name, _ in faults(both)] == named
+        assert [name for name, _ in faults(beside)] == ["limit", "count", *named]
+
+
+async def test_an_empty_condition_is_told(alice: Person) -> None:
+    """An empty condition, and one that lacks both its field and its op, is refused with all that is missing."""
+    empty = await alice.post(URL, json={"where": {"not": {}}})
+    lacking = await alice.post(URL, json={"where": {"value": 1}})
+
+    assert empty.json()["detail"] == "`where.not` is empty. Send `field` and `op`, or one of `and`, `or` and `not`."
+    assert faults(lacking) == [("where.field", "required"), ("where.op", "required")]
+
+
+async def test_an_archived_field_is_told_with_the_way_back(alice: Person, frank: Person) -> None:
+    """A condition on an archived field says how the field comes back."""
+    field = await define(frank, "tier")
+    await frank.patch(field.url, json={"archived": True})
+    refused = await alice.post(URL, json={"where": where("fields.tier", "is_set"), "sort": [{"field": "fields.tier"}]})
+
+    remedy = 'Bring it back first, by a `PATCH` of the field with `"archived": false`, or leave it out.'
+    assert [each["message"].endswith(remedy) for each in refused.json()["errors"]] == [True, True]
+    await frank.patch(field.url, json={"archived": False})
+    assert await found(alice, where=where("fields.tier", "is_set")) == []
+
+
+async def test_similar_fields_are_suggested_and_no_others(alice: Person, frank: Person, ada: Thing) -> None:
+    """An unknown key is told with the field that is meant, and with none that has nothing in common with it."""
+    await define(frank, "hobby_horse")
+    queried = await alice.post(URL, json={"where": where("fields.hobbyhorse", "is_set"), "sort": [{"field": "fields.nope"}]})
+    written = await alice.patch(record_of(ada), json={"fields": {"hobbyhorse": "x", "nope": "x"}})
+
+    hints = ["Did you mean `fields.hobby_horse`?" in each["message"] for each in queried.json()["errors"]]
+    assert hints == [True, False]
+    assert "Did you mean" not in queried.json()["errors"][1]["message"]
+    assert [each["message"] for each in written.json()["errors"]] == [
+        "There is no field `fields.hobbyhorse`. Did you mean `fields.hobby_horse`?",
+        "There is no field `fields.nope`. `GET /api/herdbook/fields` lists those of the workspace.",
+    ]
+
+
+@pytest.mark.parametrize("field", ["phone_numbers", "fields.direct"])
+@pytest.mark.parametrize("part", ["+44 20 7946", "+442079460", "+44 (20) 79-46", "+44.20.79"])
+async def test_a_part_of_a_number_is_found_in_any_spelling(
+    alice: Person, frank: Person, ada: Thing, grace: Thing, field: str, part: str
+) -> None:
+    """Signs between digits make no difference to a part of a number, neither in the condition nor in the number."""
+    await define(frank, "direct", "phone")
+    for target, number in ((ada, "+44 20 7946 0123"), (grace, "+49 30 901820")):
+        await change(alice, target, phone_numbers=[{"phone_number": number}], fields={"direct": number})
+
+    assert await found(alice, where=where(field, "begins_with", part)) == ["Ada"]
+    assert await found(alice, where=where(field, "contains", part.removeprefix("+44").strip())) == ["Ada"]
+    assert await found(alice, where=where(field, "contains", "901820")) == ["Grace"]
+
+
+async def test_a_number_that_was_kept_as_sent_is_found_by_its_beginning(alice: Person, frank: Person, ada: Thing) -> None:
+    """A number without a country code has its spaces in the index, and is found by a beginning with them."""
+    await define(frank, "direct", "phone")
+    await change(alice, ada, fields={"direct": "020 7946 0123"})
+
+    assert await found(alice, where=where("fields.direct", "begins_with", "020 79")) == ["Ada"]
+    assert await found(alice, where=where("fields.direct", "contains", "0207946")) == ["Ada"]

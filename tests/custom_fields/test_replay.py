@@ -26,6 +26,7 @@ _KINDS: Final = [
 _VALUES: Final[list[Json]] = [
     *["7", "7", " 7", "7.0", "A@x.test"],
     *["gold", "7", 7, "7.50", "2026-03-01", ["gold", "silver"], ["silver"], True, "Ädä", "a@x.test", None],
+    *[False, 0, 1, "0", "1"],
     {"amount": "7", "currency": "EUR"},
     {"city": "London", "street": "1 Road"},
 ]
@@ -155,15 +156,19 @@ async def test_the_ledger_rebuilds_fields_and_values(
 ) -> None:
     """Entries, rows, claims and index entries agree after any definitions, values, conversions, merges, undos and restores.
 
-    After each step, the claims of unique values are those that rows and definitions imply.
+    Once values are converted, the claims of unique values are those that rows and definitions imply. An undo leaves values to a
+    later round, and other requests may come before that.
     """
     workspace_id = await create_workspace(pool, "Frank's workspace")
     story = Story(Person(client, workspace_id, await create_key(pool, workspace_id, "Frank", [ADMIN])))
     await story.begin()
     for wish in wishes:
         await story.act(wish)
-        await convert(pool, ledger)
-        await assert_claimed(pool, workspace_id)
+        if wish.other % 3:
+            await convert(pool, ledger)
+            await assert_claimed(pool, workspace_id)
+    await convert(pool, ledger)
+    await assert_claimed(pool, workspace_id)
 
     await assert_rebuilt(pool, workspace_id)
     await assert_chained(pool, workspace_id)

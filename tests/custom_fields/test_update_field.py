@@ -1,9 +1,12 @@
 """PATCH /herdbook/fields/{field_id}."""
 
+from typing import Final
+
 import httpx
 import pytest
 
 from herdbook import ids
+from herdbook.custom_fields import commands
 from herdbook.custom_fields.store import FIELD
 from herdbook.ledger.commands import Delete
 from herdbook.ledger.ledger import Ledger
@@ -56,6 +59,114 @@ async def test_an_option_is_archived_not_removed(alice: Person, frank: Person, a
     ]
     assert (await change(alice, ada, fields={"tier": "gold"}, last_name="King")).json()["fields"] == {"tier": "gold"}
     assert faults(other) == [("fields.tier", "invalid_choice")]
+
+
+KINDS: Final[dict[str, tuple[str, Json, Json, Json]]] = {
+    "a number": ("text", "12", {"kind": "integer"}, 12),
+    "a text": ("integer", 12, {"kind": "text"}, "12"),
+    "a day": ("text", " 2026-03-01", {"kind": "date"}, "2026-03-01"),
+    "an option": ("text", "Gold", {"kind": "one_of", "options": [{"id": "gold", "label": "gold"}]}, "gold"),
+    "options": ("one_of", "gold", {"kind": "several_of", "options": [{"id": "gold", "label": "Gold"}]}, ["gold"]),
+    "a label": ("one_of", "gold", {"kind": "text"}, "Gold"),
+}
+
+
+@pytest.mark.parametrize(("kind", "default", "patch", "kept"), KINDS.values(), ids=KINDS.keys())
+async def test_a_default_gets_the_form_of_another_kind(
+    frank: Person, kind: str, default: Json, patch: Json, kept: Json
+) -> None:
+    """A default that a change of kind does not name is converted as values are."""
+    field = await define(frank, "own", kind, default=default)
+    dry = await frank.patch(field.url, json=patch, params={"dry_run": "true"})
+    changed = await frank.patch(field.url, json=patch)
+
+    assert (dry.json()["field"]["default"], changed.json()["default"]) == (kept, kept)
+
+
+MISFITS: Final[dict[str, tuple[str, Json, Json, str, str]]] = {
+    "a number": (
+        "text",
+        {"default": "abc"},
+        {"kind": "integer"},
+        "default",
+        "`default` is `abc`, which does not fit the change. Send another one, too, or null.",
+    ),
+    "an option that goes": (
+        "several_of",
+        {"default": ["gold", "silver"]},
+        {"options": [{"id": "gold", "label": "Gold"}]},
+        "default",
+        '`default` is `["gold","silver"]`, which does not fit the change. Send another one, too, or null.',
+    ),
+    "a reference": (
+        "text",
+        {"default": "abc"},
+        {"kind": "user"},
+        "default",
+        "`default` is not for references, because their object may be deleted. Send `default` as null, too.",
+    ),
+    "unique values": (
+        "text",
+        {"default": "abc"},
+        {"unique": True},
+        "default",
+        "`default` is not for unique fields, because only one object could have it. Send `default` as null, too.",
+    ),
+    "a kind that is not unique": (
+        "text",
+        {"unique": True},
+        {"kind": "yes_no"},
+        "unique",
+        (
+            "`unique` is not for fields of the kind `yes_no`. Send it as false, too, or choose one of `date_time`, `date`, "
+            "`decimal`, `email`, `integer`, `phone`, `text`."
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "members", "patch", "fault", "message"), MISFITS.values(), ids=MISFITS.keys())
+async def test_a_member_that_a_change_does_not_fit_is_told(
+    frank: Person, kind: str, members: Json, patch: Json, fault: str, message: str
+) -> None:
+    """A change that does not fit a member which it does not name is refused with the remedy, and changes nothing."""
+    field = await define(frank, "own", kind, **members)
+    refused = await frank.patch(field.url, json=patch)
+
+    assert (refused.status_code, [each["field"] for each in refused.json()["errors"]]) == (422, [fault])
+    assert refused.json()["detail"] == message
+    assert (await frank.get(field.url)).json() == field.json
+
+
+@pytest.mark.parametrize("value", [["silver"], ["gold", "silver", "bronze"], ["bronze", "silver"], ["silver", "gold"]])
+async def test_a_value_with_an_archived_option_can_change(alice: Person, frank: Person, ada: Thing, value: list[str]) -> None:
+    """A value that has an archived option may keep it beside others, and gives up the others without it."""
+    field = await define(frank, "tiers", "several_of")
+    await change(alice, ada, fields={"tiers": ["gold", "silver"]})
+    options: Json = [{"id": each, "label": each} for each in ("gold", "bronze")]
+    await frank.patch(field.url, json={"options": options})
+
+    assert (await change(alice, ada, fields={"tiers": value})).json()["fields"] == {"tiers": value}
+
+
+async def test_an_archived_option_is_told(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """The refusal of an archived option says that it is archived, and names those that can be sent."""
+    field = await define(frank, "tiers", "several_of")
+    await change(alice, ada, fields={"tiers": ["gold", "silver"]})
+    await frank.patch(field.url, json={"options": [{"id": "gold", "label": "Gold"}]})
+    refused = [
+        await alice.patch(record_of(ada), json={"fields": {"tiers": ["gold", "silver", "bronze"]}}),
+        await alice.patch(record_of(grace), json={"fields": {"tiers": ["silver"]}}),
+    ]
+
+    assert [faults(each) for each in refused] == [
+        [("fields.tiers[2]", "invalid_choice")],
+        [("fields.tiers[0]", "invalid_choice")],
+    ]
+    assert [each.json()["detail"] for each in refused] == [
+        "`fields.tiers[2]` is an archived option, which only values that have it keep. Send one of `gold`, `silver`.",
+        "`fields.tiers[0]` is an archived option, which only values that have it keep. Send one of `gold`.",
+    ]
 
 
 @pytest.mark.parametrize("member", ["key", "object_type"])
@@ -129,3 +240,41 @@ async def test_a_key_that_an_earlier_release_has_freed_stays_with_its_values(
     )
     assert (usual.status_code, restored.status_code) == (201, 200)
     assert (await read(alice, ada))["fields"] == {"tier": "x"}
+
+
+async def test_a_restore_past_the_limit_is_refused(frank: Person, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field that an earlier release has deleted comes back only if the type has room for it."""
+    made = await define(frank, "tier")
+    field_id = ids.decoded(ids.FIELD, made.json["id"]) or ids.NIL
+    await ledger.write(frank.workspace_id, Delete(FIELD, field_id), Origin(ids.new_id(), ids.NIL))
+    await define(frank, "other")
+    monkeypatch.setattr(commands, "MAX_DEFINITIONS", 1)
+    refused = await frank.post(f"/api/herdbook/fields/{made.json['id']}/restore")
+    monkeypatch.setattr(commands, "MAX_DEFINITIONS", 2)
+    restored = await frank.post(f"/api/herdbook/fields/{made.json['id']}/restore")
+
+    assert (refused.status_code, faults(refused)) == (422, [("object_type", "too_long")])
+    assert restored.status_code == 200, restored.text
+
+
+@pytest.mark.parametrize("patch", [{"label": "Level"}, {"kind": "integer"}, {"unique": True}], ids=str)
+async def test_a_retry_gets_the_first_answer(alice: Person, frank: Person, ada: Thing, grace: Thing, patch: Json) -> None:
+    """A retry with the same key gets the first answer, whatever If-Match and the values that are there would say by then."""
+    field = await define(frank, "tier")
+    sent = {"json": patch, "headers": {"Idempotency-Key": "7", "If-Match": f'"{await version_of(frank, field.url)}"'}}
+    first = await frank.patch(field.url, **sent)
+    await frank.patch(field.url, json={"kind": "text", "unique": False})
+    for contact in (ada, grace):
+        await change(alice, contact, fields={"tier": "the same"})
+    second = await frank.patch(field.url, **sent)
+    other = await frank.patch(field.url, **{**sent, "json": {"help": "Another request."}})
+
+    assert (first.status_code, second.status_code) == (200, 200), second.text
+    assert (second.content, second.headers["Idempotency-Replayed"]) == (first.content, "true")
+    assert (await frank.get(field.url)).json()["kind"] == "text"
+    assert (other.status_code, other.json()["type"].rpartition("/")[2]) == (422, "idempotency_key_reused")
+
+
+async def version_of(person: Person, url: str) -> int:
+    """Return the version of a field."""
+    return int((await person.get(url)).headers["ETag"].strip('"'))

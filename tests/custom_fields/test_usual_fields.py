@@ -5,9 +5,11 @@ from uuid import UUID
 
 import asyncpg
 import httpx
+import pytest
 
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key
+from herdbook.custom_fields import commands
 from herdbook.custom_fields.commands import add_usual_fields
 from herdbook.db.pool import connect
 from herdbook.first_start import create_owned_workspace
@@ -48,3 +50,15 @@ async def test_a_workspace_of_an_earlier_release_gets_them(
 
     assert sorted(await keys_of(frank)) == sorted(_USUAL)
     assert (await frank.get(own.url)).json() == own.json
+
+
+async def test_there_are_never_more_fields_than_the_limit(
+    frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, workspace_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workspace with many fields gets those of the usual ones for which there is room."""
+    monkeypatch.setattr(commands, "MAX_DEFINITIONS", 3)
+    own = await define(frank, "job_title", "long_text")
+    await pool.execute("update workspace set has_usual_fields = false where id = $1", workspace_id)
+    await add_usual_fields(pool, ledger)
+
+    assert sorted(await keys_of(frank)) == ["address", "department", own.json["key"]]

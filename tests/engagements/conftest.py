@@ -150,11 +150,8 @@ async def media(authority: trustme.CA) -> AsyncGenerator[MediaServer]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def near(
-    database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[Lab]:
+async def near(database_url: str, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Lab]:
     """An application that may fetch from 127.0.0.1 as well as from public addresses."""
-    assert pool, "the database is prepared"
     assert authority, "it is trusted"
     async with lab(database_url, tmp_path_factory.mktemp("near"), allowed_targets="127.0.0.1") as made:
         yield made

@@ -25,11 +25,8 @@ METADATA = "https://169.254.169.254/latest/meta-data/"
 
 
 @pytest_asyncio.fixture(scope="module")
-async def far(
-    database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[Lab]:
+async def far(database_url: str, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Lab]:
     """An application that may fetch only from public addresses, the default."""
-    assert pool, "the database is prepared"
     assert authority, "it is trusted"
     async with lab(database_url, tmp_path_factory.mktemp("far")) as made:
         yield made

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.cast import Json, Person, Stored, Thing, faults
+from tests.contacts.bulks import create, results
 from tests.engagements.calls import LISTING, URL, Made, call, expanded
 
 UNKNOWN = f"{URL}/ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T/contacts"
@@ -216,3 +217,34 @@ async def test_a_contact_deleted_meanwhile_is_refused(alice: Person, step: Made,
     )
 
     assert (deleted.status_code, replaced.status_code) == (200, 422)
+
+
+async def test_a_deleted_contact_stays_on_the_engagement(alice: Person, step: Made, ada: Thing, grace: Thing) -> None:
+    """No answer shows a deleted contact, so a request leaves it alone; it is there again once it is restored."""
+    url = f"{step.url}/contacts"
+    await alice.put(url, json={"contact_ids": [ada.id, grace.id]})
+    deleted = await alice.delete(ada.url)
+    as_shown, again = [await alice.put(url, json={"contact_ids": [grace.id]}) for _ in range(2)]
+    await alice.put(url, json={"contact_ids": []})
+    shown = await contacts_of(alice, step)
+    await alice.post("/api/herdbook/undo", json={"request_id": deleted.headers["X-Request-Id"]})
+
+    assert (as_shown.status_code, again.headers["ETag"]) == (200, as_shown.headers["ETag"])
+    assert shown == []
+    assert await contacts_of(alice, step) == [ada.id]
+
+
+async def test_deleted_contacts_count_towards_the_limit(alice: Person, step: Made, ada: Thing) -> None:
+    """An engagement gets no more links than the limit by means of deleted contacts; the refusal says so."""
+    made: list[str] = []
+    for _ in range(10):
+        made += [each["contact"]["id"] for each in await results(alice, *[create()] * 100)]
+    url = f"{step.url}/contacts"
+    await alice.put(url, json={"contact_ids": [ada.id]})
+    await alice.delete(ada.url)
+    refused = await alice.put(url, json={"contact_ids": made})
+    taken = await alice.put(url, json={"contact_ids": made[1:]})
+
+    assert (refused.status_code, taken.status_code) == (422, 200)
+    assert faults(refused) == [("contact_ids", "too_long")]
+    assert "deleted contacts" in refused.text

@@ -152,3 +152,18 @@ async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str)
     unknown, invalid = await alice.put(url, json={"tag_ids": []}), await alice.put(url, json={})
 
     assert (unknown.status_code, invalid.status_code) == (404, 422)
+
+
+async def test_a_deleted_tag_stays_on_the_engagement(alice: Person, step: Made, renewal: Thing) -> None:
+    """No answer shows a deleted tag, so a request that sends the others leaves it; it is there again once it is restored."""
+    won = Thing(await alice.post("/api/v2/tags", json={"name": "Won"}))
+    await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id, won.id]})
+    deleted = await alice.delete(renewal.url)
+    as_shown = await alice.put(f"{step.url}/tags", json={"tag_ids": [won.id]})
+    emptied = await alice.put(f"{step.url}/tags", json={"tag_ids": []})
+    shown = await tags_of(alice, step)
+    await alice.post("/api/herdbook/undo", json={"request_id": deleted.headers["X-Request-Id"]})
+
+    assert (as_shown.status_code, emptied.status_code) == (200, 200)
+    assert shown == []
+    assert await tags_of(alice, step) == ["Renewal"]

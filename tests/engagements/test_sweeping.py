@@ -19,7 +19,7 @@ from tests.engagements.labs import WAV, Lab, lab, recorded
 from tests.engagements.media_server import MediaServer, answer
 from tests.engagements.test_fetching import asked, under_way
 from tests.history.requests import undo
-from tests.waiting import until
+from tests.waiting import until, until_blocked
 
 
 @pytest.fixture
@@ -36,10 +36,9 @@ def leave(folder: Path, name: str) -> Path:
 
 
 async def test_what_a_crash_left_is_gone_soon_after_the_next_start(
-    database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", authority: trustme.CA, tmp_path: Path
+    database_url: str, authority: trustme.CA, tmp_path: Path
 ) -> None:
     """Partial files and recordings without an engagement are removed, at most one slice at a time."""
-    assert pool, "the database is prepared"
     assert authority, "it is trusted"
     folder = tmp_path / "media" / uuid4().hex
     left = [leave(folder, f"{uuid4().hex}{suffix}") for suffix in (".part", "") for _ in range(SLICE)]
@@ -108,7 +107,8 @@ async def test_an_unknown_outcome_leaves_the_recording_to_the_next_sweep(
         await connection.execute("select from workspace where id = $1 for update", alice.workspace_id)
         (asking,) = await asked(near.person(alice), media_url, 1)
         released.set()
-        await until(lambda: any(not path.suffix for path in near.kept(alice)))
+        # The recording has its name before all of it is on the disk; the engagement is written after that.
+        await until_blocked(pool)
         asking.cancel()
         await asyncio.wait([asking])
 

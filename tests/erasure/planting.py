@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from herdbook import ids
-from tests.cli.programs import Running
-from tests.engagements.calls import timed
+from tests.cli.programs import Running, until
+from tests.engagements.calls import TIMELINE, timed
 
 MARKER: Final = "Zyxomma"
 ADDRESS: Final = "zyxomma@marker.test"
@@ -44,7 +44,6 @@ def echo() -> Generator[str]:
 
 def plant(server: Running, echo: str) -> str:
     """Write the marker everywhere, delete and change it, and return the id of the contact."""
-    assert server.post("/api/herdbook/webhooks", {"url": echo}).status_code == 201
     person = {
         "first_name": MARKER,
         "last_name": f"{MARKER} the Second",
@@ -55,6 +54,9 @@ def plant(server: Running, echo: str) -> str:
     created = server.post("/api/v2/contacts", person)
     assert created.status_code == 201, created.text
     path = f"/api/v2/contacts/{created.json()['id']}"
+    # It takes a while, in which a receiver that refuses events would be given pauses.
+    plant_import(server)
+    assert server.post("/api/herdbook/webhooks", {"url": echo}).status_code == 201
     for number in range(30):
         headers = {"Authorization": server.key, "Idempotency-Key": f"k{number}"}
         changed = requests.patch(server.url + path, json={"last_name": f"{MARKER} {number}"}, headers=headers, timeout=30)
@@ -79,3 +81,72 @@ def plant(server: Running, echo: str) -> str:
     folder.mkdir(parents=True)
     (folder / recording.hex).write_bytes(MARKER.encode() * 1000)
     return created.json()["id"]
+
+
+def plant_import(server: Running) -> None:
+    """Import a file that has the person, and keep its mapping."""
+    headers = {"Authorization": server.key}
+    file = f"First name,E-mail,Card\n{MARKER},{ADDRESS},X-SKYPE:{MARKER}\n"
+    uploaded = requests.post(f"{server.url}/api/herdbook/imports", data=file, headers=headers, timeout=30)
+    assert uploaded.status_code == 201, uploaded.text
+    path = f"/api/herdbook/imports/{uploaded.json()['id']}"
+    mapping = uploaded.json()["mapping"] | {
+        "columns": [{"to": "first_name"}, {"to": "email"}, {"to": "card"}],
+        "fixed": [{"to": "description", "value": f"Like {MARKER}, {ADDRESS}."}],
+    }
+    kept = requests.patch(server.url + path, json={"mapping": mapping, "save_as": MARKER}, headers=headers, timeout=30)
+    assert kept.status_code == 200, kept.text
+    assert server.post(f"{path}/run", {}).status_code == 200
+    until(lambda: server.get(path).json()["state"] == "finished")
+
+
+def plant_among_others(server: Running, contact_id: str) -> None:
+    """Let fields of companies and of another contact name the person, in rows, indexes, histories and kept answers."""
+    for object_type in ("contact", "company"):
+        for key, kind in (("mail", "email"), ("line", "phone"), ("said", "text"), ("knows", "contact")):
+            field = {"object_type": object_type, "key": key, "label": key, "kind": kind, "unique": kind in ("email", "phone")}
+            assert server.post("/api/herdbook/fields", field).status_code == 201
+    values = {"mail": ADDRESS.upper(), "said": ADDRESS, "knows": contact_id}
+    other = server.post("/api/v2/contacts", {"first_name": "Grace"}).json()["id"]
+    for number, path in enumerate((f"contacts/{other}", *(f"companies/{_company(server)}" for _ in range(2)))):
+        url = f"{server.url}/api/herdbook/{path}/record"
+        # The answer to the second has no address, and no id of the contact.
+        for part, fields in enumerate((values, dict.fromkeys(values) | {"line": f"+{NUMBER}"}, values)):
+            headers = {"Authorization": server.key, "Idempotency-Key": f"others {number}.{part}"}
+            set_ = requests.patch(url, json={"fields": fields}, headers=headers, timeout=30)
+            assert set_.status_code == 200, set_.text
+        if number == 1:
+            # A deleted company keeps its values, and another one may have those that are unique.
+            deleted = requests.delete(f"{server.url}/api/v2/{path}", headers={"Authorization": server.key}, timeout=30)
+            assert deleted.status_code == 200, deleted.text
+        else:
+            body = {"fields": {"mail": None, "line": None}}
+            cleared = requests.patch(url, json=body, headers={"Authorization": server.key}, timeout=30)
+            assert cleared.status_code == 200, cleared.text
+
+
+def plant_in_calls(server: Running) -> None:
+    """Let structured members of calls, defaults of fields and saved views name the person."""
+    speakers = [{"name": ADDRESS}, {"email": ADDRESS}]
+    by_address: dict[str, Any] = {
+        "external_id": ADDRESS,
+        "external_url": f"mailto:{ADDRESS}",
+        "transcript_timeline": {**TIMELINE, "speakers": speakers},
+    }
+    by_number: dict[str, Any] = {"external_id": f"+{NUMBER}", "external_url": f"tel:+{NUMBER}"}
+    for number, call in enumerate((by_address, by_number)):
+        headers = {"Authorization": server.key, "Idempotency-Key": f"call {number}"}
+        made = requests.post(f"{server.url}/api/v2/engagements", json=timed(**call), headers=headers, timeout=30)
+        assert made.status_code == 201, made.text
+    for kind, default in (("email", ADDRESS), ("phone", f"+{NUMBER}")):
+        field = {"object_type": "contact", "key": f"by_{kind}", "label": kind, "kind": kind, "default": default}
+        assert server.post("/api/herdbook/fields", field).status_code == 201
+    condition = {"field": "phone_numbers", "op": "eq", "value": f"+{NUMBER}"}
+    view = {"object_type": "contact", "name": "A number", "shared": True, "where": {"or": [condition]}}
+    assert server.post("/api/herdbook/views", view).status_code == 201
+
+
+def _company(server: Running) -> str:
+    company = server.post("/api/v2/companies", {"name": "Engines", "domains": []})
+    assert company.status_code == 201, company.text
+    return company.json()["id"]

@@ -1,9 +1,10 @@
 """The list of erasures outside of the database, and deleted objects that go by themselves."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -12,7 +13,7 @@ from herdbook.business_types import BUSINESS_TYPES
 from herdbook.db.pool import Pool
 from herdbook.erasure import store
 from herdbook.erasure.commands import EraseSlice
-from herdbook.erasure.erasing import erase_again, expire, require_list
+from herdbook.erasure.erasing import certificate, erase_again, expire, finished, require_list
 from herdbook.erasure.model import keyed_hash
 from herdbook.erasure.steps import MAX_ENTRIES
 from herdbook.erasure_list import ErasureList, ErasureListInvalid, ListedErasure
@@ -63,6 +64,24 @@ async def test_a_restored_person_is_erased_again(
     assert many == [1, 0]
     assert await everything(pool, alice.workspace_id) == {}
     assert (await feed(admin))[-1]["type"] == "contact.erased"
+
+
+async def test_an_erasure_that_is_carried_out_again_keeps_its_time(
+    alice: Person, admin: Person, ledger: Ledger, pool: Any, own_pool: Pool, tmp_path: Path
+) -> None:
+    """The hashes of a person who is erased again keep the time of the erasure, so that a later contact stays each time."""
+    ada = await marked(alice)
+    await erase(admin, ada)
+    before = await listed(own_pool, alice)
+    erasures = ErasureList(tmp_path / "erasures.jsonl")
+    erasures.add(before)
+    await set_back(pool, alice, ada)
+    assert await erase_again(own_pool, ledger, erasures) == 1
+    after = await listed(own_pool, alice)
+    certificate = await admin.post(f"/api/herdbook/contacts/{ada.id}/erase")
+
+    assert {each.hash: each.at for each in after} == {each.hash: each.at for each in before}
+    assert certificate.status_code == 404
 
 
 async def test_a_later_contact_stays(
@@ -133,12 +152,35 @@ async def test_a_refused_erasure_is_tried_again(
     assert await everything(pool, alice.workspace_id) == {}
 
 
+async def test_an_erasure_that_fails_holds_up_no_other(
+    alice: Person, ledger: Ledger, pool: Any, own_pool: Pool, tmp_path: Path
+) -> None:
+    """A statement of one erasure that the database ends is no outage: others are erased, and this one is at the next start."""
+    first, second = await contact(alice, "1@x.test"), await contact(alice, "2@x.test")
+    erasures = await erased_elsewhere(own_pool, alice, first, tmp_path / "erasures.jsonl")
+    await erased_elsewhere(own_pool, alice, second, tmp_path / "erasures.jsonl")
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("lock table saved_view in access exclusive mode")
+        starting = asyncio.create_task(erase_again(own_pool, ledger, erasures))
+        waiting = """
+            select pg_cancel_backend(pid) from pg_stat_activity
+            where query ~ 'saved_view' and wait_event_type = 'Lock' and pid <> pg_backend_pid()
+        """
+        async with asyncio.timeout(20):
+            while not await pool.fetch(waiting):  # noqa: ASYNC110  # a lock sends no notification
+                await asyncio.sleep(0.01)
+    assert await starting == 1
+    assert await erase_again(own_pool, ledger, erasures) == 1
+    left = await pool.fetchval("select count(*) from contact where id = any($1)", [first.uuid, second.uuid])
+    assert left == 0
+
+
 def test_each_line_is_read_once(tmp_path: Path) -> None:
     """A list that has grown by an erasure, of this process or another, is read from there on."""
     path, workspace_id = tmp_path / "erasures.jsonl", ids.new_id()
     own, other = ErasureList(path), ErasureList(path)
     now = datetime.now(UTC)
-    these = [ListedErasure("k", workspace_id, str(n), now, ids.NIL, ids.NIL, with_engagements=False) for n in range(3)]
+    these = [ListedErasure("k", workspace_id, f"{n:064x}", now, ids.NIL, ids.NIL, with_engagements=False) for n in range(3)]
     own.add(these[:1])
     other.add(these[:2])
     own.check()
@@ -148,7 +190,7 @@ def test_each_line_is_read_once(tmp_path: Path) -> None:
 
     with pytest.raises(ErasureListInvalid, match="Line 1 "):
         own.read()
-    assert [json.loads(line)["hash"] for line in path.read_bytes().splitlines()[1:]] == ["1", "2"]
+    assert [json.loads(line)["hash"] for line in path.read_bytes().splitlines()[1:]] == [f"{n:064x}" for n in (1, 2)]
 
 
 async def test_nobody_is_erased_without_the_list(tmp_path: Path) -> None:
@@ -164,6 +206,25 @@ async def test_nobody_is_erased_without_the_list(tmp_path: Path) -> None:
     )
 
 
+async def test_a_list_that_is_added_to_later(
+    alice: Person, admin: Person, own_pool: Pool, ledger: Ledger, tmp_path: Path
+) -> None:
+    """An erasure is not finished while the list cannot be written, and the next look adds it."""
+    ada = await marked(alice)
+    assert (await erase(admin, ada)).json()["finished"]
+    erasures = ErasureList(tmp_path / "later" / "erasures.jsonl")
+
+    is_listed = await finished(own_pool, ledger, erasures, (alice.workspace_id, [ada.uuid]))
+    shown = await certificate(own_pool, alice.workspace_id, ada.uuid, is_listed=is_listed)
+    (tmp_path / "later").mkdir()
+
+    assert not is_listed
+    assert shown is not None
+    assert not shown.finished
+    assert await finished(own_pool, ledger, erasures)
+    assert alice.workspace_id in {each.workspace_id for each in erasures.read()}
+
+
 def test_the_list_is_secret_and_whole(tmp_path: Path) -> None:
     """Only its owner may read the list, a line that a crash cut short is dropped, and another file is refused."""
     path = tmp_path / "erasures.jsonl"
@@ -175,6 +236,48 @@ def test_the_list_is_secret_and_whole(tmp_path: Path) -> None:
     path.write_bytes(b"hello\n")
     with pytest.raises(ErasureListInvalid):
         erasures.read()
+
+
+def test_a_copy_becomes_secret(tmp_path: Path) -> None:
+    """A list that came with another mode is its owner's alone once it is used."""
+    path = tmp_path / "erasures.jsonl"
+    path.touch()
+    path.chmod(0o644)
+    ErasureList(path).check()
+
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+LINE: Final = {
+    "key": "k",
+    "workspace_id": "00000000-0000-0000-0000-000000000001",
+    "hash": "0" * 64,
+    "at": "2026-03-01T12:00:00Z",
+    "request_id": "00000000-0000-0000-0000-000000000002",
+    "credential_id": "00000000-0000-0000-0000-000000000003",
+    "with_engagements": False,
+}
+
+
+@pytest.mark.parametrize("hashed", ["nohex", "0" * 63, "0" * 65, "0" * 64 + "\n", "A" * 64])
+def test_a_hash_that_is_none(tmp_path: Path, hashed: str) -> None:
+    """A line with a hash that no erasure has is refused."""
+    path = tmp_path / "erasures.jsonl"
+    path.write_text(json.dumps(LINE) + "\n" + json.dumps(LINE | {"hash": hashed}) + "\n")
+
+    with pytest.raises(ErasureListInvalid, match="Line 2 "):
+        ErasureList(path).read()
+
+
+async def test_nobody_of_a_list_is_there(
+    ledger: Ledger, own_pool: Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Erasures of persons whom the database does not have are taken over, and the log does not say that anybody was erased."""
+    path = tmp_path / "erasures.jsonl"
+    path.write_text(json.dumps(LINE) + "\n")
+
+    assert await erase_again(own_pool, ledger, ErasureList(path)) == 0
+    assert [record.getMessage() for record in caplog.records if "erased again" in record.getMessage()] == []
 
 
 async def test_deleted_objects_go_by_themselves(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
@@ -303,6 +406,26 @@ async def test_undo_goes_without_what_went(alice: Person, ledger: Ledger, pool: 
     assert [[each["id"] for each in shown[name]] for name in ("contacts", "companies", "tags")] == [[ada.id], [], []]
     assert "company" not in (await alice.get(ada.url)).json()
     await assert_consistent(pool, alice.workspace_id)
+
+
+@pytest.mark.parametrize("kind", ["contact", "company"])
+async def test_what_was_said_of_duplicates_goes(
+    alice: Person, admin: Person, ledger: Ledger, pool: Any, own_pool: Pool, kind: str
+) -> None:
+    """That two objects are not the same is forgotten once one of them is gone by itself, whichever; of others it stays."""
+    plural = {"contact": "contacts", "company": "companies"}[kind]
+    things = [Thing(await alice.post(f"/api/v2/{plural}", json=_blank(plural))) for _ in range(4)]
+    first, second, third, last = [each.id for each in things]
+    for pair in ([first, second], [second, third], [first, last]):
+        said = await admin.post("/api/herdbook/duplicates/distinct", json={"object_type": kind, "ids": pair})
+        assert said.status_code == 200, said.text
+    await alice.delete(things[1].url)
+    await _grow_old(pool, alice)
+
+    await expire(own_pool, ledger, BUSINESS_TYPES, 7)
+
+    left = await pool.fetch("select one_id, other_id from distinct_pair where workspace_id = $1", alice.workspace_id)
+    assert [{*each} for each in left] == [{things[0].uuid, things[3].uuid}]
 
 
 async def test_an_undo_of_what_has_gone_by_itself(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from herdbook.embedded import binary, running
 from tests.cli.programs import herdbook, serving
-from tests.erasure.planting import ADDRESS, MARKER, NUMBER, echo, plant
+from tests.erasure.planting import ADDRESS, MARKER, NUMBER, echo, plant, plant_among_others, plant_in_calls
 from tests.waiting import until
 
 __all__ = ["echo"]
@@ -40,7 +40,8 @@ def test_no_byte_is_left(tmp_path: Path, echo: str, options: Sequence[str], spel
     """
     data = tmp_path / "herdbook-data"
     with serving(tmp_path) as server:
-        plant(server, echo)
+        plant_among_others(server, plant(server, echo))
+        plant_in_calls(server)
         endpoint = server.get("/api/herdbook/webhooks").json()["data"][0]["id"]
         deliveries = f"/api/herdbook/webhooks/{endpoint}/deliveries"
         asyncio.run(until(lambda: any(each["attempts"] for each in server.get(deliveries).json()["data"])))
@@ -49,7 +50,7 @@ def test_no_byte_is_left(tmp_path: Path, echo: str, options: Sequence[str], spel
         subprocess.run([binary("psql"), url, "-qc", "analyze; checkpoint"], check=True)
         before = files_with(spellings, data)
 
-        erased = herdbook("erase", ADDRESS, *options, folder=tmp_path)
+        erased = herdbook("erase", ADDRESS, "--yes", *options, folder=tmp_path)
         scrubbed = herdbook("erasures", "scrub", folder=tmp_path)
 
         assert erased.status == 0, erased.complained

@@ -167,7 +167,7 @@ async def test_a_scan_reads_few_bytes(alice: Person, ledger: Ledger, own_pool: P
     answers: list[int] = []
     place = (ids.NIL, "")
     while place is not None:
-        found = await _loaded(own_pool, alice.workspace_id, MENTIONING_ANSWERS, (*place, ("first_name",)))
+        found = await _loaded(own_pool, alice.workspace_id, MENTIONING_ANSWERS, (*place, ("first_name",), ()))
         answers.append(len(found.found))
         place = found.last
 

@@ -8,9 +8,11 @@ import asyncpg
 import httpx
 import pytest
 
+from herdbook import ids
 from herdbook.app import create_app
+from herdbook.erasure.model import WORDS
 from herdbook.erasure.places import PLACES, WITHOUT
-from herdbook.erasure.store import MAX_NOTES
+from herdbook.erasure.store import MAX_NOTES, OTHER, RECORDING
 from herdbook.settings import Settings
 from tests.cast import Json, Person, Thing
 from tests.custom_fields.definitions import define
@@ -145,6 +147,9 @@ async def test_the_certificate_counts(alice: Person, admin: Person) -> None:
     }
     assert certificate["finished"]
     assert certificate["credential_id"] == expected.json()["credential_id"]
+    assert certificate["credential_name"]
+    assert certificate["in_words"].keys() == {**certificate["rows"], **certificate["kept"]}.keys()
+    assert certificate["in_words"]["contact_email"] == "E-mail addresses"
     assert certificate["rows"]["contact_email"] == 1
     assert certificate["rows"]["engagement"] == 1
     assert certificate["kept"]["transcript"] == 1
@@ -164,6 +169,18 @@ async def test_the_certificate_counts_recordings(alice: Person, admin: Person, w
     assert certificate["rows"]["engagement"] == 1
     kept = {name: many for name, many in certificate["kept"].items() if name in ("engagement", "recording")}
     assert kept == ({} if goes else {"engagement": 1, "recording": 1})
+
+
+def test_each_place_has_a_name_in_plain_words() -> None:
+    """A certificate tells each place in words that are no name of a table."""
+    names = {
+        *(place.table for place in PLACES),
+        RECORDING,
+        *(OTHER + each for each in ("contact", "company", "field", "change")),
+    }
+
+    assert names == WORDS.keys()
+    assert not [word for word in WORDS.values() if "_" in word]
 
 
 async def test_the_feed_has_no_gap(alice: Person, admin: Person) -> None:
@@ -235,6 +252,30 @@ async def test_it_was_erased(alice: Person, admin: Person) -> None:
     assert all("was erased" in each.json()["detail"] for each in (history, restored, again))
     assert [each["kept"][0]["reason"] for each in undone] == ["erased", "erased"]
     assert [each["reverted"] for each in undone] == [[], []]
+
+
+async def test_what_went_with_a_person_was_erased(alice: Person, admin: Person) -> None:
+    """History and restoration of a note or an engagement say that it was erased; of one that never was, they do not."""
+    ada, grace = await marked(alice), await contact(alice, first_name="Grace")
+    notes = [
+        Thing(await admin.post(f"/api/herdbook/contacts/{each.id}/notes", json={"text": "Met at the fair."}))
+        for each in (ada, grace)
+    ]
+    engagement = Made(await alice.post(URL, json=call()))
+    await alice.put(f"{engagement.url}/contacts", json={"contact_ids": [ada.id]})
+    assert (await erase(admin, ada, engagements="true")).status_code == 200
+    gone = {"notes": notes[0].id, "engagements": engagement.id}
+
+    answers = [await admin.get(f"/api/herdbook/{plural}/{each}/history") for plural, each in gone.items()]
+    answers.append(await admin.post(f"/api/herdbook/notes/{notes[0].id}/restore"))
+    never = await admin.get(f"/api/herdbook/notes/{ids.encoded(ids.NOTE, ids.new_id())}/history")
+
+    nouns = ["note", "engagement", "note"]
+    assert [(each.status_code, each.json()["detail"]) for each in answers] == [
+        (404, f"This {noun} was erased, or was deleted too long ago. It cannot come back.") for noun in nouns
+    ]
+    assert "was erased" not in never.json()["detail"]
+    assert (await admin.get(f"/api/herdbook/notes/{notes[1].id}/history")).status_code == 200
 
 
 async def test_undo_keeps_the_others(alice: Person, admin: Person) -> None:

@@ -116,3 +116,16 @@ def test_an_address_is_erased_beside_the_server(tmp_path: Path) -> None:
         assert [each["contact_id"] for each in msgspec.json.decode(erased.said)] == [None]
         assert again.status == 1
         assert "no participant has it" in again.complained
+
+
+async def test_a_retry_gets_the_first_answer(alice: Person, admin: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
+    """A retry is answered as before though a contact has the address by then, which refuses another request."""
+    await expired(pool, own_pool, ledger, alice)
+    key = {"Idempotency-Key": "7"}
+    first = await admin.post(ERASE, json={"email": ADDRESS}, headers=key)
+    await alice.post("/api/v2/contacts", json={"emails": [{"email": ADDRESS}]})
+    second = await admin.post(ERASE, json={"email": ADDRESS}, headers=key)
+    other = await admin.post(ERASE, json={"email": ADDRESS})
+
+    assert (first.status_code, second.status_code, other.status_code) == (200, 200, 422)
+    assert (second.content, second.headers["Idempotency-Replayed"]) == (first.content, "true")

@@ -3,15 +3,24 @@
 from typing import Any, Final
 
 import asyncpg
+import msgspec
 import pytest
 
+from herdbook import ids
 from herdbook.addresses import comparable_address
 from herdbook.db.pool import Pool
-from herdbook.erasure.store import contacts_known_by
+from herdbook.erasure.commands import AddressErased, EraseSlice
+from herdbook.erasure.erasing import command_for, command_for_address
+from herdbook.erasure.store import ERASE, contacts_known_by
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unfinished import finish
+from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Json, Person
 from tests.engagements.calls import URL, Made, call
 from tests.erasure.test_erase_contact import ADDRESS, MARKER, PHONE, erase, everything, marked
-from tests.merging.merges import contact
+from tests.erasure.test_taken_back import undo
+from tests.erasure.test_values_of_others import defined, fields_of, written
+from tests.merging.merges import contact, merge
 
 
 async def linked(person: Person, participant: Json, *contact_ids: str, **members: Any) -> Made:
@@ -188,3 +197,98 @@ async def test_former_local_parts_in_each_spelling(alice: Person, own_pool: Pool
 
     address = comparable_address(f"{asked_for}@x.test")
     assert await contacts_known_by(own_pool, alice.workspace_id, address) == {bea.uuid}
+
+
+@pytest.mark.parametrize(
+    ("stored", "spelled"),
+    [
+        ("+49301234567", "\uff0b\uff14\uff19 \uff13\uff10 \uff11\uff12\uff13\uff14\uff15\uff16\uff17"),
+        ("+49301234567", "+\u0664\u0669 \u0663\u0660 \u0661\u0662\u0663\u0664\u0665\u0666\u0667"),
+        ("\uff0b\uff14\uff19\uff13\uff10\uff11\uff12\uff13\uff14\uff15\uff16\uff17", "+49 30 1234567"),
+        ("+18003569377", "+1-800-FLOWERS"),
+        ("+1-800-flowers", "+1 (800) 356-9377"),
+        ("+18006927753", "+1-800-MY-APPLE"),
+        ("+18006927753", "+1 800 \uff2d\uff39 APPLE"),
+    ],
+)
+async def test_numbers_in_other_digits_and_in_letters(
+    alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]", stored: str, spelled: str
+) -> None:
+    """A participant of an engagement that is not linked is found by a number in digits of any script, or in letters."""
+    ada = await contact(alice, ADDRESS, phone_numbers=[{"phone_number": stored}])
+    await linked(alice, {"phone": spelled, "name": "Somebody"})
+
+    assert (await erase(admin, ada)).json()["rows"]["engagement"] == 1
+    found = await pool.fetchval("select details::text from engagement where workspace_id = $1", alice.workspace_id)
+    assert "Somebody" not in found
+
+
+@pytest.mark.parametrize("participant", [{"email": ADDRESS, "name": "Bob"}, {"phone": PHONE, "name": "Bob"}])
+async def test_a_contact_that_comes_meanwhile_stays(
+    alice: Person, admin: Person, ledger: Ledger, pool: Any, own_pool: Pool, participant: Json
+) -> None:
+    """A contact that gets an address or a number while the erasure is under way keeps its participation, and its values."""
+    await defined(admin)
+    ada = await marked(alice)
+    origin = Origin(ids.new_id(), ids.NIL)
+    command = await command_for(own_pool, alice.workspace_id, ada.uuid, with_engagements=False)
+    await ledger.write(alice.workspace_id, command, origin)
+    await ledger.write(alice.workspace_id, EraseSlice(ada.uuid), origin)
+    bob = await contact(alice, ADDRESS, first_name="Bob", phone_numbers=[{"phone_number": PHONE}])
+    assert Made(await alice.post(URL, json=call(participants=[participant])))
+    await written(admin, bob, mail=ADDRESS, line=PHONE)
+    await finish(own_pool, ledger, ERASE, EraseSlice, (alice.workspace_id, [ada.uuid]))
+
+    details = await pool.fetchval("select details::text from engagement where workspace_id = $1", alice.workspace_id)
+    assert all(each in details for each in participant.values())
+    assert await fields_of(admin, bob) == {"mail": ADDRESS, "line": PHONE}
+
+
+async def test_a_contact_that_comes_while_an_address_is_erased_stays(
+    alice: Person, ledger: Ledger, pool: Any, own_pool: Pool
+) -> None:
+    """A contact that gets the address while participants with it are erased keeps its participation."""
+    command = await command_for_address(own_pool, alice.workspace_id, ADDRESS)
+    origin = Origin(ids.new_id(), ids.NIL)
+    begun = await ledger.write(alice.workspace_id, command, origin)
+    task_id = msgspec.json.decode(begun.body, type=AddressErased).task_id
+    bob = await contact(alice, ADDRESS, first_name="Bob")
+    assert Made(await alice.post(URL, json=call(participants=[{"email": ADDRESS, "name": "Bob"}])))
+    await finish(own_pool, ledger, ERASE, EraseSlice, (alice.workspace_id, [task_id]))
+
+    details = await pool.fetchval("select details::text from engagement where workspace_id = $1", alice.workspace_id)
+    assert bob.id in details
+    assert ADDRESS in details
+
+
+async def test_a_merge_that_stands(alice: Person, own_pool: Pool) -> None:
+    """A contact that was merged stands for the one that replaces it, even if that one has lost the address since."""
+    ada, olga = await contact(alice, "ada@x.test"), await contact(alice, "olga@x.test")
+    await merge(alice, olga, ada)
+    await alice.patch(olga.url, json={"emails": [{"email": "olga@x.test"}]})
+
+    assert await contacts_known_by(own_pool, alice.workspace_id, "ada@x.test") == {olga.uuid}
+
+
+@pytest.mark.parametrize("way", ["undone", "by hand", "by hand, and the merge is kept no longer"])
+async def test_a_merge_that_was_taken_back(alice: Person, admin: Person, own_pool: Pool, way: str) -> None:
+    """It makes nobody the person, nor those into whom the other one was merged meanwhile; the address itself does."""
+    ada, olga, zoe = [await contact(alice, f"{each}@x.test") for each in ("ada", "olga", "zoe")]
+    await merge(alice, olga, ada)
+    second = await merge(alice, zoe, olga)
+    head = await own_pool.fetchval("select seq from workspace where id = $1", alice.workspace_id)
+    if way == "undone":
+        assert (await undo(admin, second.headers["X-Request-Id"]))["kept"] == []
+    for into, source, own in ((zoe, olga, "zoe"), (olga, ada, "olga")):
+        await alice.patch(into.url, json={"first_name": "Edited"})
+        await alice.patch(into.url, json={"emails": [{"email": f"{own}@x.test"}]})
+        assert (await alice.post(f"/api/herdbook/contacts/{source.id}/restore")).status_code == 200
+    if "no longer" in way:
+        await own_pool.execute("delete from change where workspace_id = $1 and seq <= $2", alice.workspace_id, head)
+
+    assert await contacts_known_by(own_pool, alice.workspace_id, "ada@x.test") == {ada.uuid}
+    await alice.patch(ada.url, json={"emails": [{"email": "ada@new.test"}]})
+    await alice.patch(zoe.url, json={"emails": [{"email": "ada@x.test"}]})
+    assert await contacts_known_by(own_pool, alice.workspace_id, "ada@x.test") == {ada.uuid, zoe.uuid}
+    await alice.patch(zoe.url, json={"emails": []})
+    assert await contacts_known_by(own_pool, alice.workspace_id, "ada@x.test") == {ada.uuid, zoe.uuid}

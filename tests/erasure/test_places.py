@@ -43,7 +43,7 @@ def test_every_place_is_emptied(tmp_path: Path, echo: str) -> None:
         asyncio.run(until(lambda: tried() >= {"v1.engagement.created", "v1.engagement.transcript_timeline.completed"}))
         subject, before = asyncio.run(_rows(server))
 
-        erased = herdbook("erase", ADDRESS, "--engagements", folder=tmp_path)
+        erased = herdbook("erase", ADDRESS, "--engagements", "--yes", folder=tmp_path)
 
         _, after = asyncio.run(_rows(server, subject))
         assert erased.status == 0, erased.complained

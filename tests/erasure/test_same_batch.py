@@ -247,7 +247,8 @@ async def test_an_undo_that_was_read_before(
     touched = await store.touched(own_pool, OBJECT_TYPES, alice.workspace_id, request_id)
     entries = await store.first_entries(own_pool, alice.workspace_id, [each.first for each in touched])
     reversals = tuple(reversal_of(alice.workspace_id, each, entries[each.first]) for each in touched)
-    undo = UndoReversals(request_id="", reversals=reversals, object_types=OBJECT_TYPES, may_name=frozenset())
+    shown_id = ids.encoded(ids.REQUEST, request_id)
+    undo = UndoReversals(request_id=shown_id, reversals=reversals, object_types=OBJECT_TYPES, may_name=frozenset())
     await _begin(ledger, own_pool, alice, ada)
     for _ in range(earlier_slices):
         await ledger.write(alice.workspace_id, EraseSlice(ada.uuid), _NOBODY)

@@ -24,11 +24,19 @@ NOT_FOLLOWING = {
             "person_user",
             "saved_view",
             "passkey",
+            "person_openid",
+            "undone_request",
             "sign_in_challenge",
             "request_log",
+            "import_job",
+            "import_slice",
+            "import_mapping",
         ),
         "of no object",
     ),
+    **dict.fromkeys(("duplicate_search", "duplicate_object", "duplicate_key", "duplicate_pair"), "made anew by a search"),
+    "distinct_pair": "what people have said",
+    "card": "written once by an import, and never changed",
     **dict.fromkeys(("unfinished", "erasure", "erasure_task"), "what is under way, and hashes of what is gone"),
     **dict.fromkeys(("webhook_reader", "webhook_delivery"), "how far deliveries are"),
     **dict.fromkeys(("oauth_client", "oauth_grant", "oauth_refresh_token", "oauth_access_token"), "of no object"),
@@ -36,7 +44,17 @@ NOT_FOLLOWING = {
 # The feed is compared with the bytes of those in the first line, and those in the second line follow from no object.
 COMPARED = {
     *("workspace_id", "id", "version", "updated_at", "deleted_at", "object", "details", "own", "merged_into", "timeline_id"),
-    *("secret", "former_secret", "former_secret_until", "own_headers", "phone_number_e164", "converted_to", "former"),
+    *(
+        "secret",
+        "former_secret",
+        "former_secret_until",
+        "own_headers",
+        "phone_number_e164",
+        "converted_to",
+        "converting",
+        "unclaimed",
+        "former",
+    ),
 }
 OTHER = {
     "text": "'other'",

@@ -4,7 +4,6 @@ from collections.abc import Generator
 
 import pytest
 
-from herdbook.app import Herdbook
 from tests.cli.programs import Running, serving
 from tests.transcript_comments.conftest import (
     alice,
@@ -39,9 +38,11 @@ __all__ = [
 ]
 
 
-@pytest.fixture(scope="session")
-def server(app: Herdbook, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
-    """A server on the application's database. It is another process, so the application's writes are foreign to it."""
-    assert app, "it prepares the database"
+@pytest.fixture(scope="package")
+def server(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+    """A server on the application's database. It is another process, so the application's writes are foreign to it.
+
+    It ends with these tests, because its courier would also send the events of others.
+    """
     with serving(tmp_path_factory.mktemp("server"), f"--database-url={database_url}", "--log-level=warning") as server:
         yield server

@@ -8,6 +8,7 @@ import pytest
 
 from herdbook.auth.store import create_key
 from herdbook.history import store
+from herdbook.ledger.retention import trim_slice
 from herdbook.users.model import NewUser
 from tests.cast import Json, Person, Team, Thing, faults
 
@@ -146,3 +147,38 @@ async def test_cursor_belongs_to_its_filter(alice: Person, ada: Thing) -> None:
     response = await alice.get(URL, params={"cursor": page["next_cursor"], "types": "contact"})
 
     assert response.status_code == 400
+
+
+async def test_undo_is_told_from_other_changes(alice: Person, ada: Thing) -> None:
+    """An entry of an undo names the request that it has undone, in the activity and in the history."""
+    changed = (await alice.patch(ada.url, json={"first_name": "Augusta"})).headers["X-Request-Id"]
+    await alice.post("/api/herdbook/undo", params={"dry_run": "true"}, json={"request_id": changed})
+    await alice.post("/api/herdbook/undo", json={"request_id": changed})
+
+    entries = (await _page(alice))["data"]
+    history = (await alice.get(f"/api/herdbook/contacts/{ada.id}/history")).json()["data"]
+
+    for found in (entries, history):
+        assert [each.get("undoes") for each in found[:2]] == [changed, None]
+
+
+async def test_entry_leads_to_the_object_that_it_is_part_of(alice: Person, ada: Thing) -> None:
+    """A note belongs to a contact or a company, a comment and a transcript to an engagement, and other objects to none."""
+    await alice.post(f"/api/herdbook/contacts/{ada.id}/notes", json={"text": "Likes tea."})
+
+    found = (await _page(alice))["data"]
+
+    assert [(each["object_type"], each["part_of"]) for each in found[:2]] == [("note", ada.id), ("contact", None)]
+
+
+async def test_undos_go_with_their_entries(alice: Person, ada: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Once the entries of an undo are no longer kept, nothing is kept of it."""
+    changed = (await alice.patch(ada.url, json={"first_name": "Augusta"})).headers["X-Request-Id"]
+    await alice.post("/api/herdbook/undo", json={"request_id": changed})
+    await pool.execute("update change set at = at - interval '100 days' where workspace_id = $1", alice.workspace_id)
+    before = await pool.fetchval("select count(*) from undone_request where workspace_id = $1", alice.workspace_id)
+
+    await trim_slice(pool, alice.workspace_id, 90)
+
+    assert before == 1
+    assert await pool.fetchval("select count(*) from undone_request where workspace_id = $1", alice.workspace_id) == 0

@@ -83,7 +83,7 @@ async def test_what_never_was_is_not_found(alice: Person, contact_id: str) -> No
 
 
 async def test_what_others_have_now_is_not_taken_from_them(alice: Person, dave: Person, ada: Thing, register: Register) -> None:
-    """A restoration that needs taken addresses is refused: each field is named, the holder only to those who may read it."""
+    """A restoration that needs taken addresses is refused: each is named, its value and holder only to those who may read."""
     both = await person_named(alice, "a@x.test", "ada2@engine.test", "b@x.test")
     await alice.delete(both.url)
     new = await person_named(alice, "B@x.test")
@@ -94,7 +94,13 @@ async def test_what_others_have_now_is_not_taken_from_them(alice: Person, dave: 
     assert response.status_code == 409
     assert faults(response) == [("emails[1].email", "already_in_use"), ("emails[2].email", "already_in_use")]
     assert response.json()["conflict"] == {"object": "contact", "id": ada.id}
-    assert "conflict" not in (await restore(dave, both)).json()
+    assert [each["message"].split(" now ")[0] for each in response.json()["errors"]] == [
+        "The value `ada2@engine.test` of `emails[1].email`",
+        "The value `b@x.test` of `emails[2].email`",
+    ]
+    unread = await restore(dave, both)
+    assert "conflict" not in unread.json()
+    assert "@" not in unread.text
     assert await register.entries() == before
     await alice.delete(new.url)
     await alice.delete(ada.url)

@@ -77,7 +77,7 @@ async def test_what_was_deleted_since_stays_deleted(alice: Person, ada: Thing) -
 
 
 async def test_what_others_have_by_now_stays_theirs(alice: Person, dave: Person, ada: Thing) -> None:
-    """An address that another contact holds by now stays there; the holder is named to those who may read it."""
+    """An address that another contact holds by now stays there; it and the holder are named to those who may read them."""
     response = await alice.patch(ada.url, json={"emails": []})
     other = await person_named(alice, "new@x.test", "ADA@engine.test")
     (kept,) = (await undo(alice, response)).json["kept"]
@@ -87,10 +87,13 @@ async def test_what_others_have_by_now_stays_theirs(alice: Person, dave: Person,
         "object": "contact",
         "id": ada.id,
         "reason": "conflict",
-        "message": "`emails[0].email` now belongs to another active contact. Free it there first.",
+        "field": "emails[0].email",
+        "message": "The value `ada@engine.test` of `emails[0].email` now belongs to another active contact. "
+        "Free it there first.",
         "conflict": {"object": "contact", "id": other.id},
     }
-    assert told == {name: value for name, value in kept.items() if name != "conflict"}
+    message = "`emails[0].email` now belongs to another active contact. Free it there first."
+    assert told == {name: value for name, value in kept.items() if name != "conflict"} | {"message": message}
 
 
 async def test_addresses_that_went_round_go_back(alice: Person) -> None:

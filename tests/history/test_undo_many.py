@@ -58,7 +58,7 @@ async def test_the_deletion_of_a_large_company(
 async def test_a_retry_goes_on_where_it_was(
     alice: Person, engine: Thing, register: Register, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A retry with the same Idempotency-Key gets the same answer; without a key, all is reported as changed since."""
+    """A retry with the same Idempotency-Key gets the same answer; without a key, all is reported as undone already."""
     monkeypatch.setattr(undoing, "MAX_CHANGES", 5)
     monkeypatch.setattr(undoing, "SLICE", 3)
     await hire(alice, engine, 10)
@@ -71,7 +71,7 @@ async def test_a_retry_goes_on_where_it_was(
 
     assert second.content == first.content
     assert second.headers["Idempotency-Replayed"] == "true"
-    assert set(again.kept.values()) == {"changed_since"}
+    assert set(again.kept.values()) == {"already_undone"}
     assert len(again.kept) == 11
     assert await register.entries() == entries
     assert await staff(pool, engine) == 10

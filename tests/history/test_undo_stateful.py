@@ -327,9 +327,13 @@ async def undo(story: Story, place: int) -> Json:
     changed = {each for each, state in after.items() if before.get(each) != state}
     untouched = {each for each in changed if now[each].version == after[each].version}
 
-    assert {each for each, reason in kept.items() if reason == "changed_since"} == changed - untouched
     nothing = State(0, None, None)
-    assert reverted.keys() | kept.keys() == (changed - untouched) | {
+    changed_since = {each for each, reason in kept.items() if reason == "changed_since"}
+    undone = {each for each, reason in kept.items() if reason == "already_undone"}
+    assert changed_since | undone <= changed - untouched
+    # Later changes of the others were themselves undone.
+    untouched |= changed - changed_since - undone
+    assert reverted.keys() | kept.keys() == changed_since | undone | {
         each for each in untouched if before.get(each, nothing).says != after[each].says
     }
     for each, state in then.items():

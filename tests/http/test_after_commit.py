@@ -15,9 +15,8 @@ from tests.serving import serving
 
 
 @pytest_asyncio.fixture
-async def proxy(alice: Person, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
+async def proxy(database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
     """A proxy between a server and PostgreSQL."""
-    assert alice, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
 
@@ -50,7 +49,8 @@ async def test_the_deletion_of_a_company(writer: Person, proxy: Proxy, engine: T
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "statement"), [("PATCH", "record", "select t.id from tag t"), ("POST", "erase", "from erasure e where")]
+    ("method", "path", "statement"),
+    [("PATCH", "record", "as asked(workspace_id, id, place)\n    join tag c on"), ("POST", "erase", "from erasure e where")],
 )
 async def test_an_answer_that_needs_more(  # noqa: PLR0917
     writer: Person, frank: Person, proxy: Proxy, ada: Thing, renewal: Thing, method: str, path: str, statement: str

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from herdbook.contacts.model import BulkEnvelope
+from herdbook.bulk.model import BulkEnvelope
 from herdbook.errors import Invalid, TooLarge
 from herdbook.http.body import MAX_ARRAYS, MAX_COLONS, BodyReader
 from herdbook.http.coding import unpacked
@@ -78,6 +78,19 @@ async def test_an_unknown_parameter_is_shown_the_known_ones(alice: Person, path:
     response = await alice.get(path, params={"zzz": "1"})
 
     assert response.json()["detail"].startswith("There is no query parameter `zzz`. This operation takes `")
+
+
+@pytest.mark.parametrize("path", ["/api/v2/contacts", "/api/herdbook/changes"])
+@pytest.mark.parametrize("count", [100, 101, 300])
+async def test_more_wrong_parameters_than_are_listed_are_told(alice: Person, path: str, count: int) -> None:
+    """A hundred errors of a query string are listed; if there are more, the last one says so."""
+    response = await alice.get(path, params={f"zzz{number}": "1" for number in range(count)})
+
+    assert response.status_code == 400
+    assert len(faults(response)) == 100
+    assert [code for _, code in faults(response)].count("further_errors") == (count > 100)
+    if count > 100:
+        assert response.json()["errors"][-1]["message"].startswith("The query string has further errors")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +330,42 @@ async def test_items_beyond_the_end_are_not_judged(alice: Person, ada: Thing, fi
     items = await alice.patch(ada.url, content=b'{"%s":[%s]}' % (field.encode(), b",".join([b"[[]]"] * 200_000)), headers=JSON)
 
     assert faults(items)[0] == (field, "too_long")
-    assert faults(items)[1:] == [(f"{field}[{n}]", "invalid_type") for n in range(99)]
+    assert faults(items)[1:-1] == [(f"{field}[{n}]", "invalid_type") for n in range(98)]
+    assert faults(items)[-1] == ("", "further_errors")
+
+
+_MANY_FAULTS: Final[dict[str, tuple[str, str, Json, str]]] = {
+    "members": ("POST", "v2/contacts", {f"first_nam{n}": 1 for n in range(150)}, ""),
+    "members of a long body": ("POST", "v2/contacts", {f"first_nam{n}": "x" * 1000 for n in range(150)}, ""),
+    "items": ("POST", "v2/contacts", {"emails": [{}] * 100, "phone_numbers": [{}] * 100}, ""),
+    "members of one item": ("POST", "v2/contacts", {"emails": [{f"emai{n}": 1 for n in range(150)}]}, ""),
+    "rules": ("POST", "v2/contacts", {"emails": [{"email": "x"}] * 100, "external_ids": ["x"] * 100}, ""),
+    "values": ("POST", "v2/contacts", {"fields": {f"none{n}": 1 for n in range(150)}}, "fields"),
+    "an operation": (
+        *("POST", "herdbook/contacts/bulk"),
+        {"atomic": True, "operations": [{"action": "create", "contact": {f"first_nam{n}": 1 for n in range(150)}}]},
+        "operations[0].contact",
+    ),
+    "an operation and its contact": (
+        *("POST", "herdbook/contacts/bulk"),
+        {
+            "atomic": True,
+            "operations": [{"action": "create", **{f"i{n}": 1 for n in range(60)}, "contact": {f"n{n}": 1 for n in range(60)}}],
+        },
+        "operations[0]",
+    ),
+    "a company": ("POST", "v2/companies", {"domains": [{}] * 100, **{f"nam{n}": 1 for n in range(50)}}, ""),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "body", "place"), _MANY_FAULTS.values(), ids=_MANY_FAULTS.keys())
+async def test_a_list_of_errors_that_is_cut_says_so(alice: Person, method: str, path: str, body: Json, place: str) -> None:
+    """If a body has more than a hundred errors, the last one listed says so and where, whichever part of the body has them."""
+    refused = await alice.request(method, f"/api/{path}", json=body)
+
+    assert (refused.status_code, len(faults(refused))) == (422, 100)
+    assert faults(refused)[-1] == (place, "further_errors")
+    assert [code for _, code in faults(refused)].count("further_errors") == 1
 
 
 @pytest.mark.parametrize("length", [101, 1000, 60_000])

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from herdbook.app import Herdbook
 from herdbook.http.fair_queue import MAX_TURNS
-from herdbook.http.protocol import MAX_PIPELINED, READ_BYTES, Connection, Limits
+from herdbook.http.protocol import BODY_BYTES, MAX_PIPELINED, READ_BYTES, Connection, Limits
 from tests.cast import Person
 from tests.http.wires import PATIENCE, Wires, exchange_over, head, rest_of, until, until_there_are, wired
 
@@ -113,6 +113,27 @@ async def test_what_does_not_come_whole_is_not_waited_for(app: Herdbook, begun: 
 
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"connection: close" in answer
+
+
+async def _read_body(_: Scope, receive: Receive, send: Send) -> None:
+    """Answer once the body is whole."""
+    while (await receive()).get("more_body", False):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def test_a_long_body_has_more_time_the_more_of_it_has_come() -> None:
+    """A body of which enough has come in its time has the same time again."""
+    head = b"POST / HTTP/1.1\r\nHost: herdbook.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with wired(_read_body, Limits(connections=100, head_seconds=2.4, body_seconds=2.0)) as wires:
+        reader, writer = await wires.open()
+        writer.write(head + b"%x\r\n" % BODY_BYTES + b"a" * BODY_BYTES + b"\r\n")
+        # Its time is over before that of this head.
+        assert (await wires.exchange(b"GET /")).startswith(b"HTTP/1.1 408")
+        answer = await exchange_over(reader, writer, b"1\r\na\r\n0\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200")
 
 
 async def test_what_is_being_answered_has_no_deadline() -> None:

@@ -36,9 +36,8 @@ async def _allowed(client: httpx.AsyncClient, origin: str) -> str | None:
 @pytest.mark.parametrize(
     "origins", ["https://app.example, http://localhost:3000,chrome-extension://abcdef", "HTTPS://App.Example/"]
 )
-async def test_the_named_origins_are_allowed(database_url: str, app: object, origins: str) -> None:
+async def test_the_named_origins_are_allowed(database_url: str, origins: str) -> None:
     """Named origins may send every header and read every answer, refusals included; others may not. No cookies are allowed."""
-    assert app, "it has prepared the database"
     async with serving(Settings(cors_origins=origins), database_url) as client:
         preflight = await client.options(CONTACTS, headers=PREFLIGHT)
         other = await client.options(CONTACTS, headers={**PREFLIGHT, "Origin": "https://other.example"})
@@ -60,9 +59,8 @@ async def test_the_named_origins_are_allowed(database_url: str, app: object, ori
 
 
 @pytest.mark.parametrize("path", ["/.well-known/oauth-authorization-server", "/api/openapi.json", "/nowhere"])
-async def test_pages_beside_the_operations_allow_them_too(database_url: str, app: object, path: str) -> None:
+async def test_pages_beside_the_operations_allow_them_too(database_url: str, path: str) -> None:
     """A program in a browser begins with the metadata and the document."""
-    assert app, "it has prepared the database"
     headers = {**PREFLIGHT, "Access-Control-Request-Method": "GET", "Access-Control-Request-Private-Network": "true"}
     async with serving(Settings(cors_origins="https://app.example"), database_url) as client:
         answers = [
@@ -75,9 +73,8 @@ async def test_pages_beside_the_operations_allow_them_too(database_url: str, app
     assert answers[0].headers["Access-Control-Allow-Private-Network"] == "true"
 
 
-async def test_all_origins_may_be_allowed(database_url: str, app: object) -> None:
+async def test_all_origins_may_be_allowed(database_url: str) -> None:
     """`*` allows every page."""
-    assert app, "it has prepared the database"
     async with serving(Settings(cors_origins="*"), database_url) as client:
         assert await _allowed(client, "https://any.example") == "*"
 

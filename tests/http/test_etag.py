@@ -2,7 +2,7 @@
 
 import pytest
 
-from herdbook.http.etag import etag, if_version, none_match
+from herdbook.http.etag import etag, if_version, none_match, variant_of
 
 
 async def test_a_tag_is_the_version_in_quotes() -> None:
@@ -36,6 +36,8 @@ IF_MATCH: list[tuple[bytes | None, set[int] | None]] = [
     *((b'"428%s"' % suffix, {428}) for suffix in (b"-gzip", b"--gzip", b";gzip", b"-br", b"-zstd", b"-deflate")),
     *((b'"428%s"' % suffix, set()) for suffix in (b"-", b"-x", b"-gzip-gzip", b"gzip", b"-GZIP", b"---gzip", b"-gzip1")),
     (b'W/"428-gzip"', set()),
+    (b'"428.0123456789abcdef", "7.0123456789abcdef-gzip"', {428, 7}),
+    *((b'"428%s"' % suffix, set()) for suffix in (b".", b".0123456789abcde", b".0123456789abcdef0", b".0123456789ABCDEF")),
     (b'"*"', set()),
 ]
 MALFORMED = [
@@ -96,3 +98,14 @@ async def test_nothing_there_is_no_version() -> None:
 
     assert versions is not None
     assert None in versions
+
+
+async def test_variants_of_a_version_are_told_apart() -> None:
+    """If-None-Match excludes only the answer that it names among those of one version; a write takes any of them."""
+    tag = etag(7, variant_of(b"{}"))
+
+    assert not none_match(tag, 7, variant_of(b"{}"))
+    assert none_match(tag, 7, variant_of(b"[]"))
+    assert none_match(tag, 7)
+    assert none_match(b'"7"', 7, variant_of(b"{}"))
+    assert if_version(tag, None) == {7}

@@ -14,9 +14,8 @@ URL = "/api/v2/contacts"
 
 
 @pytest_asyncio.fixture
-async def limited(app: object, database_url: str) -> AsyncGenerator[httpx.AsyncClient]:
+async def limited(database_url: str) -> AsyncGenerator[httpx.AsyncClient]:
     """A server that allows a burst of three requests for each credential, and then one a second."""
-    assert app, "it prepares the database"
     async with serving(Settings(rate_limit=1, rate_limit_burst=3), database_url) as client:
         yield client
 

@@ -5,23 +5,20 @@ from uuid import UUID
 
 import pytest_asyncio
 
-from herdbook.app import Herdbook
 from herdbook.ledger.ledger import Ledger
 from tests.ledger.ledger_client import LedgerClient, ledger_on
 
 
 @pytest_asyncio.fixture
-async def ledger(app: Herdbook, database_url: str) -> AsyncGenerator[Ledger]:
+async def ledger(database_url: str) -> AsyncGenerator[Ledger]:
     """A ledger."""
-    assert app, "it prepares the database"
     async with ledger_on(database_url) as ledger:
         yield ledger
 
 
 @pytest_asyncio.fixture
-async def other_ledger(app: Herdbook, database_url: str) -> AsyncGenerator[Ledger]:
+async def other_ledger(database_url: str) -> AsyncGenerator[Ledger]:
     """A second ledger on the same database, as another process would have it."""
-    assert app, "it prepares the database"
     async with ledger_on(database_url) as ledger:
         yield ledger
 

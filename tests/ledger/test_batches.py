@@ -43,6 +43,7 @@ from tests.ledger.ledger_client import (
     unstorable,
 )
 from tests.ledger.promises import Pool, kept_promises
+from tests.waiting import until_blocked
 
 KEY = IdempotencyKey("a key", "a fingerprint")
 
@@ -549,19 +550,12 @@ async def test_stuck_workspace_does_not_delay_another(ledger: Ledger, ledger_cli
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select from workspace where id = $1 for update", ledger_client.workspace_id)
         stuck = asyncio.create_task(ledger_client.create())
-        await until_somebody_waits_for_a_lock(pool)
+        await until_blocked(pool)
         written = [await neighbour.create() for _ in range(3)]
         assert not stuck.done()
 
     assert [one.version for one in written] == [1, 2, 3]
     assert (await stuck).version == 1
-
-
-async def until_somebody_waits_for_a_lock(pool: Pool) -> None:
-    """Return once a statement waits for a lock."""
-    async with asyncio.timeout(10):
-        while not await pool.fetchval("select count(*) from pg_stat_activity where wait_event_type = 'Lock'"):
-            pass
 
 
 # Two processes

@@ -12,7 +12,6 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from herdbook.app import Herdbook
 from herdbook.auth.store import create_workspace
 from herdbook.errors import OutcomeUnknown, Refusal, Taken, Unavailable
 from herdbook.ledger.idempotency import IdempotencyKey
@@ -20,15 +19,15 @@ from herdbook.ledger.ledger import Ledger, Written
 from tests.ledger.ledger_client import ClaimUnseen, LedgerClient, id_of, ledger_on
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Caught, Proxy, proxy_to
+from tests.waiting import until_blocked
 
 Writes: TypeAlias = "asyncio.Future[list[Any]]"
 Trap: TypeAlias = "asyncio.Future[Caught]"
 
 
 @pytest_asyncio.fixture
-async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
+async def proxy(database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
     """A proxy between the ledger and PostgreSQL."""
-    assert app, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
 
@@ -337,10 +336,3 @@ async def assert_answers(pool: Pool, answers: list[Any], expected: list[LedgerCl
         entered = {seq: change["object"] for seq, change in changes.items()}
         assert {seq: entered.get(seq) for seq in shown} == shown
         assert len(its) == len(shown), "no two callers got the same answer"
-
-
-async def until_blocked(pool: Pool) -> None:
-    """Return once a statement waits for another transaction."""
-    async with asyncio.timeout(10):
-        while not await pool.fetchval("select count(*) from pg_stat_activity where wait_event_type = 'Lock'"):
-            pass

@@ -26,14 +26,13 @@ from tests.ledger.frozen import frozen
 from tests.ledger.ledger_client import LedgerClient, id_of, items, ledger_on
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Proxy, proxy_to
-from tests.ledger.test_connection_cut import loads, saves, together, until_blocked
-from tests.waiting import until
+from tests.ledger.test_connection_cut import loads, saves, together
+from tests.waiting import until, until_blocked
 
 
 @pytest_asyncio.fixture
-async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
+async def proxy(database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
     """A proxy between a ledger and PostgreSQL."""
-    assert app, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
         proxy.disarm()

@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from herdbook.app import Herdbook
 from herdbook.errors import KeyReused, OutcomeUnknown
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
@@ -22,9 +21,8 @@ OTHER_REQUEST = IdempotencyKey(KEY.key, "another fingerprint")
 
 
 @pytest_asyncio.fixture
-async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
+async def proxy(database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
     """A proxy between the ledger and PostgreSQL."""
-    assert app, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
 

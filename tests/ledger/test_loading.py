@@ -3,6 +3,7 @@
 import contextlib
 from asyncio import gather
 from collections.abc import AsyncGenerator, Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
@@ -13,10 +14,11 @@ import pytest_asyncio
 
 from herdbook import ids
 from herdbook.auth.store import create_workspace
+from herdbook.bulk.commands import WriteAll, WriteItem
 from herdbook.companies.commands import DeleteCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest, CompanyUpdate
 from herdbook.companies.store import COMPANY
-from herdbook.contacts.bulk import WriteAll, WriteItem
+from herdbook.contacts.bulk import CONTACTS_IN_BULK
 from herdbook.contacts.commands import ContactsOfCompany, CreateContact, UpdateContact, UpsertContact
 from herdbook.contacts.model import ContactRecordUpdatePhoneNumber, ContactUpdate, ContactUpsert
 from herdbook.contacts.store import CONTACT, CONTACTS
@@ -27,6 +29,7 @@ from herdbook.errors import Refusal
 from herdbook.history.commands import Restore, Reversal, UndoReversals
 from herdbook.ledger.commands import Create, Delete, SetCrmAssociation, Update
 from herdbook.ledger.index_entries import MIN_RANGE
+from herdbook.ledger.kept import Kept
 from herdbook.ledger.ledger import MAX_LOADS, MAX_MISSED_ROWS, Ledger, TooManyLoads, Written
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unit_of_work import Command, Need, Result, UnitOfWork
@@ -97,7 +100,9 @@ def upsert(*addresses: str, **members: Any) -> UpsertContact:
 
 def write_all(*commands: CreateContact | Delete | UpsertContact) -> WriteAll:
     """Return these commands as one."""
-    return WriteAll(tuple(WriteItem(index, command) for index, command in enumerate(commands)))
+    return WriteAll(
+        CONTACTS_IN_BULK, tuple(WriteItem(index, command, CONTACTS_IN_BULK) for index, command in enumerate(commands))
+    )
 
 
 def undo(object_type: ObjectType[Any, Any], object_id: UUID, version: int, before: Any) -> UndoReversals:
@@ -277,9 +282,8 @@ async def test_commands_may_wait_for_many_loads_of_earlier_ones(ledger_client: L
 
 
 @pytest_asyncio.fixture
-async def proxy(ledger: Ledger, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
+async def proxy(database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
     """A proxy between a ledger and PostgreSQL."""
-    assert ledger, "its application prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
         proxy.disarm()
@@ -294,13 +298,13 @@ class Watched(NamedTuple):
 
 @pytest_asyncio.fixture
 async def watched(ledger_client: LedgerClient, database_url: str) -> AsyncGenerator[Watched]:
-    """A client that writes over one connection, and has written once."""
+    """A client that writes over one connection, and has written once. It loads each time, because its clock goes too fast."""
     statements: list[str] = []
     pool: Pool = await open_pool(database_url, 1)
     async with pool.acquire() as connection:
         logged: Any = connection
         logged.add_query_logger(appending_to(statements))
-    ledger = Ledger(pool, 10_000)
+    ledger = Ledger(pool, 10_000, kept=Kept(count(step=10.0).__next__))
     ledger.open()
     client = LedgerClient(ledger, ledger_client.workspace_id)
     await client.create()

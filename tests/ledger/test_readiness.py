@@ -26,9 +26,8 @@ async def empty_database(database_url: str) -> AsyncGenerator[str]:
 
 
 @pytest_asyncio.fixture
-async def proxy(alice: Person, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
+async def proxy(database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
     """A proxy between a server and PostgreSQL."""
-    assert alice, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
 

@@ -10,7 +10,6 @@ import pytest
 import pytest_asyncio
 
 from herdbook import ids
-from herdbook.app import Herdbook
 from herdbook.auth.store import create_workspace
 from herdbook.db.pool import Connection, Pool, open_pool
 from herdbook.ledger.retention import KEPT_FOR_DISABLED_DAYS, trim_ledgers, trim_slice
@@ -90,9 +89,8 @@ async def register(pool: Connections, workspace_id: UUID) -> Register:
 
 
 @pytest_asyncio.fixture
-async def connections(app: Herdbook, database_url: str) -> AsyncGenerator[Pool]:
+async def connections(database_url: str) -> AsyncGenerator[Pool]:
     """A pool like that of a server process."""
-    assert app, "it prepares the database"
     pool = await open_pool(database_url, 4)
     yield pool
     await pool.close()
@@ -154,9 +152,8 @@ async def test_what_a_wrong_clock_has_dated_is_forgotten_in_the_end(
     assert await register.entries() == [5, 6]
 
 
-async def test_ledgers_without_old_entries_cost_nothing_each(database_url: str, register: Register) -> None:
+async def test_ledgers_without_old_entries_cost_nothing_each(database_url: str) -> None:
     """A run takes as many statements for many workspaces as for few, if nothing is old."""
-    assert register, "the database is prepared"
     single = await open_pool(database_url, 1)
     async with single.acquire() as connection:
         counts: list[int] = []

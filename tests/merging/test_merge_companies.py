@@ -21,6 +21,7 @@ from herdbook.ledger.unit_of_work import Origin
 from herdbook.merging.commands import Merge, MoveReferences
 from herdbook.merging.store import COMPANY_MERGE, MAX_MOVED
 from tests.cast import Json, Person, Stored, Thing, faults
+from tests.custom_fields.definitions import define
 from tests.engagements.calls import Made
 from tests.history.chains import assert_chained
 from tests.history.consistency import assert_consistent
@@ -81,6 +82,32 @@ async def test_bob_is_refused(bob: Person, alice: Person, engine: Thing) -> None
     responses = [await merge(bob, engine, mill, params=params) for params in ({}, {"dry_run": "true"})]
 
     assert [response.status_code for response in responses] == [403, 403]
+
+
+async def test_values_of_fields_are_combined_by_their_rules(
+    alice: Person, frank: Person, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """The target keeps its values and gets those that it lacks, and options are united, as previewed. An undo parts them."""
+    for key, kind in (("one", "text"), ("tiers", "several_of"), ("badge", "text")):
+        await define(frank, key, kind, "company", unique=key == "badge")
+    target, source = await company_named(alice, "acme.test"), await company_named(alice, "acme.org")
+    own: dict[Thing, Json] = {
+        target: {"one": "1", "tiers": ["gold"]},
+        source: {"one": "2", "tiers": ["silver", "gold"], "badge": "7"},
+    }
+    for company, values in own.items():
+        await alice.patch(f"/api/herdbook/companies/{company.id}/record", json={"fields": values})
+    preview = (await merge(alice, target, source, params={"dry_run": "true"})).json()["company"]
+    merged = await merge(alice, target, source)
+    taken = await alice.post("/api/herdbook/companies", json={"domains": [], "fields": {"badge": "7"}})
+    undone = await undo(frank, merged)
+
+    assert preview["fields"] == merged.json()["company"]["fields"] == {"one": "1", "tiers": ["gold", "silver"], "badge": "7"}
+    assert taken.json()["conflict"]["id"] == target.id
+    assert undone.kept == {}
+    for company, values in own.items():
+        assert (await alice.get(f"/api/herdbook/companies/{company.id}/record")).json()["fields"] == values
+    await assert_consistent(pool, alice.workspace_id)
 
 
 async def test_the_target_gets_domains_fields_contacts_and_engagements(

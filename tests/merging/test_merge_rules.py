@@ -15,6 +15,7 @@ from tests.cast import Json, Person, Stored, Thing
 from tests.contacts.bulks import result, upsert
 from tests.custom_fields.definitions import define
 from tests.engagements.calls import Made
+from tests.importing.jobs import upload
 from tests.merging.merges import contact, engage, merge
 from tests.merging.tables import assert_agreement
 
@@ -114,6 +115,9 @@ async def test_every_member_is_taken(alice: Person, frank: Person, engine: Thing
     source = await contact(alice, "ada@x.test", **members)
     labelled = [{"email": "ada@x.test", "label": "work"}]
     await alice.patch(f"/api/herdbook/contacts/{source.id}/record", json={"emails": labelled})
+    job = await upload(alice, "E-mail,Card\nada@x.test,X-SKYPE:ada\n")
+    await job.map(["email", "card"])
+    await job.run()
     full_row = await stored.row(source)
     full: Json = json.loads(full_row["object"]) | json.loads(full_row["own"])
     target = await contact(alice)

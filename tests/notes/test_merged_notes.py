@@ -5,7 +5,7 @@ import pytest
 
 from tests.cast import Json, Person, Thing
 from tests.history.consistency import assert_consistent
-from tests.history.requests import company_named, undo
+from tests.history.requests import company_named, person_named, restore, undo
 from tests.merging.merges import merge
 from tests.notes.notes import noted, texts
 
@@ -60,3 +60,29 @@ async def test_very_many_notes_move(alice: Person, ada: Thing, grace: Thing, mon
 
     assert done.json()["notes_moved"] == 5
     assert sorted(await texts(alice, ada)) == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_deleted_note_of_a_merged_contact_comes_back_on_the_other(alice: Person, ada: Thing, grace: Thing) -> None:
+    """A note that was deleted before its contact was merged, and that one again, is restored to the contact that remains."""
+    last = await person_named(alice, "last@engine.test")
+    note = await noted(alice, grace, "hers")
+    await alice.delete(note.url)
+    await merge(alice, ada, grace)
+    await merge(alice, last, ada)
+    restored = await restore(alice, note)
+
+    assert restored.status_code == 200, restored.text
+    assert restored.json()["contact_id"] == last.id
+    assert await texts(alice, last) == ["hers"]
+
+
+async def test_a_deleted_note_of_a_merged_company_comes_back_on_the_other(alice: Person, engine: Thing) -> None:
+    """A note of a company that was merged is restored to the company that remains."""
+    other = await company_named(alice, "other.test")
+    note = await noted(alice, other, "its")
+    await alice.delete(note.url)
+    await merge_companies(alice, engine, other)
+    restored = await restore(alice, note)
+
+    assert restored.status_code == 200, restored.text
+    assert restored.json()["company_id"] == engine.id

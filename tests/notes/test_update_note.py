@@ -96,3 +96,17 @@ async def test_a_retry_gets_the_first_answer(alice: Person, habit: Thing) -> Non
 
     assert second.content == first.content
     assert (await alice.get(habit.url)).json()["is_pinned"] is False
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_a_retry_for_a_note_that_is_gone_gets_the_first_answer(alice: Person, habit: Thing, method: str) -> None:
+    """A retry gets the first answer after the note was deleted, too, by itself or by another request."""
+    sent = {"headers": {"Idempotency-Key": str(uuid4()), "If-Match": habit.etag}}
+    body: Json = {"json": {"is_pinned": True}} if method == "PATCH" else {}
+    first = await alice.request(method, habit.url, **sent, **body)
+    await alice.delete(habit.url)
+    second = await alice.request(method, habit.url, **sent, **body)
+    unknown = await alice.request(method, habit.url, headers={"Idempotency-Key": str(uuid4())}, **body)
+
+    assert (first.status_code, second.status_code, unknown.status_code) == (200, 200, 404)
+    assert second.content == first.content

@@ -88,6 +88,7 @@ async def test_it_acts_for_nobody(pool: Connections, program: Program) -> None:
                 *("", "/callback", "app.example/callback", "https://", "https:///callback", "http://app.example/callback"),
                 *("https://app.example/#fragment", "https://app.example/#", "https://app.example/a b", "https://[::1/callback"),
                 *("javascript:alert(1)", "ftp://app.example/", "https://app.example/\n", "https://äpp.example/"),
+                *("https://accounts.example@evil.example/", "https://@evil.example/"),
                 *("http://localhost.example/", "http://localhost@app.example/"),
             )
         ),

@@ -149,9 +149,8 @@ async def test_a_client_of_authlib_revokes_and_asks(client: httpx.AsyncClient, a
     assert (before["active"], revoked.status_code, after) == (True, 200, {"active": False})
 
 
-async def test_the_metadata_are_those_of_the_standard(database_url: str, app: Herdbook) -> None:
+async def test_the_metadata_are_those_of_the_standard(database_url: str) -> None:
     """The metadata hold what RFC 8414 demands, at the public address, also where that has a path."""
-    assert app, "it has prepared the database"
     async with serving(Settings(public_url="https://crm.example/book"), database_url) as client:
         found = [await client.get(METADATA + path) for path in ("", "/book", "/other")]
     told = found[0].json()

@@ -90,9 +90,20 @@ def plant_links(server: Running, contact_id: str) -> None:
         "tag_ids": [tag["id"]],
     }
     made(server, f"/api/herdbook/contacts/{contact_id}/record", links, "PATCH")
+    plant_twin(server, contact_id)
     made(server, f"/api/herdbook/contacts/{contact_id}/notes", {"text": MARKER})
     engagement = made(server, "/api/v2/engagements", timed("linked", participants=[{"email": ADDRESS}]))
     made(server, f"/api/v2/engagements/{engagement['id']}/tags", {"tag_ids": [tag["id"]]}, "PUT")
+
+
+def plant_twin(server: Running, contact_id: str) -> None:
+    """Make a contact that may be the same, and say that it is not."""
+    link = {"object_type": "contact", "crm_object_id": "77", "source": "hubspot"}
+    made(server, f"/api/v2/contacts/{contact_id}/crm_association", link, "PUT")
+    twin = made(server, "/api/v2/contacts", {"crm_association": link})["id"]
+    found = server.get("/api/herdbook/duplicates").json()
+    assert {each["id"] for group in found["data"] for each in group["objects"]} == {contact_id, twin}
+    made(server, "/api/herdbook/duplicates/distinct", {"object_type": "contact", "ids": [contact_id, twin]})
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +116,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory, echo: str) -> Generator[Pl
         plant_neighbour(server, contact_id)
         plant_links(server, contact_id)
         endpoint = server.get("/api/herdbook/webhooks").json()["data"][0]["id"]
-        deliveries = f"/api/herdbook/webhooks/{endpoint}/deliveries"
+        deliveries = f"/api/herdbook/webhooks/{endpoint}/deliveries?limit=100"
         asyncio.run(until(lambda: any(each["attempts"] for each in server.get(deliveries).json()["data"])))
         rows = asyncio.run(marked_rows(url_of(server)))
         done = herdbook("subject-access", ADDRESS, "record", folder=folder)
@@ -404,6 +415,7 @@ def test_one_contact(planted: Planted) -> None:
         (("nobody", "other"), "neither the id of a contact nor an e-mail address"),
         ((ADDRESS, "record"), "exists"),
         ((ADDRESS, "missing/record"), "There is no folder"),
+        ((ADDRESS, "/proc/record"), "The folder `/proc` cannot be written: No such file or directory. Name another one."),
     ],
 )
 def test_refusals(planted: Planted, arguments: tuple[str, ...], words: str) -> None:

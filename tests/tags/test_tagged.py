@@ -119,6 +119,95 @@ async def test_a_deleted_tag_is_hidden(alice: Person, ada: Thing, engine: Thing,
     assert [await tags_of(alice, target) for target in (ada, engine)] == [[renewal.id, other.id]] * 2
 
 
+async def test_a_record_that_is_sent_as_it_was_read_keeps_deleted_tags(
+    alice: Person, ada: Thing, engine: Thing, renewal: Thing
+) -> None:
+    """A record that is sent back without its deleted tags is not written, and has them again once they are restored."""
+    other = await new_tag(alice, "Other")
+    for target in (ada, engine):
+        await tag(alice, target, renewal, other)
+    await alice.delete(renewal.url)
+    read = [await alice.get(record_of(target)) for target in (ada, engine)]
+    sent = [await tag(alice, target, other) for target in (ada, engine)]
+    await restore(alice, renewal)
+
+    assert [each.headers["ETag"] for each in sent] == [each.headers["ETag"] for each in read]
+    assert [await tags_of(alice, target) for target in (ada, engine)] == [[renewal.id, other.id]] * 2
+
+
+@pytest.mark.parametrize("left", ["another", "none", "null"])
+async def test_other_tags_do_not_take_deleted_ones_away(
+    alice: Person, ada: Thing, engine: Thing, renewal: Thing, left: str
+) -> None:
+    """Tags that a request leaves out are taken away, but not those that were deleted, because no answer showed them."""
+    other, third = await new_tag(alice, "Other"), await new_tag(alice, "Third")
+    value: Json = {"another": [third.id], "none": [], "null": None}[left]
+    for target in (ada, engine):
+        await tag(alice, target, renewal, other)
+    await alice.delete(renewal.url)
+    sent = [await alice.patch(record_of(target), json={"tag_ids": value}) for target in (ada, engine)]
+    await restore(alice, renewal)
+
+    assert [each.json().get("tag_ids", []) for each in sent] == [value or []] * 2
+    assert [await tags_of(alice, target) for target in (ada, engine)] == [[*(value or []), renewal.id]] * 2
+
+
+async def test_deleted_tags_count(alice: Person, ada: Thing, renewal: Thing) -> None:
+    """An object has at most a hundred tags, with the deleted ones that it has again once they are restored."""
+    created = [await new_tag(alice, str(number)) for number in range(100)]
+    await tag(alice, ada, renewal)
+    await alice.delete(renewal.url)
+    refused = await tag(alice, ada, *created)
+
+    assert faults(refused) == [("tag_ids", "too_long")]
+    assert (await tag(alice, ada, *created[1:])).status_code == 200
+
+
+@pytest.mark.parametrize("atomic", [False, True], ids=["each", "all"])
+async def test_a_bulk_hides_a_deleted_tag(alice: Person, ada: Thing, engine: Thing, renewal: Thing, *, atomic: bool) -> None:
+    """The answer of a bulk shows no deleted tag, though its objects keep it. An upsert adds tags to those that they have."""
+    other, third = await new_tag(alice, "Other"), await new_tag(alice, "Third")
+    for target in (ada, engine):
+        kind = target.json["object"]
+        await tag(alice, target, renewal, other)
+        await alice.delete(renewal.url)
+        handles = {"emails": ada.json["emails"]} if kind == "contact" else {"domains": engine.json["domains"]}
+        operations = [
+            {"action": "update", "id": target.id, kind: {"description": "Well."}},
+            {"action": "upsert", kind: {**handles, "tag_ids": [third.id]}},
+            {"action": "upsert", kind: handles},
+        ]
+        body = {"atomic": atomic, "operations": operations}
+        done = await alice.post(f"{target.url.rpartition('/')[0].replace('/v2/', '/herdbook/')}/bulk", json=body)
+        await restore(alice, renewal)
+
+        assert done.status_code == 200, done.text
+        assert [each["result"] for each in done.json()["results"]] == ["updated", "updated", "unchanged"]
+        assert [each[kind]["tag_ids"] for each in done.json()["results"]] == [[other.id]] + [[other.id, third.id]] * 2
+        assert [each["index"] for each in done.json()["results"]] == [0, 1, 2]
+        assert await tags_of(alice, target) == [renewal.id, other.id, third.id]
+
+
+async def test_a_merge_and_the_bin_hide_a_deleted_tag(alice: Person, ada: Thing, engine: Thing, renewal: Thing) -> None:
+    """Neither the preview of a merge, nor its answer, nor the bin shows a deleted tag. An object has it once it is restored."""
+    for target, source in ((ada, await contact(alice)), (engine, await company_named(alice, "mill.test"))):
+        kind = target.json["object"]
+        other = await new_tag(alice, f"Other {kind}")
+        await tag(alice, target, renewal)
+        await tag(alice, source, renewal, other)
+        await alice.delete(renewal.url)
+        path = target.url.replace("/v2/", "/herdbook/")
+        preview = await alice.post(f"{path}/merge", json={"from": [source.id]}, params={"dry_run": "true"})
+        done = await alice.post(f"{path}/merge", json={"from": [source.id]})
+        await alice.delete(target.url)
+        binned = (await alice.get(f"{path.rpartition('/')[0]}/deleted")).json()["data"][0]
+        await restore(alice, renewal)
+
+        assert preview.json()[kind]["tag_ids"] == done.json()[kind]["tag_ids"] == [other.id]
+        assert (binned["id"], binned["data"]["tag_ids"]) == (target.id, [other.id])
+        assert (await restore(alice, target)).json()["tag_ids"] == [renewal.id, other.id]
+
+
 async def test_a_creation_and_an_upsert_give_tags(alice: Person, renewal: Thing) -> None:
     """A new contact may have tags, and an upsert adds some to those that the contact has."""
     other = await new_tag(alice, "Other")

@@ -116,8 +116,6 @@ async def test_view_is_deleted(alice: Person) -> None:
 
 async def test_private_view_is_its_owners_alone(people: People, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person) -> None:
     """Nobody else sees a view until it is shared. Its owner alone takes it back."""
-    # A key of the workspace acts for its first user.
-    await people.member(alice.workspace_id, "Alice", UserRole.OWNER)
     olga = await acting_for_user(people, pool, alice, WRITE)
     other = await acting_for_user(people, pool, alice, WRITE)
     path = f"{URL}/{(await saved(olga, shared=False)).id}"
@@ -136,6 +134,25 @@ async def test_private_view_is_its_owners_alone(people: People, pool: "asyncpg.P
     assert "owner of the view alone" in taken.json()["detail"]
     assert (back.status_code, back.json()["name"]) == (200, "Everybody's")
     assert (await other.get(path)).status_code == 404
+
+
+async def test_key_of_nobody_has_the_views_of_the_team(
+    people: People, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person
+) -> None:
+    """A key that was made for no user acts for the first one elsewhere, but sees and saves only views of the team."""
+    olga = await acting_for_user(people, pool, alice, WRITE)
+    hidden, seen = await saved(olga, name="Hers", shared=False), await saved(olga)
+
+    refused = await alice.post(URL, json=BODY | {"shared": False})
+    answers = [await alice.get(f"{URL}/{hidden.id}"), await alice.patch(f"{URL}/{hidden.id}", json={"name": "Mine"})]
+    taken = await alice.patch(f"{URL}/{seen.id}", json={"shared": False})
+
+    assert [each["id"] for each in (await alice.get(URL)).json()["data"]] == [seen.id]
+    assert [each.status_code for each in answers] == [404, 404]
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "shared")
+    assert "keys create --user" in refused.json()["detail"]
+    assert taken.status_code == 422
+    assert (await saved(alice)).json["owner_id"] is None
 
 
 async def test_viewer_has_views_of_their_own(people: People, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person) -> None:

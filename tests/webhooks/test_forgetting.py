@@ -22,6 +22,21 @@ async def test_what_the_ledger_has_forgotten_is_forgotten(
     ]
 
 
+async def test_answers_go_with_the_entry(alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
+    """A delivery that outlives its entry has no answers of the receiver, because no erasure would find them; others have."""
+    await add_contacts(alice, "Ada", "Grace", "Edith")
+    for seq, state in ((2, "expired"), (3, "waiting"), (4, "expired")):
+        await delivery_tables.note(endpoint, seq, state)
+    await endpoint.post("disable")
+    await delivery_tables.trim(endpoint, 3)
+
+    await store.forget_old_deliveries(delivery_tables.pool)
+
+    left = {noted["seq"]: noted["attempts"] for noted in await delivery_tables.noted(endpoint)}
+    assert (left[2], left[3]) == ("[]", "[]")
+    assert "Oh no" in left[4]
+
+
 async def test_while_the_ledger_keeps_all_nothing_is_forgotten(
     alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables
 ) -> None:

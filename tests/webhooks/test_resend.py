@@ -15,13 +15,13 @@ async def test_only_its_administrator_may(
     """Resending and skipping need a credential and a scope; foreign and unknown endpoints are not found."""
     await add_contacts(alice, "Ada")
     event = await delivery_tables.note(endpoint, 2, "failed")
-    for what in (f"deliveries/{event}/resend", f"deliveries/{event}/skip", "resend"):
+    for what, body in ((f"deliveries/{event}/resend", {}), (f"deliveries/{event}/skip", {}), ("resend", SINCE)):
         url = f"{endpoint.url}/{what}"
         responses = [
-            await client.post(url, json=SINCE),
-            await bob.post(url, json=SINCE),
-            await charlie.post(url, json=SINCE),
-            await alice.post(f"{UNKNOWN}/{what}", json=SINCE),
+            await client.post(url, json=body),
+            await bob.post(url, json=body),
+            await charlie.post(url, json=body),
+            await alice.post(f"{UNKNOWN}/{what}", json=body),
         ]
         assert [response.status_code for response in responses] == [401, 403, 404, 404]
     assert await endpoint.deliveries() == [("contact.created", "failed")]

@@ -157,9 +157,8 @@ def test_settings_are_taken_apart() -> None:
 
 
 @pytest_asyncio.fixture
-async def public(database_url: str, app: Any, tmp_path: Path) -> AsyncGenerator[httpx.AsyncClient]:
+async def public(database_url: str, tmp_path: Path) -> AsyncGenerator[httpx.AsyncClient]:
     """A server that others can reach."""
-    assert app, "it prepares the database"
     settings = Settings(host="0.0.0.0", rate_limit=0, data_dir=tmp_path, allowed_targets="allowed.test,192.0.2.0/24")  # noqa: S104
     async with serving(settings, database_url) as client:
         yield client

@@ -99,7 +99,9 @@ async def test_each_schema_with_values_is_typed(bob: Person, client: httpx.Async
 
     assert {name: reference.rpartition("/")[2] for name, reference in typed.items()} == {
         "company_record": "company_fields",
+        "company_record_create_request": "company_fields_create",
         "company_record_update_request": "company_fields_update",
+        "company_upsert_request": "company_fields_update",
         "contact_create_request": "contact_fields_create",
         "contact_record": "contact_fields",
         "contact_record_update_request": "contact_fields_update",

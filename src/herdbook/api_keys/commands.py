@@ -1,11 +1,11 @@
 """The commands on API keys, which the CLI and the console share."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from herdbook import ids
+from herdbook import ids, sources
 from herdbook.auth import store
 from herdbook.auth.keys import ApiKey
 from herdbook.auth.scopes import SCOPES
@@ -31,14 +31,19 @@ def check(key: NewKey) -> None:
         raise Invalid(faults)
 
 
-async def create(statements: Executor, workspace_id: UUID, key: NewKey) -> ApiKey:
-    """Create a key; its secret can never be read again. Refusal: Invalid, which names each fault."""
+async def create(statements: Executor, workspace_id: UUID, key: NewKey, made: ApiKey | None = None) -> ApiKey:
+    """Create a key; its secret can never be read again. One that is `made` is created once, however often it is sent.
+
+    Refusal: Invalid, which names each fault.
+    """
     check(key)
     if key.user_id is not None and not await _is_active(statements, workspace_id, key.user_id):
         user = ids.encoded(ids.USER, key.user_id)
         message = f"There is no active user `{user}` in this workspace. `herdbook users list` shows all users."
         raise Invalid([FieldError("user", "unknown", message)])
-    return await store.create_key(statements, workspace_id, key.name, set(key.scopes), key.expires_at, user_id=key.user_id)
+    return await store.create_key(
+        statements, workspace_id, key.name, set(key.scopes), key.expires_at, user_id=key.user_id, key=made
+    )
 
 
 def _faults(key: NewKey) -> Iterator[FieldError]:
@@ -50,7 +55,7 @@ def _faults(key: NewKey) -> Iterator[FieldError]:
     if unknown := sorted(set(key.scopes) - SCOPES.keys()):
         message = f"There is no scope {', '.join(unknown)}. Choose from: {', '.join(SCOPES)}."
         yield FieldError("scope", "invalid_choice", message)
-    if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
+    if key.expires_at is not None and key.expires_at <= sources.now():
         message = f"`expires` is in the past: {key.expires_at.isoformat()}. Name a later time, or leave it out."
         yield FieldError("expires", "in_the_past", message)
 

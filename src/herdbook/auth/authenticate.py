@@ -25,7 +25,11 @@ _MAX_TRUSTED: Final = 10_000
 
 
 class Caller(NamedTuple):
-    """The caller of a request: workspace, credential, scopes, the ids of the first two for logs, and the user it acts for."""
+    """The caller of a request: workspace, credential, scopes, the ids of the first two for logs, and the user it acts for.
+
+    `own_user_id` is the user for whom the credential was made. One that was made for nobody acts for the first active user, but
+    sees nothing that is that user's alone.
+    """
 
     workspace_id: UUID
     credential_id: UUID
@@ -33,6 +37,7 @@ class Caller(NamedTuple):
     shown_workspace_id: str
     shown_credential_id: str
     user_id: UUID | None = None
+    own_user_id: UUID | None = None
 
     def may(self, scope: str) -> bool:
         """Whether the credential has the scope."""
@@ -80,6 +85,10 @@ class Authenticator:
             lookup = asyncio.create_task(self._look_up(token, fingerprint, address))
             self._lookups[fingerprint] = lookup
         return await asyncio.shield(lookup)
+
+    def forget(self) -> None:
+        """Forget who was authenticated, so that each credential is looked up again."""
+        self._trusted.clear()
 
     async def note_uses(self) -> None:
         """Store the last use of the credentials that were seen since the last call."""
@@ -131,6 +140,7 @@ class Authenticator:
             ids.encoded(ids.WORKSPACE, stored.workspace_id),
             ids.encoded(shown, stored.credential_id),
             stored.user_id,
+            stored.own_user_id,
         )
         return caller, math.inf if stored.seconds_left is None else stored.seconds_left
 

@@ -2,13 +2,12 @@
 
 import hashlib
 import hmac
-import secrets
 import string
 import zlib
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from herdbook import ids
+from herdbook import ids, sources
 
 PREFIX: Final = "sk-apik_"
 ACCESS_TOKEN_PREFIX: Final = "oat_"  # noqa: S105  # the prefix of a token is no secret
@@ -55,7 +54,7 @@ def new_token(prefix: str) -> Token:
 
 def new_secret() -> str:
     """Create a secret of 190 random bits and a checksum, which distinguishes a mistyped secret from an unknown one."""
-    random = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
+    random = _digits(int.from_bytes(sources.random_bytes(32)), _RANDOM_LENGTH)
     return random + _checksum(random)
 
 

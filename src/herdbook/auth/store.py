@@ -39,6 +39,7 @@ class Credential(NamedTuple):
 class StoredCredential(NamedTuple):
     """A stored credential, for authentication; `seconds_left` is None if it does not expire.
 
+    `user_id` is the user for whom it acts, and `own_user_id` the one for whom it was made, if it was made for one.
     `is_first_use` says that no access token of a refresh has been used yet.
     """
 
@@ -47,6 +48,7 @@ class StoredCredential(NamedTuple):
     secret_hash: bytes
     scopes: Sequence[str]
     user_id: UUID | None
+    own_user_id: UUID | None
     is_over: bool
     seconds_left: float | None
     is_first_use: bool = False
@@ -65,7 +67,7 @@ async def list_workspaces(statements: Executor) -> list[Workspace]:
     return [Workspace(*record) for record in records]
 
 
-async def create_key(
+async def create_key(  # noqa: PLR0913  # the parts of a row
     statements: Executor,
     workspace_id: UUID,
     name: str,
@@ -73,17 +75,18 @@ async def create_key(
     expires_at: datetime | None = None,
     *,
     user_id: UUID | None = None,
+    key: ApiKey | None = None,
 ) -> ApiKey:
-    """Create an API key. Its secret can never be read again.
+    """Create an API key, a new one or the one given, unless it is there already. Its secret can never be read again.
 
     The key acts for the user, as long as this user is active. Without a user, it acts for the first active one of the
     workspace.
     """
-    key = new_key()
+    key = new_key() if key is None else key
     await statements.execute(
         """
         insert into credential (id, workspace_id, name, scopes, secret_hash, expires_at, user_id)
-        values ($1, $2, $3, $4, $5, $6, $7)
+        values ($1, $2, $3, $4, $5, $6, $7) on conflict (id) do nothing
         """,
         key.id,
         workspace_id,
@@ -146,7 +149,7 @@ async def find_key(statements: Executor, key_id: UUID) -> StoredCredential | Non
             end as acting_user_id
             from credential c where c.id = $1
         )
-        select workspace_id, id, secret_hash, scopes, acting_user_id,
+        select workspace_id, id, secret_hash, scopes, acting_user_id, user_id,
             revoked_at is not null or coalesce(expires_at <= now(), false) or user_id is not null and acting_user_id is null,
             extract(epoch from expires_at - now())::float8
         from found
@@ -182,7 +185,7 @@ async def find_access_token(statements: Executor, token_id: UUID) -> StoredCrede
             ) acting on true
             where token.id = $1
         )
-        select workspace_id, id, secret_hash, scopes, user_id,
+        select workspace_id, id, secret_hash, scopes, user_id, user_id,
             expires_at <= now() or revoked_at is not null or grant_id is not null and user_id is null,
             extract(epoch from expires_at - now())::float8, is_first_use, role
         from found

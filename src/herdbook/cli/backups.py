@@ -1,21 +1,15 @@
 """`herdbook backup` and `herdbook restore`: all data in one file, and back."""
 
 import asyncio
-import errno
-import signal
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 from rich.filesize import decimal
 
-from herdbook.backups.archive import BackupRefused, Manifest, new_file, writing
-from herdbook.backups.backup import NotPrepared, Taken, take
-from herdbook.backups.programs import ProgramFailed
+from herdbook.backups.archive import BackupManifest
+from herdbook.backups.backup import Taken, take
 from herdbook.backups.restoration import (
-    RestoreRefused,
     checked,
     require_place,
     restore_external,
@@ -25,11 +19,12 @@ from herdbook.backups.restoration import (
 from herdbook.cli.database import database as open_database
 from herdbook.cli.environment import CommandFailed, CommandIncomplete, environment
 from herdbook.cli.progress import step
+from herdbook.cli.whole_files import UNCHANGED, ending_whole, refusals, require_new
+from herdbook.erasure_list import NAME
+from herdbook.parts_file import new_file, to_disk, writing
 from herdbook.settings import DatabaseSettings
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_UNCHANGED: Final = "No file and no data folder was changed."
-_CHANGED_OUTSIDE: Final = f"{_UNCHANGED} The database may hold restored data: empty it before another try."
+_CHANGED_OUTSIDE: Final = f"{UNCHANGED} The database may hold restored data: empty it before another try."
 
 
 def backup(
@@ -51,14 +46,15 @@ def backup(
         Whether to restore the database into a scratch folder, too, and to compare every row, before the file gets its name.
 
     """
-    _require_name(file, replaces=force)
-    with _ending_whole(), _refusals(f"The backup `{file}` was not written"):
+    require_new(file, "backup", replaces=force)
+    with ending_whole(), refusals(f"The backup `{file}` was not written"):
         with new_file(file) as (draft, opened), open_database(database) as url:
             with writing(opened) as writer:
                 taken = asyncio.run(take(writer, url, database.data_dir / "media", step))
+            to_disk(opened)
             if verify:
                 _verify(draft)
-            _require_name(file, replaces=force)
+            require_new(file, "backup", replaces=force)
         _tell(file, taken)
 
 
@@ -86,7 +82,7 @@ def restore(
     if replace and database.database_url is not None:
         raise CommandFailed("--replace is for data folders. Name an empty database with --database-url.")
     is_external = database.database_url is not None and not verify
-    with _ending_whole(_CHANGED_OUTSIDE if is_external else _UNCHANGED), _refusals(f"The backup `{file}` was not restored"):
+    with ending_whole(_CHANGED_OUTSIDE if is_external else UNCHANGED), refusals(f"The backup `{file}` was not restored"):
         if verify:
             _verify(file)
             environment.say(f"The backup `{file}` is whole: restored, it has the same rows and heads as when it was made.")
@@ -98,21 +94,16 @@ def restore(
             if database.database_url is not None:
                 restore_external(database.database_url, data_dir, whole, step)
                 environment.say(f"Restored into the external database. {_summary(whole.manifest)}")
+                _tell_of_erased(data_dir, f"--database-url URL --data-dir {data_dir}")
                 if whole.manifest.recordings:
                     environment.say(f"The recordings are in {data_dir}; serve with `--data-dir {data_dir}`.")
                 return
             former = restore_folder(data_dir, whole, step, replaces=replace)
             environment.say(f"Restored into {data_dir}. {_summary(whole.manifest)}")
+            if former is None or (data_dir / NAME).exists():
+                _tell_of_erased(data_dir, f"--data-dir {data_dir}")
             if former is not None:
                 environment.say(f"The former data are in {former}. Remove that folder once you do not need them.")
-
-
-def _require_name(file: Path, *, replaces: bool) -> None:
-    if not file.parent.is_dir():
-        raise CommandFailed(f"There is no folder `{file.parent}`. Create it, or choose another place for the backup.")
-    if file.exists() and not (replaces and file.is_file()):
-        remedy = "Choose another name, or replace it with --force." if file.is_file() else "Choose another name."
-        raise CommandFailed(f"`{file}` exists. {remedy}")
 
 
 def _verify(file: Path) -> None:
@@ -130,44 +121,17 @@ def _tell(file: Path, taken: Taken) -> None:
         )
 
 
-def _summary(manifest: Manifest) -> str:
+def _tell_of_erased(data_dir: Path, place: str) -> None:
+    """Say how whoever was erased since the backup is kept from being served. `place` are the options of the restored data."""
+    if (data_dir / NAME).exists():
+        environment.say(f"The next start erases again whom {data_dir / NAME} lists.")
+    else:
+        environment.say(
+            "Whoever was erased since the backup is back. Before you serve it, erase them again by the list of the folder that "
+            f"was backed up: herdbook erasures apply FOLDER/{NAME} {place}"
+        )
+
+
+def _summary(manifest: BackupManifest) -> str:
     held = manifest.content
     return f"Workspaces: {len(held.heads)}, changes: {held.changes}, recordings: {len(manifest.recordings)}."
-
-
-@contextmanager
-def _ending_whole(changed: str = _UNCHANGED) -> Generator[None]:
-    """Let a signal end the command like a failure, so that no half-made file is left. The message says what has `changed`."""
-
-    def end(*_: object) -> NoReturn:
-        raise CommandFailed(f"Stopped by a signal, before it was complete. {changed}")
-
-    former = {
-        number: signal.signal(number, end)
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _refusals(failure: str) -> Generator[None]:
-    """Turn refusals and errors of the disk into messages. `failure` says that nothing was done."""
-    try:
-        yield
-    except (BackupRefused, RestoreRefused) as refusal:
-        raise CommandFailed(str(refusal)) from None
-    except NotPrepared:
-        raise CommandFailed(f"{failure}, because the database has no data of herdbook. Name another.") from None
-    except ProgramFailed as failed:
-        raise CommandFailed(f"{failure}. {failed}") from None
-    except OSError as error:
-        if error.errno in _FULL:
-            raise CommandFailed(f"{failure}, because the disk is full. Free some space, or choose another disk.") from None
-        if error.filename is None:
-            raise
-        raise CommandFailed(f"{failure}: `{error.filename}`: {error.strerror}.") from None

@@ -10,7 +10,7 @@ from herdbook import ids
 from herdbook.auth.store import list_workspaces
 from herdbook.cli.environment import CommandFailed
 from herdbook.db.migrate import missing
-from herdbook.db.pool import Connection, connect, open_pool
+from herdbook.db.pool import Connection, OwnConnection, connect, open_pool
 from herdbook.embedded import DataFolderInUse, EmbeddedPostgres, has_data, running
 from herdbook.errors import Refusal
 from herdbook.ledger.ledger import Ledger, Written
@@ -93,7 +93,7 @@ async def workspace_called(connection: Connection, text: str | None) -> UUID:
     return workspace_id
 
 
-def with_connection(settings: DatabaseSettings, work: Callable[[Connection], Awaitable[T]]) -> T:
+def with_connection(settings: DatabaseSettings, work: Callable[[OwnConnection], Awaitable[T]]) -> T:
     """Run `work` on a connection to a database whose schema is up to date."""
 
     async def connected(url: str) -> T:

@@ -17,8 +17,10 @@ from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, list_keys, revoke_key
 from herdbook.cli.demo_record import FIELDS, company_members, company_notes, contact_members, contact_notes
+from herdbook.cli.demo_recording import write_recording
 from herdbook.cli.environment import CommandFailed, environment
-from herdbook.cli.serve import preparing, serve
+from herdbook.cli.places import opened
+from herdbook.cli.workers import console_url, preparing, run
 from herdbook.companies.commands import UpdateCompanyRecord
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.companies.store import COMPANY
@@ -36,6 +38,7 @@ from herdbook.first_start import FIRST_KEY_NAME, Prepared
 from herdbook.ledger.commands import Create
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.ledger.unit_of_work import Command, Origin
+from herdbook.media import path_of_recording
 from herdbook.notes.commands import CreateNote
 from herdbook.search_text import folded
 from herdbook.settings import Settings
@@ -122,7 +125,8 @@ class DemoSettings(Settings):
 def demo(*, settings: Annotated[DemoSettings, Parameter(name="*")] = DemoSettings()) -> None:
     """Serve sample data: contacts, companies, engagements and related objects, and a key to try the API with."""
     demonstration = _Demonstration(settings)
-    serve(settings, demonstration.prepare, demonstration.announce)
+    with opened(settings) as places:
+        run(settings, places, demonstration.prepare, demonstration.announce)
 
 
 class _Demonstration:
@@ -149,7 +153,7 @@ class _Demonstration:
             for key in earlier:
                 await revoke_key(pool, key.id)
             if await pool.fetchval("select not exists (select from contact where workspace_id = $1)", ready.workspace_id):
-                await _fill(pool, ready.workspace_id, api_key.id)
+                await _fill(pool, ready.workspace_id, api_key.id, self._folder / "media")
             somebody = next(
                 user for user in await all_users(pool, ready.workspace_id) if user.first_name == _USERS[0].first_name
             )
@@ -165,7 +169,7 @@ class _Demonstration:
         assert ready.link is not None, "the demo has made one"
         environment.say(f"""
 herdbook answers at {url}
-Console:       {link_address(url, ready.link)}
+Console:       {link_address(console_url(url), ready.link)}
                (signs you in as {_called(_USERS[0])}, once, within {LINK_MINUTES} minutes)
 Documentation: {url}/docs
 API key:       {ready.api_key}
@@ -186,7 +190,7 @@ def _called(contact: Contact | NewUser) -> str:
     return " ".join(name for name in (contact.first_name, contact.last_name) if name) or "somebody"
 
 
-async def _fill(pool: Pool, workspace_id: UUID, credential_id: UUID) -> None:
+async def _fill(pool: Pool, workspace_id: UUID, credential_id: UUID, media: Path) -> None:
     ledger = Ledger(pool, queue_limit=_CONTACTS)
     ledger.open()
     origin = Origin(request_id=ids.new_id(), credential_id=credential_id)
@@ -207,6 +211,7 @@ async def _fill(pool: Pool, workspace_id: UUID, credential_id: UUID) -> None:
         )
         await written(_notes([_id_of(each) for each in contacts], company_ids, user_ids))
         calls = list(_calls([msgspec.json.decode(contact.body, type=Contact) for contact in contacts], users, credential_id))
+        _record_latest(calls, media, workspace_id)
         await written(calls)
         for number, call in enumerate(calls):
             one = (tag_ids[number % len(tag_ids)],)
@@ -296,6 +301,16 @@ def _calls(contacts: Sequence[Contact], users: Sequence[Written], created_by: UU
             created_by=created_by,
             owner_user_id=_uuid(ids.USER, _id_of(dice.choice(users))),
         )
+
+
+def _record_latest(calls: list[CreateEngagement], folder: Path, workspace_id: UUID) -> None:
+    """Give the latest call, which lists show first, a recording."""
+    recorded = max((each for each in calls if each.fields.type == "CALL"), key=lambda each: str(each.fields.start_at))
+    timeline = recorded.fields.transcript_timeline
+    assert timeline is not UNSET, "each call of the demo has a transcript"
+    lines = [(entry.start_seconds, entry.end_seconds) for entry in timeline.entries]
+    media = write_recording(path_of_recording(folder, workspace_id, recorded.engagement_id), lines)
+    calls[calls.index(recorded)] = msgspec.structs.replace(recorded, media=media, duration_seconds=lines[-1][1])
 
 
 def _uuid(prefix: str, text: str) -> UUID:

@@ -5,6 +5,7 @@ import sys
 from enum import IntEnum
 from typing import Final, TextIO
 
+from herdbook.faults import OperatorFault
 from herdbook.logs import LINES
 
 _MAX_NAME: Final = 255
@@ -19,7 +20,7 @@ class ExitStatus(IntEnum):
     INCOMPLETE = 3
 
 
-class CommandFailed(Exception):
+class CommandFailed(OperatorFault):
     """A command failed; the message gives the reason and the remedy."""
 
 
@@ -50,6 +51,18 @@ class Environment:
         """Write an error to standard error, after the lines of the log that led to it."""
         LINES.flush()
         sys.stderr.write(text + "\n")
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody can answer a question."""
+        return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # `<&-` closes it
+
+    def confirms(self, question: str) -> bool:
+        """Whether the answer to a question is `yes`."""
+        LINES.flush()
+        sys.stderr.write(f"{question} Type `yes` to go on: ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() == "yes"
 
     @property
     def stdout(self) -> TextIO:

@@ -29,10 +29,13 @@ from herdbook.erasure.erasing import (
     finished,
     not_erasable,
     preview,
+    sweep_uploads,
 )
-from herdbook.erasure.model import Certificate
+from herdbook.erasure.model import Certificate, unread_files
+from herdbook.erasure.places import OF_IMPORTS
 from herdbook.erasure.scrub_store import EarlierMomentRead, scrub_log, scrubbed_tables
-from herdbook.erasure_list import NAME, ErasureList
+from herdbook.erasure.store import DescribedContact, contacts_known_by, described
+from herdbook.erasure_list import NAME, ErasureList, ErasureListCut
 from herdbook.errors import NotFound, Refusal
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Origin
@@ -58,6 +61,7 @@ def erase(  # one argument per option
     *,
     engagements: Annotated[bool, Parameter(name=("--engagements", "--with-engagements"))] = False,
     dry_run: bool = False,
+    yes: bool = False,
     workspace: str | None = None,
     database: _Database = DatabaseSettings(),
 ) -> None:
@@ -67,12 +71,15 @@ def erase(  # one argument per option
     ----------
     person
         A contact's id, or an e-mail address: it erases all contacts that have or had it, deleted and merged ones, too, and
-        participants without a contact.
+        participants without a contact. All imports of the workspace go with their files, because any row may be about the
+        person.
     engagements
         Erase the engagements that are linked to the contacts as well, with their transcripts, comments and recordings.
         Otherwise only the person's participation goes.
     dry_run
         Show what would be erased, and change nothing.
+    yes
+        Erase several contacts with the address without a question.
     workspace
         The workspace's id; not needed if there is only one.
 
@@ -83,16 +90,18 @@ def erase(  # one argument per option
     except NotAnAddress:
         raise CommandFailed(f"`{person}` is neither the id of a contact nor an e-mail address.") from None
 
-    async def meant(connection: Connection) -> tuple[UUID, list[UUID]]:
+    async def meant(connection: Connection) -> tuple[UUID, list[UUID], list[DescribedContact]]:
         workspace_id = await workspace_called(connection, workspace)
-        if contact_id is not None:
-            return workspace_id, [contact_id]
-        return workspace_id, sorted(await store.contacts_known_by(connection, workspace_id, address))
+        found = [contact_id] if contact_id is not None else sorted(await contacts_known_by(connection, workspace_id, address))
+        return workspace_id, found, await described(connection, workspace_id, found)
 
     with open_database(database) as url:
         if not dry_run:
             _require_list(database)
-        workspace_id, contact_ids = with_connection(DatabaseSettings(database_url=url), meant)
+        workspace_id, contact_ids, contacts = with_connection(DatabaseSettings(database_url=url), meant)
+        _introduce(contacts, is_dry_run=dry_run)
+        if not (dry_run or yes):
+            _require_consent(person, len(contacts))
         certificates: list[Certificate] = []
 
         async def erase_each(place: _Place) -> None:
@@ -102,14 +111,32 @@ def erase(  # one argument per option
             if not dry_run:
                 folder = database.data_dir / "media"
                 await sweep(folder, partial(needing_recordings, place.pool), files_of(folder, workspace_id, gone))
+                await sweep_uploads(place.pool, database.data_dir / "imports")
 
         try:
             asyncio.run(_at_place(url, database.data_dir, erase_each))
         finally:
             if certificates:
                 environment.say(msgspec.json.format(msgspec.json.encode(certificates), indent=2).decode())
-    if not certificates:
-        raise CommandFailed(f"No contact has or had the address `{person}`, and no participant has it.")
+
+
+def _introduce(contacts: Sequence[DescribedContact], *, is_dry_run: bool) -> None:
+    """Show by name whom a dry run means, or an erasure of several contacts, beside the certificates."""
+    for each in contacts if is_dry_run or len(contacts) > 1 else ():
+        known = [each.name, *each.addresses, *(["deleted"] if each.is_deleted else [])]
+        environment.complain(f"{ids.encoded(ids.CONTACT, each.id)}  {', '.join(dict.fromkeys(known))}")
+    if len(contacts) > 1:
+        environment.complain("Check that these contacts are one person.")
+
+
+def _require_consent(person: str, many: int) -> None:
+    """Ask whether several contacts are to be erased, or refuse them where nobody can answer."""
+    if many < 2:  # several
+        return
+    if environment.is_terminal and environment.confirms(f"Erase these {many} contacts for good?"):
+        return
+    remedy = "Erase one of them by its id, or all of them with --yes."
+    raise CommandFailed(f"`{person}` means {many} contacts. Nothing was erased. {remedy}")
 
 
 def _require_list(database: DatabaseSettings) -> None:
@@ -147,7 +174,7 @@ async def _preview(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_
     command = await command_for(place.pool, workspace_id, contact_id, with_engagements=with_engagements)
     if (refusal := await not_erasable(place.pool, workspace_id, command)) is not None:
         raise refusal
-    return await preview(command, ids.new_id(), None)
+    return await preview(place.pool, command, Origin(ids.new_id(), ids.NIL))
 
 
 async def _erased(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_engagements: bool) -> Certificate:
@@ -157,26 +184,37 @@ async def _erased(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_e
         await place.ledger.write(workspace_id, command, Origin(request_id=ids.new_id(), credential_id=ids.NIL))
     except NotFound as error:
         raise await not_erasable(place.pool, workspace_id, command) or error from None
-    await finished(place.pool, place.ledger, place.erasures, (workspace_id, [contact_id]))
-    done = await certificate(place.pool, workspace_id, contact_id)
+    is_listed = await finished(place.pool, place.ledger, place.erasures, (workspace_id, [contact_id]))
+    done = await certificate(place.pool, workspace_id, contact_id, is_listed=is_listed)
     assert done is not None, "the command keeps the erasure"
     return done
 
 
 async def _address_erased(place: _Place, asked: _Asked) -> Certificate | None:
-    """Erase the participants with an address. Return the certificate, or None if there are none."""
+    """Erase the participants with an address. Return the certificate, or None if only contacts had it.
+
+    Refusal: CommandFailed, if nothing has it.
+    """
     workspace_id = asked.workspace_id
     command = await command_for_address(place.pool, workspace_id, asked.address)
-    has_rows = any(command.found.rows.values())
+    # An address with a slip in it must not take the imports along, which are there in any case.
+    has_rows = any(many for table, many in command.found.rows.items() if table not in OF_IMPORTS)
+    if not (has_rows or asked.contact_ids):
+        raise _nobody(asked.address, [each.id for each in command.found.imports])
     if asked.is_dry_run:
-        return await preview(command, ids.new_id(), None) if has_rows else None
+        return await preview(place.pool, command, Origin(ids.new_id(), ids.NIL)) if has_rows else None
     # The list keeps the address, too, so that contacts with it do not come back with an earlier backup.
-    if has_rows or asked.contact_ids:
-        origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
-        written = await place.ledger.write(workspace_id, command, origin)
-        task_id = msgspec.json.decode(written.body, type=AddressErased).task_id
-        await finish_address(place.pool, place.ledger, place.erasures, workspace_id, task_id, origin)
-    return await certificate_of_address(place.pool, workspace_id, asked.address) if has_rows else None
+    origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
+    written = await place.ledger.write(workspace_id, command, origin)
+    task_id = msgspec.json.decode(written.body, type=AddressErased).task_id
+    is_listed = await finish_address(place.pool, place.ledger, place.erasures, workspace_id, task_id, origin)
+    return await certificate_of_address(place.pool, workspace_id, asked.address, is_listed=is_listed) if has_rows else None
+
+
+def _nobody(address: str, import_ids: Sequence[str]) -> CommandFailed:
+    """Return the refusal for an address that nothing has. It names the imports, whose files are not searched."""
+    unread = f" {unread_files(import_ids)}" if import_ids else ""
+    return CommandFailed(f"No contact has or had the address `{address}`, and no participant has it.{unread}")
 
 
 @app.command
@@ -209,11 +247,15 @@ def apply(file: Path, *, database: _Database = DatabaseSettings()) -> None:
     """
     if not file.is_file():
         raise CommandFailed(f"There is no file `{file}`.")
-    listed = ErasureList(file).read()
+    try:
+        listed = ErasureList(file).read_copy()
+    except ErasureListCut as cut:
+        raise CommandFailed(str(cut)) from None
 
     async def again(place: _Place) -> int:
         many = await erase_again(place.pool, place.ledger, place.erasures, listed)
         await sweep(database.data_dir / "media", partial(needing_recordings, place.pool))
+        await sweep_uploads(place.pool, database.data_dir / "imports")
         return many
 
     with open_database(database) as url:

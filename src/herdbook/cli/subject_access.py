@@ -14,6 +14,7 @@ from herdbook.cli.environment import CommandFailed, environment
 from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import Connection
 from herdbook.erasure.erasing import not_found
+from herdbook.erasure.model import unread_files
 from herdbook.settings import DatabaseSettings
 from herdbook.subject_access import store
 from herdbook.subject_access.about import Retention, about_record
@@ -72,11 +73,12 @@ def subject_access(  # one argument per option
             rows = store.rows_of(connection, workspace_id, subject)
             digest = await record.write(about, rows, Withholder(subject), partial(store.words_of, connection, workspace_id))
         if not any(digest.rows.values()):
-            raise CommandFailed(f"Nothing is kept about the address `{person}`.")
+            unread = f" {unread_files(about.unread_imports)}" if about.unread_imports else ""
+            raise CommandFailed(f"Nothing is kept about the address `{person}`.{unread}")
         return about, digest
 
     # It is on the same file system as the target, so that this appears as a whole.
-    with tempfile.TemporaryDirectory(prefix=".subject-access-", dir=to.parent) as scratch:
+    with _scratch(to.parent) as scratch:
         folder = Path(scratch) / "record"
         folder.mkdir(mode=0o700)
         about, digest = with_connection(database, lambda connection: write(connection, folder))
@@ -88,10 +90,20 @@ def subject_access(  # one argument per option
     _report(to, about, digest)
 
 
+def _scratch(folder: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Create a folder that is removed at its end. Refusal: CommandFailed."""
+    try:
+        return tempfile.TemporaryDirectory(prefix=".subject-access-", dir=folder)
+    except OSError as error:
+        raise CommandFailed(f"The folder `{folder}` cannot be written: {error.strerror}. Name another one.") from None
+
+
 def _report(to: Path, about: About, digest: Digest) -> None:
     found = ", ".join(about.contact_ids) or "none"
     environment.say(f"`{to}` has {sum(digest.rows.values())} entries. Contacts: {found}.")
     if digest.missing_recordings:
         missing = ", ".join(digest.missing_recordings)
         environment.say(f"These recordings are not in the data folder; name it with --data-dir: {missing}.")
+    if about.unread_imports:
+        environment.say(unread_files(about.unread_imports))
     environment.say("Check that these contacts are one person, and fill in the marked places, before you hand it over.")

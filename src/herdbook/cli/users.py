@@ -119,7 +119,7 @@ def set_role(
 def link(
     email: str,
     *,
-    public_url: str = "http://127.0.0.1:8080",
+    public_url: str = "http://localhost:8080",
     workspace: str | None = None,
     database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
 ) -> None:

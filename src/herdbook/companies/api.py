@@ -1,25 +1,34 @@
 """The operations of /v2/companies."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 from uuid import UUID
 
 from herdbook import ids
+from herdbook.bulk.api import bulk_write
+from herdbook.bulk.model import BulkEnvelope
 from herdbook.companies import store
+from herdbook.companies.bulk import COMPANIES_IN_BULK, CompanyCommands
 from herdbook.companies.commands import (
     RELEASE_CONTACTS,
     CompanyContacts,
+    ContactsLeftForLater,
+    CreateCompanyRecord,
     DeleteCompany,
     ReleaseContacts,
     UpdateCompanyRecord,
 )
 from herdbook.companies.model import (
     Company,
+    CompanyBulkResult,
+    CompanyBulkWrite,
     CompanyCreate,
     CompanyCrmAssociation,
     CompanyQuery,
     CompanyQueryPage,
     CompanyRecord,
+    CompanyRecordCreate,
     CompanyRecordUpdate,
     CompanyUpdate,
     MergedCompany,
@@ -27,14 +36,15 @@ from herdbook.companies.model import (
 )
 from herdbook.companies.query_store import QUERIED_COMPANIES
 from herdbook.companies.store import COMPANY
+from herdbook.custom_fields.api import further_errors_of_values
 from herdbook.errors import Taken
 from herdbook.fields import NO_NUL_SCHEMA
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.ledger.commands import Create, SetCrmAssociation, Update
-from herdbook.querying.api import answer_query
+from herdbook.querying.api import answer_query, further_errors_of_query
 from herdbook.shared_schemas import Deleted
-from herdbook.tags.api import with_existing_tags
+from herdbook.tags.api import shown_record
 
 
 async def list_companies(call: Call) -> Answer:
@@ -45,6 +55,12 @@ async def list_companies(call: Call) -> Answer:
 async def create_company(call: Call, company: CompanyCreate) -> Answer:
     """Create a company."""
     return await call.write(Create(COMPANY, company, call.has_precondition))
+
+
+async def create_company_record(call: Call, company: CompanyRecordCreate) -> Answer:
+    """Create a company with all that its record has, and answer with the whole of it."""
+    answer = await call.write(CreateCompanyRecord(company, call.has_precondition))
+    return await shown_record(call, answer, CompanyRecord)
 
 
 async def get_company(call: Call, company_id: UUID) -> Answer:
@@ -61,13 +77,13 @@ async def update_company(call: Call, company_id: UUID, patch: CompanyUpdate) -> 
 async def get_company_record(call: Call, company_id: UUID) -> Answer:
     """Read the whole of one company. Redirect from a merged company to the company that replaces it."""
     found = await store.find_record(call.services.database, call.caller.workspace_id, company_id)
-    return await with_existing_tags(call, await call.answer_unless_merged(found, COMPANY, company_id), CompanyRecord)
+    return await shown_record(call, await call.answer_unless_merged(found, COMPANY, company_id), CompanyRecord)
 
 
 async def update_company_record(call: Call, company_id: UUID, patch: CompanyRecordUpdate) -> Answer:
     """Change some members of the whole of one company. Absent leaves a member alone; null clears it."""
     answer = await call.write(UpdateCompanyRecord(company_id, patch, call.if_version))
-    return await with_existing_tags(call, answer, CompanyRecord)
+    return await shown_record(call, answer, CompanyRecord)
 
 
 async def query_companies(call: Call, asked: CompanyQuery) -> Answer:
@@ -75,10 +91,22 @@ async def query_companies(call: Call, asked: CompanyQuery) -> Answer:
     return await answer_query(call, QUERIED_COMPANIES, asked, None, CompanyQueryPage)
 
 
+async def bulk_write_companies(contacts: CompanyContacts, call: Call, bulk: BulkEnvelope) -> Answer:
+    """Write many companies, each independently or all or none."""
+    commands = CompanyCommands(ContactsLeftForLater() if bulk.atomic else contacts)
+    answer = await bulk_write(call, bulk, COMPANIES_IN_BULK, commands)
+    await _finish_deletions(contacts, call, commands.deleted)
+    return answer
+
+
+async def _finish_deletions(contacts: CompanyContacts, call: Call, company_ids: Sequence[UUID]) -> None:
+    await call.finish(RELEASE_CONTACTS, partial(ReleaseContacts, contacts=contacts), company_ids)
+
+
 async def delete_company(contacts: CompanyContacts, call: Call, company_id: UUID) -> Answer:
     """Delete one company, and clear it from its contacts."""
     answer = await call.write(DeleteCompany(company_id, contacts, call.if_version))
-    await call.finish(RELEASE_CONTACTS, partial(ReleaseContacts, contacts=contacts), [company_id])
+    await _finish_deletions(contacts, call, [company_id])
     return answer
 
 
@@ -217,9 +245,28 @@ def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
             scopes=_READ,
             handler=query_companies,
             body=CompanyQuery,
+            further_errors=partial(further_errors_of_query, QUERIED_COMPANIES),
             answer=CompanyQueryPage,
             answer_description="A page of the matches.",
             bypasses_ledger=True,
+        ),
+        Operation(
+            method="POST",
+            path="/herdbook/companies",
+            id="create-company-record",
+            summary="Create company record",
+            description="Creates a company with all that its record has: the members that `POST /v2/companies` takes, the link "
+            "to a CRM record, and the members of herdbook's own. It returns the whole of it.",
+            tag=_TAG,
+            scopes=_WRITE,
+            handler=create_company_record,
+            body=CompanyRecordCreate,
+            further_errors=partial(further_errors_of_values, COMPANY.name),
+            answer=CompanyRecord,
+            answer_description="The whole of the created company.",
+            has_variants=True,
+            status=201,
+            refusals=(Taken,),
         ),
         Operation(
             method="GET",
@@ -227,12 +274,13 @@ def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
             id="get-company-record",
             summary="Get company record",
             description="Reads the whole of a single company: the members that `GET /v2/companies/{company_id}` shows, and "
-            "those of herdbook's own, such as `fields`. Both operations have the same ETag.",
+            "those of herdbook's own, such as `fields`. The ETag begins with the same version, and also tells what is hidden.",
             tag=_TAG,
             scopes=_READ,
             handler=get_company_record,
             answer=CompanyRecord,
             answer_description="The whole of the company.",
+            has_variants=True,
             other_answers=_MERGED,
         ),
         Operation(
@@ -246,8 +294,26 @@ def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
             scopes=_WRITE,
             handler=update_company_record,
             body=CompanyRecordUpdate,
+            further_errors=partial(further_errors_of_values, COMPANY.name),
             answer=CompanyRecord,
             answer_description="The whole of the updated company.",
+            has_variants=True,
             refusals=(Taken,),
+        ),
+        Operation(
+            method="POST",
+            path="/herdbook/companies/bulk",
+            id="bulk-write-companies",
+            summary="Write many companies",
+            description="Creates, updates, deletes and upserts up to 1,000 companies, in the order of the operations: each "
+            "independently or, with `atomic`, all or none.",
+            tag=_TAG,
+            scopes=_WRITE,
+            handler=partial(bulk_write_companies, contacts),
+            is_large=True,
+            body=CompanyBulkWrite,
+            envelope=BulkEnvelope,
+            answer=CompanyBulkResult,
+            answer_description="The result of each operation.",
         ),
     )

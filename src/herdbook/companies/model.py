@@ -1,7 +1,7 @@
 """The company as clients see it, and the rules that need nothing but the company itself."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
@@ -11,8 +11,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
 from herdbook.addresses import without_www
+from herdbook.bulk import model as bulk
 from herdbook.custom_fields.values import UniqueValues, Values
-from herdbook.errors import FieldError
+from herdbook.errors import FieldError, Invalid
 from herdbook.ledger.object_types import Record
 from herdbook.querying.model import MAX_SORT_KEYS, Query, QueryPage, Sort
 from herdbook.shared_schemas import CrmAssociation, Time
@@ -60,6 +61,10 @@ _RULES: Final[dict[str, fields.Rule]] = {
     "description": fields.text,
 }
 _Domains: TypeAlias = Annotated[tuple[CompanyDomainRequest, ...], Meta(max_length=fields.MAX_ITEMS)]
+_TakeFrom: TypeAlias = Annotated[
+    str,
+    fields.id_schema(ids.COMPANY, "Another company, which gives up the domains and unique values that this one gets with it."),
+]
 
 
 class CompanyCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,16 +109,76 @@ def _crm_association(value: CompanyCrmAssociation | None, path: str) -> Iterator
         yield from fields.text(value.source, f"{path}.source")
 
 
+# The rules of members that the vendor's requests do not have.
+_OWN_RULES: Final[dict[str, fields.Rule]] = {"crm_association": _crm_association, "tag_ids": tag_ids}
+_TAKE_RULES: Final[dict[str, fields.Rule]] = {"take_from": fields.id_of(ids.COMPANY, "company")}
+
+
+class CompanyRecordCreate(CompanyCreate, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for creating a company with all that its record has."""
+
+    schema_name: ClassVar[str] = "company_record_create_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES | _TAKE_RULES
+    example: ClassVar[dict[str, Any]] = {
+        "name": "Difference Engines",
+        "domains": [{"domain": "engines.example.com"}],
+        "crm_association": CompanyCrmAssociation.example,
+    }
+
+    crm_association: CompanyCrmAssociation | UnsetType = UNSET
+    fields: Values | UnsetType = UNSET
+    tag_ids: TagIds | UnsetType = UNSET
+    take_from: _TakeFrom | UnsetType = UNSET
+
+
 class CompanyRecordUpdate(CompanyUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for updating the whole of a company."""
 
     schema_name: ClassVar[str] = "company_record_update_request"
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association, "tag_ids": tag_ids}
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES | _TAKE_RULES
     example: ClassVar[dict[str, Any]] = {"description": "Difference engines, too."}
 
     crm_association: CompanyCrmAssociation | None | UnsetType = UNSET
     fields: Values | UnsetType = UNSET
     tag_ids: TagIds | None | UnsetType = UNSET
+    take_from: _TakeFrom | UnsetType = UNSET
+
+
+class CompanyUpsert(CompanyUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for updating the company that is looked up by `match_by`, or creating one if there is none.
+
+    The member that `match_by` names is required: at least one domain, or the link.
+    """
+
+    schema_name: ClassVar[str] = "company_upsert_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES
+    example: ClassVar[dict[str, Any]] = {"name": "Analytical Engines", "domains": [{"domain": "example.com"}]}
+
+    domains: _Domains | UnsetType = UNSET
+    match_by: Annotated[
+        Literal["domains", "crm_association"],
+        Meta(description="The member by which the company is looked up: its primary domain, or the link."),
+    ] = "domains"
+    crm_association: CompanyCrmAssociation | None | UnsetType = UNSET
+    fields: Values | UnsetType = UNSET
+    tag_ids: TagIds | UnsetType = UNSET
+
+    def require_match(self, path: str) -> None:
+        """Refuse an upsert without a value to look up; `path` is that of the company. Refusal: Invalid."""
+        value = getattr(self, self.match_by)
+        if not value:
+            place = f"{path}.{self.match_by}"
+            message = f"`{place}` is missing or empty, and the company is looked up by it. Send it, or another `match_by`."
+            raise Invalid([FieldError(place, "too_short" if value == () else "required", message)])
+
+    @property
+    def domain(self) -> str:
+        """The domain by which the company is looked up, in the form in which domains are compared."""
+        assert self.domains, "the request has a domain"
+        return normal_domain(next((item for item in self.domains if item.is_primary is True), self.domains[0]).domain)
+
+
+_SETS_OWN: Final = (CompanyRecordCreate, CompanyRecordUpdate, CompanyUpsert)
 
 
 class CompanyObject(Enum):
@@ -207,7 +272,7 @@ def patched(before: CompanyRecord, patch: CompanyUpdate | CompanyCreate) -> Comp
         others["domains"] = tuple(
             CompanyDomain(normal_domain(item.domain), index == primary) for index, item in enumerate(items)
         )
-    if isinstance(patch, CompanyRecordUpdate):
+    if isinstance(patch, _SETS_OWN):
         if patch.crm_association is not UNSET:
             others["crm_association"] = shared_schemas.crm_link(patch.crm_association)
         if patch.tag_ids is not UNSET:
@@ -215,6 +280,108 @@ def patched(before: CompanyRecord, patch: CompanyUpdate | CompanyCreate) -> Comp
         # Values follow from definitions, too, so the command sets them.
         others["fields"] = before.fields
     return shared_schemas.patched(before, patch, others)
+
+
+def upserted(before: CompanyRecord, asked: CompanyUpsert) -> CompanyRecord:
+    """Return the company with the upsert applied. Its domains and tags are added to those that the company has."""
+    changes: dict[str, Any] = {}
+    if asked.domains is not UNSET:
+        changes["domains"] = _with_domains(before.domains, asked.domains)
+    if asked.tag_ids is not UNSET:
+        changes["tag_ids"] = (*(before.tag_ids or ()), *asked.tag_ids)
+    return patched(before, msgspec.structs.replace(asked, **changes))
+
+
+def _with_domains(old: Sequence[CompanyDomain], more: Sequence[CompanyDomainRequest]) -> tuple[CompanyDomainRequest, ...]:
+    """Return the old domains followed by the new ones, each once. A new one that is marked as primary stays marked."""
+    asked = {normal_domain(item.domain): item for item in more}
+    known = {without_www(item.domain): item.domain for item in old}
+    marked = {domain for domain, item in asked.items() if item.is_primary is True}
+    kept = (CompanyDomainRequest(spelled, True if domain in marked else UNSET) for domain, spelled in known.items())
+    return (*kept, *(item for domain, item in asked.items() if domain not in known))
+
+
+_BulkId: TypeAlias = Annotated[
+    str, Meta(description="Identifier of the company.", extra_json_schema={"examples": [Company.example["id"]]})
+]
+
+
+class CompanyBulkCreate(bulk.BulkOperation, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="create"):
+    """Create a company, as `POST /herdbook/companies` does."""
+
+    schema_name: ClassVar[str] = "company_bulk_create"
+
+    company: CompanyRecordCreate
+
+
+class CompanyBulkUpdate(bulk.BulkOperation, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="update"):
+    """Change some members of a company, as `PATCH /herdbook/companies/{company_id}/record` does."""
+
+    schema_name: ClassVar[str] = "company_bulk_update"
+
+    id: _BulkId
+    company: CompanyRecordUpdate
+
+
+class CompanyBulkDelete(bulk.BulkOperation, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="delete"):
+    """Delete a company, and clear it from its contacts, as `DELETE /v2/companies/{company_id}` does."""
+
+    schema_name: ClassVar[str] = "company_bulk_delete"
+
+    id: _BulkId
+
+
+class CompanyBulkUpsert(bulk.BulkOperation, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="upsert"):
+    """Update the company that `match_by` finds, or create one.
+
+    Domains and tags are added to those that the company has. Its primary domain stays primary, unless another is marked here.
+    Absent leaves any other field unchanged, and null clears it. A deleted company stays deleted.
+    """
+
+    schema_name: ClassVar[str] = "company_bulk_upsert"
+
+    company: CompanyUpsert
+
+
+class CompanyBulkWrite(bulk.BulkWrite, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for writing many companies at once."""
+
+    schema_name: ClassVar[str] = "company_bulk_write_request"
+    example: ClassVar[dict[str, Any]] = {
+        "operations": [
+            {"action": "create", "company": CompanyRecordCreate.example},
+            {"action": "upsert", "company": CompanyUpsert.example},
+        ]
+    }
+
+    operations: Annotated[
+        tuple[CompanyBulkCreate | CompanyBulkUpdate | CompanyBulkDelete | CompanyBulkUpsert, ...],
+        Meta(min_length=1, max_length=bulk.MAX_OPERATIONS, description="The operations, which are applied in this order."),
+    ]
+
+
+class CompanyBulkItem(bulk.BulkItem, frozen=True, kw_only=True):
+    """The result of one operation."""
+
+    schema_name: ClassVar[str] = "company_bulk_item"
+
+    company: (
+        Annotated[CompanyRecord, Meta(description="The whole of the company, unless it was deleted or the write failed.")]
+        | UnsetType
+    ) = UNSET
+
+
+class CompanyBulkResult(bulk.BulkResult, frozen=True, kw_only=True):
+    """The results of all operations, in the order of the request."""
+
+    schema_name: ClassVar[str] = "company_bulk_result"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "bulk_result",
+        "atomic": False,
+        "results": [{"index": 0, "result": "created", "version": 1842, "company": Company.example}],
+    }
+
+    results: tuple[CompanyBulkItem, ...]
 
 
 class CompanySort(Sort, frozen=True, forbid_unknown_fields=True):

@@ -3,17 +3,15 @@
 from functools import partial
 from typing import Any, Final
 
-import msgspec
-
-from herdbook.companies.model import CompanyCreate, CompanyQueryPage, CompanyRecord
+from herdbook.companies.model import CompanyQueryPage, CompanyRecord
 from herdbook.console.page import MenuItem, Page
 from herdbook.console.visit import Listed, Visit
 from herdbook.custom_fields.creating import create_record, show_new
 from herdbook.custom_fields.forms import CRM_PARTS, Member
 from herdbook.custom_fields.lists import show_records
+from herdbook.custom_fields.naming import Named
 from herdbook.custom_fields.pages import RecordPages, bring_back, delete_record, edit_record, show_record, show_then
 from herdbook.custom_fields.selecting import apply, preview, show_selected
-from herdbook.custom_fields.telling import Named
 
 _MAX_CONTACTS: Final = 20
 
@@ -43,7 +41,6 @@ COMPANIES: Final = RecordPages(
     ),
     hidden=("name",),
     columns=("domains", "tag_ids", "updated_at"),
-    created_with=frozenset(each.name for each in msgspec.structs.fields(CompanyCreate)),
     searched=("name", "domains"),
     more=_more,
 )
@@ -141,5 +138,6 @@ PAGES: Final = (
         id="delete-company-by-form",
         scopes=_WRITE,
         handler=partial(delete_record, COMPANIES),
+        template="companies/company.html",
     ),
 )

@@ -15,6 +15,7 @@ from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import PagePool
 from herdbook.ledger.claims import UniqueKey, claim_table
+from herdbook.ledger.crm_links import linked_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, active, object_table
 from herdbook.search_text import END, indexed, searchable_name
@@ -44,6 +45,7 @@ class CompanyRow(RecordRow, frozen=True, kw_only=True):
 COMPANIES: Final = object_table(
     CompanyRow, "company", {"crm_object_id": "text", "search": "text", "merged_into": "uuid", "own": "json"}
 )
+LINKED_COMPANIES: Final = linked_table("company")
 COMPANY_WORDS: Final = index_table("company_word", "word", "text", "company_id")
 DOMAINS: Final = UniqueKey[CompanyRecord](
     claim_table("company_domain", "domain", "company_id"),

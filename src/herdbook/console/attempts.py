@@ -22,8 +22,9 @@ class Attempts:
 
     def take(self, account: str, address: str) -> None:
         """Count an attempt, before it is known how it ends. Refusal: RateLimited."""
-        refuse_after(self._by_account.take(account))
+        # An address that may try no more must not use up the attempts of an account.
         refuse_after(self._by_address.take(network_of(address)))
+        refuse_after(self._by_account.take(account))
 
     def take_from(self, address: str) -> None:
         """Count an attempt for which the account is not known yet. Refusal: RateLimited."""

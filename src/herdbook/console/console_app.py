@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 import msgspec
@@ -21,7 +21,8 @@ from herdbook.auth.keys import NotAKey, read_token
 from herdbook.auth.scopes import ADMIN
 from herdbook.console import static_files, store
 from herdbook.console.attempts import Attempts
-from herdbook.console.model import MAX_DAYS, SESSION_PREFIX, OpenId, Session
+from herdbook.console.forms import sent_file, sent_form
+from herdbook.console.model import MAX_DAYS, SESSION_PREFIX, ConsoleOptions, Session, ShownForm
 from herdbook.console.page import BASE, THEMES, Data, Download, Page, PageAnswer, Redirect, Shown
 from herdbook.console.protection import (
     HEADERS,
@@ -29,17 +30,20 @@ from herdbook.console.protection import (
     cookie_name,
     is_from_console,
     origin_of,
+    secret_cookie_name,
     set_challenge_cookie,
     set_cookie,
+    set_secret_cookie,
 )
 from herdbook.console.visit import MergedInto, Refused, Visit, own_path
-from herdbook.errors import FieldError, FromElsewhere, Invalid, NoRoute, Refusal, TooLarge, Unauthenticated
-from herdbook.http.api_app import ApiApp, refusal_of
+from herdbook.console.wording import for_people, title_of
+from herdbook.errors import FieldError, FromElsewhere, Invalid, NoRoute, Refusal, Unauthenticated
+from herdbook.http.api_app import ApiApp, Disconnected, refusal_of
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.problems import Problem, problem_headers, problem_of
 from herdbook.http.protocol import ANSWER
-from herdbook.http.request_log import AnsweredRequest, RequestLog
+from herdbook.http.request_log import AnsweredRequest
 from herdbook.http.router import Router
 from herdbook.logs import LINES, RequestLine
 
@@ -48,24 +52,14 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("herdbook.console")
 SIGN_IN: Final = f"{BASE}/sign-in"
-# More than a note and all other members of any object together.
-MAX_FORM_BYTES: Final = 1_048_576
-MAX_FORM_FIELDS: Final = 2000
 FORM_TOKEN: Final = "form_token"  # noqa: S105  # the name of a field is no secret
 _REFUSAL_TEMPLATE: Final = "console/refusal.html"
+_OTHER_WORKSPACE_TEMPLATE: Final = "console/other_workspace.html"
+# The statuses with which a form is shown again.
+_OF_FORMS: Final = (409, 412, 422)
 # A smaller page gains nothing by being compressed.
 _MIN_COMPRESSED: Final = 1000
 THEME_COOKIE: Final = "herdbook-theme"
-
-
-class ConsoleOptions(NamedTuple):
-    """The settings of the operator that concern the console."""
-
-    public_url: str | None
-    openid: OpenId | None
-    is_in_development: bool
-    logs_requests: bool
-    request_log: RequestLog | None = None
 
 
 class _Route(NamedTuple):
@@ -75,6 +69,14 @@ class _Route(NamedTuple):
     path: str
 
 
+class _OfOtherWorkspace(Exception):
+    """A form was shown in another workspace than the one that the person has chosen since, perhaps in another tab."""
+
+    def __init__(self, workspace_id: UUID) -> None:
+        super().__init__(workspace_id)
+        self.workspace_id = workspace_id
+
+
 class _Answered(NamedTuple):
     """A page ready to be sent. `chunks` are the parts of a file instead of the body."""
 
@@ -82,10 +84,6 @@ class _Answered(NamedTuple):
     headers: list[tuple[bytes, bytes]]
     body: bytes
     chunks: AsyncGenerator[bytes] | None = None
-
-
-class _Gone(Exception):
-    """The browser closed the connection before its form was complete."""
 
 
 class Console:
@@ -109,6 +107,8 @@ class Console:
         self._sign_ins = authenticator.sign_ins
         self._options = options
         self._attempts = Attempts()
+        # There are as many as roles.
+        self._pages_by_scopes: dict[frozenset[str], list[Page]] = {}
 
     @cached_property
     def _templates(self) -> "Templates":
@@ -129,7 +129,7 @@ class Console:
         request = _Request(scope, headers, origin_of(scope, headers, self._options.public_url))
         try:
             answered = await self._answered(request, receive)
-        except _Gone:
+        except Disconnected:
             return
         answered.headers.append((b"x-request-id", request.shown_id.encode()))
         await _send(answered, send)
@@ -141,9 +141,12 @@ class Console:
         is_noted = scope["method"] == "POST" or answered.status >= 400
         if log is not None and is_noted and request.page is not None and request.session is not None:
             caller = request.session.caller
-            if log.has_room(caller.workspace_id, is_good_read=False):
+            if log.has_room(caller.shown_workspace_id, is_good_read=False):
                 known = (caller.workspace_id, request.id, caller.credential_id, name, scope["method"], request.page.address)
-                log.add(AnsweredRequest(*known, request.path_parameters, b"", None, answered.status, seconds))
+                log.add(
+                    caller.shown_workspace_id,
+                    AnsweredRequest(*known, request.path_parameters, b"", None, answered.status, seconds),
+                )
         if self._options.logs_requests:
             caller = None if request.session is None else request.session.caller
             LINES.add(
@@ -166,18 +169,18 @@ class Console:
             visit = await self._visit(request, receive)
             answer = await visit.page.handler(visit, *request.path_parameters)
             return self._ready(request, visit, answer)
+        except _OfOtherWorkspace as refusal:
+            return await self._led_back(request, refusal.workspace_id)
         except MergedInto as merged:
             path = request.scope["path"].replace(merged.old_id, merged.new_id)
             return self._ready(request, None, Redirect(path))
-        except Unauthenticated as refusal:
-            if request.scope["method"] in ("GET", "HEAD"):
-                return self._ready(request, None, Redirect(_sign_in_from(_address(request.scope))))
-            return self._refused(request, visit, self._problem(request, refusal), refusal)
         except Refused as refused:
             return self._refused(request, visit, refused.problem, refused)
-        except _Gone:
+        except Disconnected:
             raise
         except Exception as error:
+            if isinstance(error, Unauthenticated) and request.scope["method"] in ("GET", "HEAD"):
+                return self._ready(request, None, Redirect(_sign_in_from(_address(request.scope))))
             if not isinstance(error, Refusal):
                 _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
             refusal = refusal_of(error)
@@ -194,12 +197,12 @@ class Console:
         request.page = page
         cookie = _cookie(request.headers, cookie_name(request.origin))
         if cookie:
-            request.session = await self._session(cookie, request.address)
-        form = ImmutableMultiDict[str, str]()
+            request.session = await self._session(cookie, request.address, page)
+        form, file, shown_form = ImmutableMultiDict[str, str](), None, None
         if page.method == "POST":
             if not is_from_console(request.headers, request.origin):
                 raise FromElsewhere
-            form = await _form(request.headers, receive)
+            form, file = await (sent_file if page.takes_file else sent_form)(request.headers, receive)
         if page.scopes is not None:
             session = request.session
             if session is None:
@@ -207,9 +210,8 @@ class Console:
             await self._api.take_quota(session.caller)
             for needed in page.scopes:
                 session.caller.require(needed)
-            if page.method == "POST" and not session.is_form_token(form.get(FORM_TOKEN, "")):
-                message = "This form is of another session. Open the page again, and send it there."
-                raise Invalid([FieldError(FORM_TOKEN, "invalid_format", message)])
+            if page.method == "POST":
+                shown_form = _shown_form(page, session, form.get(FORM_TOKEN, ""))
         return Visit(
             page=page,
             scope=scope,
@@ -221,26 +223,34 @@ class Console:
             address=request.address,
             origin=request.origin,
             form=form,
+            shown_form=shown_form,
+            file=file,
             sign_ins=self._sign_ins,
             attempts=self._attempts,
             pages=self._pages_of(request.session),
             openid=self._options.openid,
             challenge=_cookie(request.headers, challenge_cookie_name(request.origin)),
-            look_again=partial(self._session, cookie, request.address),
+            secret_mark=_cookie(request.headers, secret_cookie_name(request.origin)),
+            look_again=partial(self._session, cookie, request.address, page),
         )
 
     def _pages_of(self, session: Session | None) -> list[Page]:
         """Return the pages that a person may open; none without a session."""
         if session is None:
             return []
-        return [each for each in self._pages if each.method == "GET" and all(map(session.may, each.scopes or ()))]
+        scopes = session.caller.scopes
+        if scopes not in self._pages_by_scopes:
+            opened = [each for each in self._pages if each.method == "GET" and all(map(session.may, each.scopes or ()))]
+            self._pages_by_scopes[scopes] = opened
+        return self._pages_by_scopes[scopes]
 
-    async def _session(self, cookie: str, address: str) -> Session | None:
+    async def _session(self, cookie: str, address: str, page: Page) -> Session | None:
         try:
             token = read_token(cookie, SESSION_PREFIX, "session")
         except NotAKey:
             return None
-        stored = await self._sign_ins.stored(store.find_session, token.id, token.secret, address)
+        find = store.look_at_session if page.is_by_itself else store.find_session
+        stored = await self._sign_ins.stored(find, token.id, token.secret, address)
         return None if stored is None else Session(stored, token.secret)
 
     def _ready(self, request: "_Request", visit: Visit | None, answer: PageAnswer) -> _Answered:
@@ -249,6 +259,8 @@ class Console:
             headers.append(set_cookie(request.origin, str(visit.new_cookie), MAX_DAYS * 86_400))
         if visit is not None and visit.new_challenge is not None:
             headers.append(set_challenge_cookie(request.origin, visit.new_challenge))
+        if visit is not None and visit.new_secret_mark is not None:
+            headers.append(set_secret_cookie(request.origin, visit.new_secret_mark))
         if visit is not None and visit.new_theme is not None:
             headers.append(
                 (b"set-cookie", f"{THEME_COOKIE}={visit.new_theme}; Path=/; Max-Age=31536000; SameSite=Lax".encode())
@@ -275,13 +287,12 @@ class Console:
         session = request.session
         theme = _cookie(request.headers, THEME_COOKIE)
         context: dict[str, Any] = {
-            "base": BASE,
-            "static": static_files.address_of,
             "theme": theme if theme in THEMES else "",
             "session": session,
             "visit": visit,
             "notice": None if visit is None else visit.notice,
             "page": request.page,
+            "is_refused": shown.status in _OF_FORMS and template != _REFUSAL_TEMPLATE,
             "menu": [each for each in self._pages_of(session) if each.menu is not None],
             "is_admin": session is not None and session.may(ADMIN),
             "form_token": None if session is None else session.form_token(),
@@ -296,14 +307,23 @@ class Console:
         headers += ((b"vary", b"Accept-Encoding"), (b"content-length", b"%d" % len(body)))
         return _Answered(shown.status, headers, body)
 
+    async def _led_back(self, request: "_Request", workspace_id: UUID) -> _Answered:
+        """Say that a form is of another workspace than the session, and lead back to it, where its text is kept."""
+        assert request.session is not None, "its form was made in it"
+        memberships = await store.memberships(self._services.database.pool, request.session.stored.person_id)
+        left = next((each for each in memberships if each.workspace_id == workspace_id), None)
+        shown = Shown({"left": left, "back": _page_before(request)}, 409)
+        headers = [*HEADERS, (b"cache-control", b"no-store")]
+        return self._rendered(request, None, _OTHER_WORKSPACE_TEMPLATE, shown, headers)
+
     def _problem(self, request: "_Request", refusal: Exception) -> Problem:
-        return problem_of(refusal, request.shown_id, "", may_name_holder=False)
+        return for_people(problem_of(refusal, request.shown_id, ""))
 
     def _refused(self, request: "_Request", visit: Visit | None, problem: Problem, refusal: Exception) -> _Answered:
         is_signed_out = isinstance(refusal, Unauthenticated)
         # The text of a form stays in the browser, and is offered again on its page.
         sign_in = _sign_in_from(_page_before(request)) if is_signed_out else SIGN_IN
-        context = {"problem": problem, "is_signed_out": is_signed_out, "sign_in": sign_in}
+        context = {"problem": problem, "title": title_of(problem), "is_signed_out": is_signed_out, "sign_in": sign_in}
         shown = Shown(context, problem.status)
         headers = [*HEADERS, (b"cache-control", b"no-store"), *problem_headers(refusal)]
         return self._rendered(request, visit, _REFUSAL_TEMPLATE, shown, headers)
@@ -324,6 +344,17 @@ class _Request:
         self.session: Session | None = None
 
 
+def _shown_form(page: Page, session: Session, token: str) -> ShownForm:
+    """Return what the token of a form says. Refusal: Invalid. Raise _OfOtherWorkspace, unless the form is about the person."""
+    shown = session.shown_form(token)
+    if shown is None:
+        message = "This form is of another session. Open the page again, and send it there."
+        raise Invalid([FieldError(FORM_TOKEN, "invalid_format", message)])
+    if shown.workspace_id != session.stored.workspace_id and not page.is_personal:
+        raise _OfOtherWorkspace(shown.workspace_id)
+    return shown
+
+
 def _sign_in_from(path: str) -> str:
     """Return the address of the sign-in, which leads back to a page afterwards."""
     return f"{SIGN_IN}?{urlencode({'next': path})}"
@@ -331,7 +362,10 @@ def _sign_in_from(path: str) -> str:
 
 def _page_before(request: _Request) -> str:
     """Return the path of the page whose form was sent, or of the first page."""
-    parts = urlsplit(request.headers.get("referer", ""))
+    try:
+        parts = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return BASE
     is_here = f"{parts.scheme}://{parts.netloc}" == request.origin
     return own_path(parts._replace(scheme="", netloc="", fragment="").geturl()) if is_here else BASE
 
@@ -352,33 +386,6 @@ def _cookie(headers: Headers, name: str) -> str:
 
 def _takes_gzip(headers: Headers) -> bool:
     return any(coding.strip().partition(";")[0] == "gzip" for coding in headers.get("accept-encoding", "").split(","))
-
-
-async def _form(headers: Headers, receive: Receive) -> ImmutableMultiDict[str, str]:
-    """Return the form in a body. Refusals: TooLarge, Invalid."""
-    chunks: list[bytes] = []
-    size, is_whole = 0, False
-    while not is_whole:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Gone
-        chunk: bytes = message.get("body", b"")
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_FORM_BYTES:
-            raise TooLarge(MAX_FORM_BYTES)
-        is_whole = not message.get("more_body", False)
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if size and media_type != "application/x-www-form-urlencoded":
-        raise Invalid([FieldError("", "invalid_type", "A form is sent as `application/x-www-form-urlencoded`.")])
-    try:
-        text = b"".join(chunks).decode("ascii")
-        return ImmutableMultiDict[str, str](
-            parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
-        )
-    except ValueError:
-        message = f"The form is not percent-encoded UTF-8, or has more than {MAX_FORM_FIELDS} fields."
-        raise Invalid([FieldError("", "invalid_encoding", message)]) from None
 
 
 def _static(path: str, headers: Headers) -> _Answered:

@@ -1,7 +1,6 @@
 """People, their sessions, and the links that let them in, as the console sees them."""
 
 import hmac
-import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -11,11 +10,11 @@ from uuid import UUID
 
 from herdbook import ids
 from herdbook.auth.authenticate import Caller
-from herdbook.auth.keys import Token
+from herdbook.auth.keys import Token, derived_secret
 from herdbook.auth.roles import scopes_of_role
+from herdbook.http.request_log import RequestLog
 
 SESSION_PREFIX: Final = "cses_"
-LINK_PREFIX: Final = "link_"
 PASSKEY_PREFIX: Final = "pkey_"
 LINK_MINUTES: Final = 10
 INVITATION_DAYS: Final = 7
@@ -35,6 +34,16 @@ class OpenId(NamedTuple):
     def host(self) -> str:
         """The host by which people know the provider."""
         return urlsplit(self.issuer).netloc
+
+
+class ConsoleOptions(NamedTuple):
+    """The settings of the operator that concern the console."""
+
+    public_url: str | None
+    openid: OpenId | None
+    is_in_development: bool
+    logs_requests: bool
+    request_log: RequestLog | None = None
 
 
 class Membership(NamedTuple):
@@ -103,6 +112,13 @@ class Person(NamedTuple):
     memberships: Sequence[Membership]
 
 
+class ShownForm(NamedTuple):
+    """A form that a page has shown: an id that no other page's forms have, and the workspace in which it acts."""
+
+    id: UUID
+    workspace_id: UUID
+
+
 class Session:
     """The session of a request: its person, who calls operations, and the secret of its cookie."""
 
@@ -118,6 +134,7 @@ class Session:
             self.shown_workspace_id,
             self.shown_user_id,
             stored.user_id,
+            stored.user_id,
         )
 
     def may(self, scope: str) -> bool:
@@ -126,11 +143,16 @@ class Session:
 
     def form_token(self) -> str:
         """Return a token for the forms of a page. No two are alike, so that compressed pages reveal nothing of it."""
-        return self.signed(secrets.token_urlsafe(12), "form")
+        return self.signed(f"{ids.new_id().hex}.{self.stored.workspace_id.hex}", "form")
 
-    def is_form_token(self, token: str) -> bool:
-        """Whether a form's token was made in this session."""
-        return self.unsigned(token, "form") is not None
+    def shown_form(self, token: str) -> ShownForm | None:
+        """Return what a form's token says of it, or None if it was not made in this session."""
+        text = self.unsigned(token, "form")
+        return None if text is None else ShownForm(*map(UUID, text.split(".")))
+
+    def derived_secret(self, salt: bytes) -> str:
+        """Return a secret that follows from that of the session and a salt, and that nobody else can know."""
+        return derived_secret(self._secret, salt)
 
     def signed(self, text: str, purpose: str) -> str:
         """Return a text that only this session can have made for a purpose."""

@@ -24,6 +24,8 @@ _SECONDS: Final = 10.0
 _KNOWN_FOR_SECONDS: Final = 3600.0
 _ASKED_AGAIN_SECONDS: Final = 60.0
 _LEEWAY_SECONDS: Final = 60
+# OpenID Connect Core 1.0, section 2.
+_MAX_SUBJECT: Final = 255
 # Signatures with the provider's own key. One by the client's secret, or none, proves nothing.
 _ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
@@ -37,6 +39,13 @@ class Asked(NamedTuple):
 
     url: str
     content: dict[str, str]
+
+
+class Account(NamedTuple):
+    """Somebody's account at a provider: its subject, which nobody else ever gets, and its address if that is verified."""
+
+    subject: str
+    address: str | None
 
 
 class Provider:
@@ -66,8 +75,8 @@ class Provider:
         )
         return Asked(url, content | {"redirect_uri": redirect_uri})
 
-    async def verified_address(self, code: str, content: dict[str, str]) -> str:
-        """Return the address that the provider has verified of somebody with a code. Raise Failed if it has not."""
+    async def account(self, code: str, content: dict[str, str]) -> Account:
+        """Return the account of somebody with a code. Raise Failed if the provider does not say whose code it is."""
         async with httpx.AsyncClient(timeout=_SECONDS) as client:
             metadata, keys = await self._described(client, _KNOWN_FOR_SECONDS)
             token = await self._token(client, metadata["token_endpoint"], code, content)
@@ -80,10 +89,11 @@ class Provider:
                     claims = self._claims(token, keys, content["nonce"])
                 except (JoseError, ValueError) as error:
                     raise Failed(f"the id token is not right: {error!r}") from error
-        address = claims.get("email")
-        if not isinstance(address, str) or claims.get("email_verified") is not True:
-            raise Failed("the provider has not verified the address")
-        return address
+        subject, address = claims["sub"], claims.get("email")
+        if not isinstance(subject, str) or not 1 <= len(subject) <= _MAX_SUBJECT:
+            raise Failed("the subject is not a text of 1 to 255 characters")
+        is_verified = isinstance(address, str) and claims.get("email_verified") is True
+        return Account(subject, address if is_verified else None)
 
     def _claims(self, token: str, keys: KeySet, nonce: str) -> dict[str, Any]:
         """Return what a token says. Raise JoseError if it is not the provider's, not for this server and sign-in, or over."""

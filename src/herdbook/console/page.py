@@ -2,13 +2,41 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
+from unicodedata import bidirectional
+
+from herdbook.fields import parsed_time
+from herdbook.shared_schemas import shown_time
 
 BASE: Final = "/console"
 # The page on which a person lets a program in has the address that programs expect.
 OAUTH: Final = "/oauth"
 # Another one, or none, follows the system.
 THEMES: Final = ("light", "dark")
+
+# The classes of characters that turn the direction of the text around them, and the marks of isolates (UAX #9).
+_TURNING: Final = frozenset({"R", "AL", "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+_ISOLATES: Final = dict.fromkeys(range(0x2066, 0x206A))
+
+
+# The folders of the pages of objects, by their types. A transcript has the id of its engagement.
+_FOLDERS: Final = {
+    "contact": "contacts",
+    "company": "companies",
+    "tag": "tags",
+    "user": "users",
+    "engagement": "engagements",
+    "transcript": "engagements",
+    "field": "fields",
+    "webhook_endpoint": "webhooks",
+}
+
+
+def path_of(object_type: str, object_id: str) -> str | None:
+    """Return the path of an object's page, if it has one."""
+    folder = _FOLDERS.get(object_type)
+    return None if folder is None else f"{BASE}/{folder}/{object_id}"
 
 
 class Shown(NamedTuple):
@@ -60,7 +88,10 @@ class Page:
     it always redirects, or answers a script. A form that is posted is shown again, with what is wrong, by the template of its
     page.
     `action` is the name under which the command menu leads to it, beside the pages of the menu.
-    `is_for_development` says that it is only there with `--log-level debug`.
+    `is_personal` says that its form concerns the person, and acts in whatever workspace the session is.
+    `is_by_itself` says that a script asks for it while perhaps nobody is there: it is no visit, and keeps no session alive.
+    `takes_file` says that its form may have a file, behind all fields. `is_for_development` says that it is only there with
+    `--log-level debug`.
     """
 
     method: str
@@ -72,6 +103,9 @@ class Page:
     menu: MenuItem | None = None
     action: str = ""
     base: str = BASE
+    is_personal: bool = False
+    is_by_itself: bool = False
+    takes_file: bool = False
     is_for_development: bool = False
 
     @property
@@ -83,3 +117,19 @@ class Page:
 def is_page(path: str) -> bool:
     """Whether the console answers requests to a path."""
     return any(path == base or path.startswith(base + "/") for base in (BASE, OAUTH))
+
+
+def isolated(text: str) -> str:
+    """Return a value for a sentence, whose other words keep their direction whatever characters the value has."""
+    if text.isascii() or not any(bidirectional(each) in _TURNING for each in text):
+        return text
+    return f"\u2068{text.translate(_ISOLATES)}\u2069"
+
+
+def moment_of(entry: Mapping[str, Any]) -> str | None:
+    """Return a time at which an object was as an entry left it, or before its deletion. An erased one cannot be looked at."""
+    if entry["action"] == "erased":
+        return None
+    if entry["action"] != "deleted" or (at := parsed_time(entry["at"])) is None:
+        return entry["at"]
+    return shown_time(at - timedelta(microseconds=1))

@@ -8,7 +8,7 @@ from herdbook import ids
 from herdbook.addresses import NotAnAddress, comparable_address
 from herdbook.auth.keys import NotAKey, read_token
 from herdbook.console import sign_in_store, store
-from herdbook.console.model import INVITATION_DAYS, LINK_MINUTES, LINK_PREFIX, SESSION_PREFIX, StoredLink
+from herdbook.console.model import INVITATION_DAYS, LINK_MINUTES, SESSION_PREFIX, StoredLink
 from herdbook.console.page import BASE, THEMES, MenuItem, Page, PageAnswer, Redirect, Shown
 from herdbook.console.visit import Visit, own_path
 from herdbook.errors import RateLimited
@@ -93,7 +93,7 @@ async def sign_out(visit: Visit) -> PageAnswer:
 async def _link(visit: Visit, text: str) -> StoredLink | None:
     """Return the link with this token, if it still works. Refusal: RateLimited."""
     try:
-        token = read_token(text, LINK_PREFIX, "link")
+        token = read_token(text, ids.SIGN_IN_LINK, "link")
     except NotAKey:
         return None
     return await visit.sign_ins.stored(store.find_link, token.id, token.secret, visit.address)
@@ -105,21 +105,28 @@ async def show_link(visit: Visit, text: str) -> PageAnswer:
     return _shown_link(visit, link)
 
 
-def _shown_link(visit: Visit, link: StoredLink | None, *, needs_sign_in: bool = False) -> Shown:
+def _shown_link(visit: Visit, link: StoredLink | None, refusal: store.SignInFirst | None = None) -> Shown:
     lasts = f"{INVITATION_DAYS} days" if link is not None and link.is_invitation else f"{LINK_MINUTES} minutes"
     sign_in = f"{BASE}/sign-in?{urlencode({'next': visit.path})}"
-    context = {"link": link, "lasts": lasts, "needs_sign_in": needs_sign_in, "sign_in": sign_in}
-    return Shown(context, 404 if link is None else 409 if needs_sign_in else 200)
+    context = {
+        "link": link,
+        "lasts": lasts,
+        "needs_sign_in": refusal is not None,
+        "may_be_apart": refusal is not None and refusal.may_be_apart,
+        "sign_in": sign_in,
+    }
+    return Shown(context, 404 if link is None else 200 if refusal is None else 409)
 
 
 async def open_link(visit: Visit, text: str) -> PageAnswer:
     """Use a link: sign its user in."""
     link = await _link(visit, text)
     present = visit.session.stored.person_id if visit.has_session else None
+    pool, is_apart = visit.services.database.pool, visit.field("apart") == "yes"
     try:
-        person_id = None if link is None else await store.use_link(visit.services.database.pool, link, present)
-    except store.SignInFirst:
-        return _shown_link(visit, link, needs_sign_in=True)
+        person_id = None if link is None else await store.use_link(pool, link, present, is_apart=is_apart)
+    except store.SignInFirst as refusal:
+        return _shown_link(visit, link, refusal)
     if link is None or person_id is None:
         return _shown_link(visit, None)
     # Somebody who accepts an invitation by an account that was there before does not thereby get to set its password.
@@ -135,6 +142,8 @@ async def show_account(visit: Visit, error: str = "", field: str = "") -> Shown:
         "sessions": await store.sessions_of(visit.services.database.pool, stored.person_id),
         "passkeys": await sign_in_store.passkeys_of(visit.services.database.pool, stored.person_id),
         "memberships": await store.memberships(visit.services.database.pool, stored.person_id),
+        "has_openid": visit.openid is not None
+        and await sign_in_store.has_openid(visit.services.database.pool, stored.person_id, visit.openid.issuer),
         "needs_current": stored.has_password and not stored.is_by_link,
         "error": error,
         "field": field,
@@ -181,7 +190,11 @@ async def set_password(visit: Visit) -> PageAnswer:
         message = f"A password has {passwords.MIN_LENGTH} to {passwords.MAX_LENGTH} characters. Longer ones are better."
         return await show_account(visit, message, "password")
     if not await store.set_password(pool, stored.person_id, address, await passwords.password_hash(password)):
-        return await show_account(visit, "Another person signs in with this address. Choose another one.", "address")
+        message = (
+            "This address is somebody else's on this server. Choose another one, or ask the operator for a link, which proves "
+            "that it is yours."
+        )
+        return await show_account(visit, message, "address")
     await store.end_other_sessions(pool, stored.person_id, stored.id)
     return visit.redirect(ACCOUNT, "Your password is set. All your other sessions have ended.")
 
@@ -201,7 +214,7 @@ async def choose_workspace(visit: Visit) -> PageAnswer:
     workspace_id = ids.decoded(ids.WORKSPACE, visit.field("workspace"))
     if workspace_id is not None:
         await store.choose_workspace(visit.services.database.pool, visit.session.stored.id, workspace_id)
-    return Redirect(HOME)
+    return Redirect(own_path(visit.field("here")) if visit.field("here") else HOME)
 
 
 async def choose_theme(visit: Visit) -> PageAnswer:
@@ -231,7 +244,7 @@ PAGES: Final = (
     Page(method="POST", path="/sign-in", id="sign-in", scopes=None, handler=sign_in, template="console/sign_in.html"),
     Page(method="GET", path="/link/{token}", id="show-link", scopes=None, handler=show_link, template="console/link.html"),
     Page(method="POST", path="/link/{token}", id="open-link", scopes=None, handler=open_link, template="console/link.html"),
-    Page(method="POST", path="/sign-out", id="sign-out", scopes=(), handler=sign_out),
+    Page(method="POST", path="/sign-out", id="sign-out", scopes=(), handler=sign_out, is_personal=True),
     Page(
         method="GET",
         path="/account",
@@ -248,10 +261,11 @@ PAGES: Final = (
         scopes=(),
         handler=set_password,
         template="console/account.html",
+        is_personal=True,
     ),
-    Page(method="POST", path="/account/sessions", id="end-sessions", scopes=(), handler=end_sessions),
-    Page(method="POST", path="/workspace", id="choose-workspace", scopes=(), handler=choose_workspace),
-    Page(method="POST", path="/theme", id="choose-theme", scopes=(), handler=choose_theme),
+    Page(method="POST", path="/account/sessions", id="end-sessions", scopes=(), handler=end_sessions, is_personal=True),
+    Page(method="POST", path="/workspace", id="choose-workspace", scopes=(), handler=choose_workspace, is_personal=True),
+    Page(method="POST", path="/theme", id="choose-theme", scopes=(), handler=choose_theme, is_personal=True),
     Page(
         method="GET",
         path="/_kit",

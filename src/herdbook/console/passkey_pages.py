@@ -51,7 +51,9 @@ async def add_passkey(visit: Visit) -> PageAnswer:
 
 
 async def remove_passkey(visit: Visit) -> PageAnswer:
-    """Forget a passkey of the person."""
+    """Forget a passkey of the person, who knows the present password."""
+    if fault := await proven_again(visit):
+        return await show_account(visit, fault, "remove")
     passkey_id = ids.decoded(PASSKEY_PREFIX, visit.field("passkey"))
     if passkey_id is not None:
         await sign_in_store.remove_passkey(visit.services.database.pool, visit.session.stored.person_id, passkey_id)
@@ -101,7 +103,14 @@ async def sign_in_by_passkey(visit: Visit) -> PageAnswer:
 
 
 PAGES: Final = (
-    Page(method="POST", path="/account/passkeys/options", id="ask-for-new-passkey", scopes=(), handler=ask_for_new),
+    Page(
+        method="POST",
+        path="/account/passkeys/options",
+        id="ask-for-new-passkey",
+        scopes=(),
+        handler=ask_for_new,
+        is_personal=True,
+    ),
     Page(
         method="POST",
         path="/account/passkeys",
@@ -109,8 +118,17 @@ PAGES: Final = (
         scopes=(),
         handler=add_passkey,
         template="console/account.html",
+        is_personal=True,
     ),
-    Page(method="POST", path="/account/passkeys/remove", id="remove-passkey", scopes=(), handler=remove_passkey),
+    Page(
+        method="POST",
+        path="/account/passkeys/remove",
+        id="remove-passkey",
+        scopes=(),
+        handler=remove_passkey,
+        template="console/account.html",
+        is_personal=True,
+    ),
     Page(method="POST", path="/sign-in/passkey/options", id="ask-for-passkey", scopes=None, handler=ask_for_any),
     Page(
         method="POST",

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+# The time in which a sign-in comes back from elsewhere, or a page shows the secret that a form has made.
 _CHALLENGE_SECONDS: Final = 600
 HEADERS: Final = (
     (
@@ -59,6 +60,16 @@ def challenge_cookie_name(origin: str) -> str:
 def set_challenge_cookie(origin: str, value: str) -> tuple[bytes, bytes]:
     """Return the header that sets this cookie; an empty value removes it."""
     return _set_cookie(challenge_cookie_name(origin), origin, value, _CHALLENGE_SECONDS)
+
+
+def secret_cookie_name(origin: str) -> str:
+    """Return the name of the cookie that lets the next page show a new secret. It has no secret itself."""
+    return f"{cookie_name(origin)}-secret"
+
+
+def set_secret_cookie(origin: str, value: str) -> tuple[bytes, bytes]:
+    """Return the header that sets this cookie; an empty value removes it."""
+    return _set_cookie(secret_cookie_name(origin), origin, value, _CHALLENGE_SECONDS)
 
 
 def _set_cookie(name: str, origin: str, value: str, max_age: int) -> tuple[bytes, bytes]:

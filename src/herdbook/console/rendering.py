@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
+from markupsafe import Markup, escape
 from msgspec import UNSET
 
 from herdbook import fields
+from herdbook.console import static_files
+from herdbook.console.page import BASE, isolated, moment_of, path_of
+from herdbook.console.wording import unquoted
 
 
 class Templates:
@@ -15,7 +20,8 @@ class Templates:
 
     def __init__(self, names: Iterable[str]) -> None:
         domains = {name.partition("/")[0] for name in names} | {"console"}
-        self._environment = Environment(
+        # The types of its names are too narrow.
+        environment: Any = Environment(
             loader=PrefixLoader({domain: PackageLoader(f"herdbook.{domain}") for domain in sorted(domains)}),
             autoescape=True,
             undefined=StrictUndefined,
@@ -23,8 +29,21 @@ class Templates:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.filters |= {"given": _given, "initials": _initials, "day": _day}
-        self._environment.tests |= {"given": _is_given}
+        # A macro that needs no more than these is imported without the context of a page, and thus made once.
+        environment.globals |= {"base": BASE, "path_of": path_of, "static": static_files.address_of}
+        # A page shows hundreds.
+        environment.globals["icon"] = cache(environment.get_template("console/icons.html").module.icon)
+        environment.filters |= {
+            "given": _given,
+            "initials": _initials,
+            "isolated": isolated,
+            "time": _time,
+            "unquoted": unquoted,
+            "moment": _moment,
+            "moment_of": moment_of,
+        }
+        environment.tests |= {"given": _is_given}
+        self._environment: Environment = environment
 
     def render(self, template: str, context: Mapping[str, Any]) -> str:
         """Return a page."""
@@ -46,7 +65,15 @@ def _initials(name: str) -> str:
     return "".join(word[0] for word in (words[:1] + words[-1:] if len(words) > 1 else words[:1])).upper() or "?"
 
 
-def _day(time: str | datetime) -> str:
-    """Return the day of a time, for readers without JavaScript; with it, they see it in their own zone."""
+def _moment(time: str) -> str:
+    """Return a time in full, for papers."""
+    parsed = fields.parsed_time(time)
+    return time if parsed is None else f"{parsed.day} {parsed:%B %Y, %H:%M:%S} UTC"
+
+
+def _time(time: str | datetime) -> Markup:
+    """Return a time for readers without JavaScript; with it, they see it in their own zone."""
     parsed = fields.parsed_time(time) if isinstance(time, str) else time.astimezone(UTC)
-    return str(time) if parsed is None else f"{parsed.day} {parsed:%b %Y, %H:%M}"
+    written = time if isinstance(time, str) else time.isoformat()
+    shown = written if parsed is None else f"{parsed.day} {parsed:%b %Y, %H:%M} UTC"
+    return Markup(f'<time datetime="{escape(written)}">{escape(shown)}</time>')  # noqa: S704  # both are escaped

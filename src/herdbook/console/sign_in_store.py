@@ -11,7 +11,7 @@ import msgspec
 from herdbook import ids
 from herdbook.auth.keys import NotAKey, Token, new_token, read_token, secret_hash
 from herdbook.console.model import PASSKEY_PREFIX
-from herdbook.console.store import connect
+from herdbook.console.store import connect, prove_address
 from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice
 
@@ -145,20 +145,43 @@ async def forget_old_challenges(pool: Pool) -> None:
     await each_slice(lambda: pool.fetchval(_OLD_CHALLENGES, SLICE))
 
 
-async def person_with_proven_address(pool: Pool, address: str) -> UUID | None:
-    """Return the person of an address that somebody has proven to have, or None if no user has it.
+class OtherAccount(Exception):
+    """The person with an address signs in with another account of the same OpenID provider."""
 
-    Perhaps only an invitation has said so far that the address is the person's. Somebody else may then have come by it: the
-    password, the passkeys and the sessions of the account end.
+
+async def person_with_openid(statements: Executor, issuer: str, subject: str) -> UUID | None:
+    """Return the person who has signed in before with an account of an OpenID provider."""
+    found: UUID | None = await statements.fetchval(
+        "select person_id from person_openid where issuer = $1 and subject = $2", issuer, subject
+    )
+    return found
+
+
+async def has_openid(statements: Executor, person_id: UUID, issuer: str) -> bool:
+    """Whether a person has signed in with an account of an OpenID provider."""
+    found: bool = await statements.fetchval(
+        "select exists (select from person_openid where person_id = $1 and issuer = $2)", person_id, issuer
+    )
+    return found
+
+
+async def forget_openid(statements: Executor, person_id: UUID, issuer: str) -> None:
+    """Forget a person's account at an OpenID provider."""
+    await statements.execute("delete from person_openid where person_id = $1 and issuer = $2", person_id, issuer)
+
+
+async def person_with_proven_address(pool: Pool, address: str, issuer: str, subject: str) -> UUID | None:
+    """Return the person of an address that an account of an OpenID provider has, or None if no user has it.
+
+    The account is kept with the person. Raise OtherAccount if the person has another one there: the address may have been given
+    to somebody else.
+
+    The sign-in proves the address, so ways in that somebody else may have made for the account end.
     """
     async with pool.acquire() as connection, connection.transaction():
-        record = await connection.fetchrow("select id, is_vouched from person where address = $1 for update", address)
-        if record is not None:
-            person_id: UUID = record["id"]
-            if not record["is_vouched"]:
-                await connection.execute("update person set is_vouched = true, password_hash = null where id = $1", person_id)
-                await connection.execute("delete from passkey where person_id = $1", person_id)
-                await connection.execute("delete from console_session where person_id = $1", person_id)
+        person_id = await prove_address(connection, address, keeps_issuer=issuer)
+        if person_id is not None:
+            await _keep_openid(connection, person_id, issuer, subject)
             return person_id
         users = await connection.fetch(
             """
@@ -175,6 +198,22 @@ async def person_with_proven_address(pool: Pool, address: str) -> UUID | None:
             return None
         new_id = ids.new_id()
         await connection.execute("insert into person (id, address) values ($1, $2)", new_id, address)
+        await _keep_openid(connection, new_id, issuer, subject)
         for user in users:
             await connect(connection, new_id, user["workspace_id"], user["user_id"])
         return new_id
+
+
+async def _keep_openid(statements: Executor, person_id: UUID, issuer: str, subject: str) -> None:
+    """Keep a person's account at an OpenID provider. Raise OtherAccount if the person has another one there."""
+    kept: str | None = await statements.fetchval(
+        """
+        insert into person_openid (issuer, subject, person_id) values ($1, $2, $3)
+        on conflict (person_id, issuer) do update set subject = person_openid.subject returning subject
+        """,
+        issuer,
+        subject,
+        person_id,
+    )
+    if kept != subject:
+        raise OtherAccount

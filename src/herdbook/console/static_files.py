@@ -6,7 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from herdbook.console.page import BASE
+from herdbook.console.shortcuts import acts
 
 PATH: Final = f"{BASE}/static/"
 _FOLDER: Final = Path(__file__).with_name("static")
@@ -23,14 +26,17 @@ class StaticFile(NamedTuple):
 
 @functools.cache
 def files() -> dict[str, StaticFile]:
-    """Return the files by their names."""
-    found: dict[str, StaticFile] = {}
-    for each in sorted(_FOLDER.iterdir()):
-        media_type = _MEDIA_TYPES.get(each.name.rpartition(".")[2])
-        if media_type is not None:
-            content = each.read_bytes()
-            found[each.name] = StaticFile(media_type, content, gzip.compress(content, 9, mtime=0))
-    return found
+    """Return the files by their names: those of the folder, and the table of the keys as a module for the scripts."""
+    contents = {each.name: each.read_bytes() for each in sorted(_FOLDER.iterdir()) if _media_type(each.name) is not None}
+    contents["shortcuts.js"] = b"export default %s;\n" % msgspec.json.encode(acts())
+    return {
+        name: StaticFile(_media_type(name) or b"", content, gzip.compress(content, 9, mtime=0))
+        for name, content in contents.items()
+    }
+
+
+def _media_type(name: str) -> bytes | None:
+    return _MEDIA_TYPES.get(name.rpartition(".")[2])
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """Every SQL statement about people, their sessions, and the links that let them in."""
 
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Final, LiteralString
+from datetime import datetime, timedelta
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +14,6 @@ from herdbook.console.model import (
     IDLE_DAYS,
     INVITATION_DAYS,
     LINK_MINUTES,
-    LINK_PREFIX,
     MAX_DAYS,
     SESSION_PREFIX,
     ListedSession,
@@ -36,6 +35,23 @@ _SEEN_EVERY: Final = timedelta(minutes=1)
 CONSOLE: Final = "Console"
 
 
+_SESSION: Final[LiteralString] = (
+    """
+    select s.id, s.secret_hash, s.person_id, s.workspace_id, s.user_id, m.credential_id, s.is_by_link, p.address,
+        p.password_hash is not null, u.object ->> 'role', """
+    + _NAME
+    + """, w.name
+    from console_session s
+    join person p on p.id = s.person_id
+    join person_user m on m.workspace_id = s.workspace_id and m.user_id = s.user_id and m.person_id = s.person_id
+    join workspace_user u on u.workspace_id = s.workspace_id and u.id = s.user_id
+    join workspace w on w.id = s.workspace_id
+    where s.id = $1 and s.seen_at > now() - $2::interval and s.created_at > now() - $3::interval
+        and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+    """
+)
+
+
 async def find_session(statements: Executor, session_id: UUID) -> StoredSession | None:
     """Return a session that is not over, and whose person is still active in the chosen workspace. Note that it was used."""
     record: asyncpg.Record | None = await statements.fetchrow(
@@ -44,23 +60,19 @@ async def find_session(statements: Executor, session_id: UUID) -> StoredSession 
             update console_session set seen_at = now() where id = $1 and seen_at < now() - $4::interval
                 and seen_at > now() - $2::interval
         )
-        select s.id, s.secret_hash, s.person_id, s.workspace_id, s.user_id, m.credential_id, s.is_by_link, p.address,
-            p.password_hash is not null, u.object ->> 'role', """
-        + _NAME
-        + """, w.name
-        from console_session s
-        join person p on p.id = s.person_id
-        join person_user m on m.workspace_id = s.workspace_id and m.user_id = s.user_id and m.person_id = s.person_id
-        join workspace_user u on u.workspace_id = s.workspace_id and u.id = s.user_id
-        join workspace w on w.id = s.workspace_id
-        where s.id = $1 and s.seen_at > now() - $2::interval and s.created_at > now() - $3::interval
-            and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-        """,
+        """
+        + _SESSION,
         session_id,
         _IDLE,
         _MAX_AGE,
         _SEEN_EVERY,
     )
+    return None if record is None else StoredSession(*record)
+
+
+async def look_at_session(statements: Executor, session_id: UUID) -> StoredSession | None:
+    """Return a session like find_session, for a request that a script makes by itself: nobody has used the session."""
+    record: asyncpg.Record | None = await statements.fetchrow(_SESSION, session_id, _IDLE, _MAX_AGE)
     return None if record is None else StoredSession(*record)
 
 
@@ -74,10 +86,11 @@ async def create_session(  # noqa: PLR0913  # the parts of a row
     address: str,
     browser: str,
 ) -> Token:
-    """Begin a session; return the value of its cookie."""
+    """Begin a session in a workspace, in which the person's next one begins, too; return the value of its cookie."""
     token = new_token(SESSION_PREFIX)
     await statements.execute(
         """
+        with chosen as (update person set last_workspace_id = $3 where id = $2 and last_workspace_id is distinct from $3)
         insert into console_session (id, person_id, workspace_id, user_id, secret_hash, is_by_link, address, browser)
         values ($1, $2, $3, $4, $5, $6, $7, $8)
         """,
@@ -119,11 +132,21 @@ async def end_other_sessions(statements: Executor, person_id: UUID, session_id: 
 
 
 async def choose_workspace(statements: Executor, session_id: UUID, workspace_id: UUID) -> bool:
-    """Let a session go on in another workspace of its person; return whether the person belongs to it."""
+    """Let a session, and the next ones, go on in another workspace of its person; return whether the person belongs to it."""
     done = await statements.execute(
         """
-        update console_session s set workspace_id = m.workspace_id, user_id = m.user_id
-        from person_user m where s.id = $1 and m.person_id = s.person_id and m.workspace_id = $2
+        with chosen as (
+            select s.id as session_id, m.person_id, m.workspace_id, m.user_id
+            from console_session s
+            join person_user m on m.person_id = s.person_id
+            join workspace_user u on u.workspace_id = m.workspace_id and u.id = m.user_id
+            where s.id = $1 and m.workspace_id = $2 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+            limit 1
+        ), remembered as (
+            update person p set last_workspace_id = chosen.workspace_id from chosen where p.id = chosen.person_id
+        )
+        update console_session s set workspace_id = chosen.workspace_id, user_id = chosen.user_id
+        from chosen where s.id = chosen.session_id
         """,
         session_id,
         workspace_id,
@@ -136,7 +159,7 @@ async def create_link(statements: Executor, workspace_id: UUID, user_id: UUID, *
 
     An invitation, which an administrator of the workspace may make, lets nobody in who has signed in before.
     """
-    link = new_token(LINK_PREFIX)
+    link = new_token(ids.SIGN_IN_LINK)
     await statements.execute(
         """
         insert into sign_in_link (id, workspace_id, user_id, secret_hash, expires_at, is_invitation)
@@ -150,6 +173,41 @@ async def create_link(statements: Executor, workspace_id: UUID, user_id: UUID, *
         is_invitation,
     )
     return link
+
+
+class InvitationRow(NamedTuple):
+    """An invitation that still works."""
+
+    id: UUID
+    user_id: UUID
+    expires_at: datetime
+
+
+async def invitations(statements: Executor, workspace_id: UUID, user_id: UUID | None = None) -> Sequence[InvitationRow]:
+    """Return the invitations of a workspace, or of one of its users, that still work, the oldest first."""
+    records = await statements.fetch(
+        """
+        select l.id, l.user_id, l.expires_at from sign_in_link l
+        join workspace_user u on u.workspace_id = l.workspace_id and u.id = l.user_id
+        where l.workspace_id = $1 and ($2::uuid is null or l.user_id = $2) and l.is_invitation and l.expires_at > now()
+            and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+            and not exists (select from person_user m where m.workspace_id = l.workspace_id and m.user_id = l.user_id)
+        order by l.id
+        """,
+        workspace_id,
+        user_id,
+    )
+    return [InvitationRow(*record) for record in records]
+
+
+async def revoke_invitation(statements: Executor, workspace_id: UUID, link_id: UUID) -> bool:
+    """Delete an invitation of a workspace; return whether it was there."""
+    done = await statements.execute(
+        "delete from sign_in_link where workspace_id = $1 and id = $2 and is_invitation and expires_at > now()",
+        workspace_id,
+        link_id,
+    )
+    return done == "DELETE 1"
 
 
 async def find_link(statements: Executor, link_id: UUID) -> StoredLink | None:
@@ -172,51 +230,154 @@ async def find_link(statements: Executor, link_id: UUID) -> StoredLink | None:
 
 
 class SignInFirst(Exception):
-    """A link is of an address that a person has already, who must sign in before it connects its user to this person."""
+    """An invitation is of an address that another person has, who must sign in before it connects its user to this person.
+
+    If nobody has vouched for that person's address, the one who was invited may go on as a person apart.
+    """
+
+    def __init__(self, *, may_be_apart: bool) -> None:
+        super().__init__(may_be_apart)
+        self.may_be_apart = may_be_apart
 
 
-async def use_link(pool: Pool, link: StoredLink, present_person_id: UUID | None = None) -> UUID | None:
+async def use_link(
+    pool: Pool, link: StoredLink, present_person_id: UUID | None = None, *, is_apart: bool = False
+) -> UUID | None:
     """Use a link up; return its person, who is created or found by the address. None: another request has used it.
 
-    An operator vouches for the addresses of users, an administrator of a workspace does not. Raise SignInFirst, and leave the
-    link as it is, if only the latter says that a person with an account is meant, and that person has not signed in.
+    An operator vouches for the addresses of users, so the link of one proves the address; an administrator of a workspace does
+    not. Raise SignInFirst, and leave an invitation as it is, if another person has the address; `is_apart` makes a person
+    without an address instead, unless somebody has vouched for the other one.
     """
     async with pool.acquire() as connection, connection.transaction():
+        # Two links of one user that are used at once wait for each other, so that the second finds the person of the first.
+        await connection.execute(
+            """
+            select from sign_in_link where workspace_id = $1 and user_id = $2 order by id for update
+            """,
+            link.workspace_id,
+            link.user_id,
+        )
         used = await connection.fetchval("delete from sign_in_link where id = $1 returning true", link.id)
         if used is None:
             return None
         known: UUID | None = await connection.fetchval(
             "select person_id from person_user where workspace_id = $1 and user_id = $2", link.workspace_id, link.user_id
         )
-        if known is not None and link.is_invitation:
+        email: str | None = await connection.fetchval(
+            "select u.object -> 'emails' -> 0 ->> 'email' from workspace_user u where u.workspace_id = $1 and u.id = $2",
+            link.workspace_id,
+            link.user_id,
+        )
+        address = None if email is None else comparable_address(email)
+        if not link.is_invitation:
+            return await _vouched_person(connection, link, known, address)
+        if known is not None:
             return None
-        return known or await _new_person(connection, link, present_person_id)
+        return await _invited_person(connection, link, address, present_person_id, is_apart=is_apart)
 
 
-async def _new_person(statements: Executor, link: StoredLink, present_person_id: UUID | None) -> UUID:
-    """Create the person of a link, or find the one with the user's address, and connect the person to the user."""
-    email: str | None = await statements.fetchval(
-        "select u.object -> 'emails' -> 0 ->> 'email' from workspace_user u where u.workspace_id = $1 and u.id = $2",
-        link.workspace_id,
-        link.user_id,
-    )
-    found = await statements.fetchrow(
-        """
-        insert into person (id, address, is_vouched) values ($1, $2, $3)
-        on conflict (address) do update set address = excluded.address
-        returning id, id = $1 as is_new, is_vouched
-        """,
-        ids.new_id(),
-        None if email is None else comparable_address(email),
-        not link.is_invitation,
-    )
-    assert found is not None, "it is there now"
-    person_id: UUID = found["id"]
-    is_other = not found["is_new"] and person_id != present_person_id
-    if is_other and (link.is_invitation or not found["is_vouched"]):
-        raise SignInFirst
+async def _vouched_person(statements: Executor, link: StoredLink, known: UUID | None, address: str | None) -> UUID:
+    """Return the person of an operator's link, which proves the user's address."""
+    if known is not None:
+        present: str | None = await statements.fetchval("select address from person where id = $1", known)
+        if address is None or present not in (None, address):
+            return known
+    owner = None if address is None else await prove_address(statements, address)
+    if owner is None and known is not None:
+        assert address is not None, "a known person is returned without one"
+        await statements.execute("update person set address = $2 where id = $1", known, address)
+        owner = await prove_address(statements, address)
+    if owner is None:
+        owner = await _new_person(statements, address, is_vouched=True)
+    if owner is None:
+        assert address is not None, "another person has taken it meanwhile"
+        owner = await prove_address(statements, address)
+    assert owner is not None, "it is there now"
+    if known is None:
+        await connect(statements, owner, link.workspace_id, link.user_id)
+    elif known != owner:
+        await statements.execute(
+            "update person_user set person_id = $3 where workspace_id = $1 and user_id = $2",
+            link.workspace_id,
+            link.user_id,
+            owner,
+        )
+    return owner
+
+
+async def _invited_person(
+    statements: Executor, link: StoredLink, address: str | None, present_person_id: UUID | None, *, is_apart: bool
+) -> UUID:
+    """Return the person of an invitation to a user who has none. Raise SignInFirst."""
+    person_id = await _new_person(statements, address, is_vouched=False)
+    if person_id is None:
+        owner = await statements.fetchrow("select id, is_vouched from person where address = $1", address)
+        assert owner is not None, "the address is taken"
+        person_id = owner["id"]
+        if person_id != present_person_id:
+            if owner["is_vouched"] or not is_apart:
+                raise SignInFirst(may_be_apart=not owner["is_vouched"])
+            person_id = await _new_person(statements, None, is_vouched=False)
+            assert person_id is not None, "nobody else has no address"
     await connect(statements, person_id, link.workspace_id, link.user_id)
     return person_id
+
+
+async def _new_person(statements: Executor, address: str | None, *, is_vouched: bool) -> UUID | None:
+    """Create a person, or return None if another one has the address."""
+    person_id: UUID | None = await statements.fetchval(
+        "insert into person (id, address, is_vouched) values ($1, $2, $3) on conflict (address) do nothing returning id",
+        ids.new_id(),
+        address,
+        is_vouched,
+    )
+    return person_id
+
+
+async def prove_address(statements: Executor, address: str, keeps_issuer: str | None = None) -> UUID | None:
+    """Give an account to whoever has proven that its address is theirs; return its person, or None if nobody has the address.
+
+    Perhaps nothing but an invitation, or the person, has said so far that the address is the person's. Somebody else may then
+    have come by it: the password, the passkeys, the sessions, and the accounts at OpenID providers but one end. Users without
+    the address remain those of somebody else.
+    """
+    record = await statements.fetchrow("select id, is_vouched from person where address = $1 for update", address)
+    if record is None:
+        return None
+    person_id: UUID = record["id"]
+    if not record["is_vouched"]:
+        await statements.execute("update person set is_vouched = true, password_hash = null where id = $1", person_id)
+        await statements.execute("delete from passkey where person_id = $1", person_id)
+        await statements.execute("delete from console_session where person_id = $1", person_id)
+        await statements.execute(
+            "delete from person_openid where person_id = $1 and issuer is distinct from $2", person_id, keeps_issuer
+        )
+        await _part_from_others(statements, person_id, address)
+    return person_id
+
+
+async def _part_from_others(statements: Executor, person_id: UUID, address: str) -> None:
+    """Give the users of a person that have not this address to a new person without one."""
+    other_id = ids.new_id()
+    await statements.execute(
+        """
+        with other as (
+            select m.workspace_id, m.user_id from person_user m
+            where m.person_id = $1 and not exists (
+                select from user_handle h
+                where h.workspace_id = m.workspace_id and h.user_id = m.user_id and h.handle = $2
+            )
+        ), created as (
+            insert into person (id, is_vouched) select $3, false where exists (select from other) returning id
+        )
+        update person_user m set person_id = created.id
+        from other, created where m.workspace_id = other.workspace_id and m.user_id = other.user_id
+        """,
+        person_id,
+        address,
+        other_id,
+    )
 
 
 async def connect(statements: Executor, person_id: UUID, workspace_id: UUID, user_id: UUID) -> None:
@@ -252,15 +413,16 @@ async def end_sessions_of_user(statements: Executor, workspace_id: UUID, user_id
 
 
 async def memberships(statements: Executor, person_id: UUID) -> Sequence[Membership]:
-    """Return the workspaces in which a person is active, the oldest first."""
+    """Return the workspaces in which a person is active: the one that was chosen last, then the others, the oldest first."""
     records = await statements.fetch(
         """
         select m.workspace_id, m.user_id, w.name, u.object ->> 'role'
         from person_user m
         join workspace w on w.id = m.workspace_id
         join workspace_user u on u.workspace_id = m.workspace_id and u.id = m.user_id
+        join person p on p.id = m.person_id
         where m.person_id = $1 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-        order by m.workspace_id
+        order by p.last_workspace_id is distinct from m.workspace_id, m.workspace_id
         """,
         person_id,
     )
@@ -281,18 +443,41 @@ async def password_of(statements: Executor, person_id: UUID) -> str | None:
     return found
 
 
-async def set_password(statements: Executor, person_id: UUID, address: str, password_hash: str) -> bool:
-    """Set the address and the password of a person; return whether nobody else has the address."""
+async def set_password(pool: Pool, person_id: UUID, address: str, password_hash: str) -> bool:
+    """Set the address and the password of a person; return whether the address is nobody else's.
+
+    From then on, no session may change the password without it, and no link that was made before lets anybody in.
+    """
     try:
-        await statements.execute(
-            """
-            update person set address = $2, password_hash = $3, is_vouched = is_vouched and address is not distinct from $2
-            where id = $1
-            """,
-            person_id,
-            address,
-            password_hash,
-        )
+        async with pool.acquire() as connection, connection.transaction():
+            is_set: bool | None = await connection.fetchval(
+                """
+                update person set address = $2, password_hash = $3, is_vouched = is_vouched and address is not distinct from $2
+                where id = $1 and (address is not distinct from $2 or not exists (
+                    select from user_handle h
+                    join workspace_user u on u.workspace_id = h.workspace_id and u.id = h.user_id
+                    where h.handle = $2 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+                        and not exists (
+                            select from person_user m
+                            where m.workspace_id = h.workspace_id and m.user_id = h.user_id and m.person_id = $1
+                        )
+                ))
+                returning true
+                """,
+                person_id,
+                address,
+                password_hash,
+            )
+            if is_set is None:
+                return False
+            await connection.execute("update console_session set is_by_link = false where person_id = $1", person_id)
+            await connection.execute(
+                """
+                delete from sign_in_link l using person_user m
+                where m.person_id = $1 and l.workspace_id = m.workspace_id and l.user_id = m.user_id
+                """,
+                person_id,
+            )
     except asyncpg.UniqueViolationError:
         return False
     return True

@@ -1,7 +1,7 @@
 """A visit: one request of a person, as the handler of a page sees it."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 from uuid import UUID
@@ -15,12 +15,14 @@ from herdbook import ids
 from herdbook.auth.keys import Token
 from herdbook.auth.sign_ins import SignIns
 from herdbook.console.attempts import Attempts
-from herdbook.console.model import OpenId, Session
-from herdbook.console.page import BASE, Page, Redirect, is_page
+from herdbook.console.forms import SentFile
+from herdbook.console.model import OpenId, Session, ShownForm
+from herdbook.console.page import BASE, Download, Page, Redirect, is_page
+from herdbook.console.wording import for_people
 from herdbook.errors import Unauthenticated
-from herdbook.http.api_app import ApiApp
+from herdbook.http.api_app import ApiApp, Asked
 from herdbook.http.call import Services, address_of
-from herdbook.http.operation import Operation
+from herdbook.http.operation import Answer, Operation
 from herdbook.http.problems import Problem
 from herdbook.ledger.ledger import Written
 from herdbook.ledger.unit_of_work import Command, Origin
@@ -28,6 +30,13 @@ from herdbook.ledger.unit_of_work import Command, Origin
 T = TypeVar("T")
 _MERGED: Final = 308
 _NOTICE: Final = "notice"
+# The line after an undo.
+UNDONE: Final = "Undone."
+_CURSOR: Final = "cursor"
+# The cursors of the pages of a list before this one, the nearest last. Addresses must not grow for ever.
+_EARLIER: Final = "earlier"
+MAX_EARLIER: Final = 10
+_SHOWN_ONCE: Final = "shown once"
 
 
 class Refused(Exception):
@@ -68,6 +77,18 @@ class Notice(NamedTuple):
     text: str
     request_id: str | None = None
 
+    @property
+    def is_undo(self) -> bool:
+        """Whether the last request was an undo, so that to undo it does the former one again."""
+        return self.text == UNDONE
+
+
+class MadeOnce(NamedTuple):
+    """The id of a credential that a form makes, and the salt of its secret."""
+
+    id: UUID
+    salt: bytes
+
 
 class Visit:
     """One request of a person. Its `session` is there unless the page is for anybody."""
@@ -85,11 +106,14 @@ class Visit:
         address: str,
         origin: str,
         form: ImmutableMultiDict[str, str],
+        shown_form: ShownForm | None,
+        file: SentFile | None,
         sign_ins: SignIns,
         attempts: Attempts,
         pages: Sequence[Page] = (),
         openid: OpenId | None,
         challenge: str,
+        secret_mark: str,
         look_again: Callable[[], Awaitable[Session | None]],
     ) -> None:
         self.page = page
@@ -97,6 +121,9 @@ class Visit:
         self.query = QueryParams(scope["query_string"])
         self.headers = Headers(scope=scope)
         self.form = form
+        self._shown_form = shown_form
+        # The file of a form, if somebody has chosen one.
+        self.file = file
         self.services = services
         self.request_id = request_id
         self.address = address
@@ -111,10 +138,14 @@ class Visit:
         # The challenge that the browser has been given, and the one to give it.
         self.challenge = challenge
         self.new_challenge: str | None = None
+        # Names the credential whose secret is to be shown; an empty one ends that.
+        self.new_secret_mark: str | None = None
+        self._secret_mark = secret_mark
         self.openid = openid
         self._session = session
         self._look_again = look_again
         self._scope = scope
+        self._is_repeated = False
         self._api = api
         self._operations = operations
 
@@ -142,6 +173,32 @@ class Visit:
         """The id of this request, under which the ledger records its changes."""
         return ids.encoded(ids.REQUEST, self.request_id)
 
+    def made_once(self, *content: str) -> MadeOnce:
+        """Return an id and a salt for a credential that a form makes: the same if it is sent again with the same content."""
+        assert self._shown_form is not None, "it is for forms"
+        form_id = self._shown_form.id
+        salt = sha256("\n".join((self.page.id, form_id.hex, *content)).encode()).digest()
+        return MadeOnce(UUID(bytes=form_id.bytes[:6] + salt[:10]), salt[10:])
+
+    def secret_of(self, made: MadeOnce) -> str:
+        """Return the secret of a credential that a form of this session has made."""
+        return self.session.derived_secret(made.salt)
+
+    def show_once(self, made: MadeOnce) -> None:
+        """Let the next page that asks for it show the secret of a credential, in this browser, and no later one."""
+        self.new_secret_mark = self.session.signed(f"{made.id.hex}.{made.salt.hex()}", _SHOWN_ONCE)
+
+    def shown_once(self, made_id: UUID) -> str | None:
+        """Return the secret of a credential if it is to be shown now, and do not show it again; else None."""
+        text = self.session.unsigned(self._secret_mark, _SHOWN_ONCE)
+        if text is None:
+            return None
+        id_text, salt = text.split(".")
+        if UUID(id_text) != made_id:
+            return None
+        self.new_secret_mark = ""
+        return self.session.derived_secret(bytes.fromhex(salt))
+
     @property
     def base_url(self) -> str:
         """The server's public URL without a path, as programs know it."""
@@ -163,17 +220,39 @@ class Visit:
         query: Mapping[str, str] | None = None,
         body: Any = UNSET,
         if_version: int | str | None = None,
+        file: AsyncIterator[bytes] | None = None,
     ) -> Done[T]:
         """Carry out an operation of the API for the person, with all its checks, and return its answer.
 
+        A form that is sent twice with the same content, such as by a double click, creates once, and is answered twice.
         `object_ids` are those in its path, in order. `if_version` is sent as If-Match. Refusals: Refused, with the problem;
         MergedInto, if the object was merged.
         """
+        found = await self._answer(operation_id, object_ids, query, body, if_version, file)
+        if found.status == _MERGED:
+            merged: dict[str, str] = msgspec.json.decode(found.body)
+            raise MergedInto(merged["id"], merged["merged_into"])
+        return Done(msgspec.json.decode(found.body, type=answer), found.version)
+
+    async def download(
+        self, operation_id: str, *object_ids: str, query: Mapping[str, str] | None = None, body: Any = UNSET, name: str
+    ) -> Download:
+        """Carry out an operation that answers with a file, and return that by a name. Refusal: Refused, with the problem."""
+        found = await self._answer(operation_id, object_ids, query, body)
+        assert found.stream is not None, f"{operation_id} answers with a file"
+        return Download(name, found.media_type.decode(), found.stream)
+
+    async def _answer(  # the parts of a request to the API
+        self,
+        operation_id: str,
+        object_ids: Iterable[str],
+        query: Mapping[str, str] | None,
+        body: Any,
+        if_version: int | str | None = None,
+        file: AsyncIterator[bytes] | None = None,
+    ) -> Answer:
+        """Return the answer of an operation. Refusal: Refused."""
         operation = self._operations[operation_id]
-        path = operation.path
-        for object_id in object_ids:
-            head, _, rest = path.partition("{")
-            path = head + object_id + rest.partition("}")[2]
         headers: list[tuple[bytes, bytes]] = []
         encoded = b""
         if body is not UNSET:
@@ -181,23 +260,39 @@ class Visit:
             headers.append((b"content-type", b"application/json"))
         if if_version is not None:
             headers.append((b"if-match", f'"{if_version}"'.encode()))
-        scope = {
+        query_string = urlencode(query or {}).encode()
+        if operation.creates and self._shown_form is not None:
+            key = "\n".join((operation_id, *object_ids)).encode() + b"\n" + query_string + b"\n" + encoded
+            headers.append((b"idempotency-key", f"form-{self._shown_form.id.hex}-{sha256(key).hexdigest()[:32]}".encode()))
+        scope = self._scope_of(operation, object_ids, query_string, headers)
+        asked = Asked(self.session.caller, self.request_id, scope, self.check_session)
+        found = await self._api.carry_out(asked, encoded, file)
+        if isinstance(found, Problem):
+            raise Refused(for_people(found))
+        self._is_repeated |= found.replayed
+        return found
+
+    def _scope_of(
+        self,
+        operation: Operation,
+        object_ids: Iterable[str] = (),
+        query_string: bytes = b"",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> Scope:
+        path = operation.path
+        for object_id in object_ids:
+            head, _, rest = path.partition("{")
+            path = head + object_id + rest.partition("}")[2]
+        return {
             "type": "http",
             "method": operation.method,
             "path": path,
-            "query_string": urlencode(query or {}).encode(),
+            "query_string": query_string,
             "headers": headers,
             "client": (self.address, 0),
             "scheme": self._scope["scheme"],
             "server": self._scope.get("server"),
         }
-        found = await self._api.carry_out(self.session.caller, self.request_id, scope, encoded)
-        if isinstance(found, Problem):
-            raise Refused(found)
-        if found.status == _MERGED:
-            merged: dict[str, str] = msgspec.json.decode(found.body)
-            raise MergedInto(merged["id"], merged["merged_into"])
-        return Done(msgspec.json.decode(found.body, type=answer), found.version)
 
     async def write(self, command: Command) -> Written:
         """Carry out a command that no operation has. Refusals: those of the command and the ledger."""
@@ -217,24 +312,28 @@ class Visit:
 
     async def each(self, operation_id: str, answer: type[T], object_ids: Iterable[str]) -> dict[str, T]:
         """Return the objects with these ids that the person may read, by their ids. They share one statement."""
-        asked = [*dict.fromkeys(object_ids)]
-        found = await asyncio.gather(*(self._found(operation_id, answer, each) for each in asked))
-        return {object_id: value for object_id, value in zip(asked, found, strict=True) if value is not None}
-
-    async def _found(self, operation_id: str, answer: type[T], object_id: str) -> T | None:
-        try:
-            return (await self.call(operation_id, answer, object_id)).value
-        except (Refused, MergedInto):
-            return None
+        asked = dict.fromkeys(object_ids)
+        if not asked:
+            return {}
+        operation = self._operations[operation_id]
+        found = await self._api.read_each(self.session.caller, self.request_id, self._scope_of(operation), operation, asked)
+        decode = msgspec.json.Decoder(answer).decode
+        return {object_id: decode(body) for object_id, body in found.items()}
 
     def redirect(self, path: str, done: str = "", *, undoes: bool = False) -> Redirect:
         """Return a redirect to a path below `/console`, where a line says what was done, with an "Undo" if asked for."""
         if done:
-            text = f"{self.shown_request_id if undoes else ''} {done}"
+            # An undo takes back what a request did, and a form that was sent twice has done something in its first one.
+            text = f"{self.shown_request_id if undoes and not self._is_repeated else ''} {done}"
             parts = urlsplit(path)
             query = "&".join(part for part in (parts.query, urlencode({_NOTICE: self.session.signed(text, _NOTICE)})) if part)
             path = parts._replace(query=query).geturl()
         return Redirect(path)
+
+    def onward(self, path: str) -> Redirect:
+        """Return a redirect to another page, which says what this one would have said."""
+        said = self.query.get(_NOTICE)
+        return Redirect(path if said is None else f"{path}{'&' if '?' in path else '?'}{urlencode({_NOTICE: said})}")
 
     @property
     def notice(self) -> Notice | None:
@@ -247,14 +346,34 @@ class Visit:
 
     def here(self, without: Iterable[str] = (), **changes: str | UnsetType | None) -> str:
         """Return the path of this page with its query, without the notice, and with some parameters changed or removed."""
-        kept = [(name, value) for name, value in self.query.multi_items() if name not in {_NOTICE, *without, *changes}]
+        left_out = {_NOTICE, *without, *changes, *((_EARLIER,) if _CURSOR in changes else ())}
+        kept = [(name, value) for name, value in self.query.multi_items() if name not in left_out]
         kept += [(name, value) for name, value in changes.items() if isinstance(value, str) and value]
         return self.path + (f"?{urlencode(kept)}" if kept else "")
+
+    def next_page(self, cursor: str | None) -> str:
+        """Return the address of the next page of this list, which knows the way back to this one."""
+        earlier = [*self.query.getlist(_EARLIER), self.query.get(_CURSOR, "")][-MAX_EARLIER:]
+        return self._page_at(cursor or "", earlier)
+
+    @property
+    def previous_page(self) -> str | None:
+        """The address of the page of this list before this one, if somebody has come from there."""
+        earlier = self.query.getlist(_EARLIER)
+        return self._page_at(earlier[-1], earlier[:-1]) if earlier else None
+
+    def _page_at(self, cursor: str, earlier: Sequence[str]) -> str:
+        path = self.here(cursor=cursor)
+        query = urlencode([(_EARLIER, each) for each in earlier])
+        return path + (("&" if "?" in path else "?") + query if query else "")
 
 
 def own_path(path: str) -> str:
     """Return a path to go on to if it is one of the console's, else that of its first page."""
-    parts = urlsplit(path)
+    try:
+        parts = urlsplit(path)
+    except ValueError:
+        return BASE
     is_own = not parts.scheme and not parts.netloc and is_page(parts.path)
     # A browser reads a backslash as a slash, and leaves out control characters.
     return path if is_own and "\\" not in path and path.isprintable() else BASE

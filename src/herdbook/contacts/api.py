@@ -8,15 +8,16 @@ import msgspec
 
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address
+from herdbook.bulk.api import bulk_write
+from herdbook.bulk.model import BulkEnvelope
 from herdbook.companies import store as companies
 from herdbook.contacts import store
-from herdbook.contacts.bulk import write_all, write_each
-from herdbook.contacts.commands import CreateContact, UpdateContact, UpdateContactRecord
+from herdbook.contacts.bulk import CONTACTS_IN_BULK, ContactCommands
+from herdbook.contacts.commands import CreateContact, CreateContactRecord, UpdateContact, UpdateContactRecord
 from herdbook.contacts.model import (
-    BulkEnvelope,
-    BulkResult,
-    BulkWrite,
     Contact,
+    ContactBulkResult,
+    ContactBulkWrite,
     ContactCreate,
     ContactCrmAssociation,
     ContactQuery,
@@ -29,14 +30,15 @@ from herdbook.contacts.model import (
 )
 from herdbook.contacts.query_store import QUERIED_CONTACTS
 from herdbook.contacts.store import CONTACT
-from herdbook.errors import NotFound, Stale, Taken
+from herdbook.custom_fields.api import further_errors_of_values
+from herdbook.errors import NotFound, Taken
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.ledger.commands import Delete, SetCrmAssociation
 from herdbook.phone_numbers import read_number
-from herdbook.querying.api import answer_query
+from herdbook.querying.api import answer_query, further_errors_of_query
 from herdbook.shared_schemas import Deleted
-from herdbook.tags.api import with_existing_tags
+from herdbook.tags.api import shown_record
 from herdbook.workspaces.store import region_of
 
 
@@ -47,15 +49,23 @@ async def list_contacts(call: Call) -> Answer:
 
 async def list_company_contacts(call: Call, company_id: UUID) -> Answer:
     """List the contacts of one company."""
+    query = call.page_query()
     if await companies.find(call.services.database, call.caller.workspace_id, company_id) is None:
         raise NotFound("company", object_id=company_id)
-    return await call.answer_list(partial(store.page, company_id=company_id))
+    pages, workspace_id = call.services.database.pages, call.caller.workspace_id
+    return call.answer_page(await store.page(pages, workspace_id, query, company_id=company_id), query)
 
 
 async def create_contact(call: Call, contact: ContactCreate) -> Answer:
     """Create a contact."""
     read_numbers(contact)
     return await call.write(CreateContact(contact, call.has_precondition))
+
+
+async def create_contact_record(call: Call, contact: ContactCreate) -> Answer:
+    """Create a contact, and answer with the whole of it."""
+    read_numbers(contact)
+    return await _shown(call, await call.write(CreateContactRecord(contact, call.has_precondition)))
 
 
 async def get_contact(call: Call, contact_id: UUID) -> Answer:
@@ -87,7 +97,7 @@ async def _shown(call: Call, answer: Answer) -> Answer:
     if b'"labels":' in answer.body:
         record = msgspec.json.decode(answer.body, type=LabelledContactRecord)
         answer = answer._replace(body=msgspec.json.encode(record.labelled))
-    return await with_existing_tags(call, answer, LabelledContactRecord)
+    return await shown_record(call, answer, LabelledContactRecord)
 
 
 async def delete_contact(call: Call, contact_id: UUID) -> Answer:
@@ -111,12 +121,10 @@ async def query_contacts(call: Call, asked: ContactQuery) -> Answer:
     return await answer_query(call, QUERIED_CONTACTS, asked, region, ContactQueryPage)
 
 
-async def bulk_write(call: Call, bulk: BulkEnvelope) -> Answer:
+async def bulk_write_contacts(call: Call, bulk: BulkEnvelope) -> Answer:
     """Write many contacts, each independently or all or none."""
-    if call.has_precondition:
-        raise Stale(None)
-    write = write_all if bulk.atomic else write_each
-    return await write(call, bulk.operations)
+    region = await region_of(call.services.database.pool, call.caller.workspace_id)
+    return await bulk_write(call, bulk, CONTACTS_IN_BULK, ContactCommands(region))
 
 
 def _address(text: str) -> str:
@@ -285,17 +293,35 @@ OPERATIONS: Final = (
         answer_description="Updated contact response.",
     ),
     Operation(
+        method="POST",
+        path="/herdbook/contacts",
+        id="create-contact-record",
+        summary="Create contact record",
+        description="Creates a contact with all that its record has, as `POST /v2/contacts` does, and returns the whole of it.",
+        tag=_TAG,
+        scopes=_WRITE,
+        handler=create_contact_record,
+        body=ContactCreate,
+        further_errors=partial(further_errors_of_values, CONTACT.name),
+        answer=LabelledContactRecord,
+        answer_description="The whole of the created contact.",
+        has_variants=True,
+        status=201,
+        refusals=(Taken,),
+    ),
+    Operation(
         method="GET",
         path="/herdbook/contacts/{contact_id}/record",
         id="get-contact-record",
         summary="Get contact record",
         description="Reads the whole of a single contact: the members that `GET /v2/contacts/{contact_id}` shows, and those of "
-        "herdbook's own, such as `external_ids`. Both operations have the same ETag.",
+        "herdbook's own, such as `external_ids`. The ETag begins with the same version, and also tells what is hidden.",
         tag=_TAG,
         scopes=_READ,
         handler=get_contact_record,
         answer=LabelledContactRecord,
         answer_description="The whole of the contact.",
+        has_variants=True,
         other_answers=_MERGED,
     ),
     Operation(
@@ -309,8 +335,10 @@ OPERATIONS: Final = (
         scopes=_WRITE,
         handler=update_contact_record,
         body=ContactRecordUpdate,
+        further_errors=partial(further_errors_of_values, CONTACT.name),
         answer=LabelledContactRecord,
         answer_description="The whole of the updated contact.",
+        has_variants=True,
         refusals=(Taken,),
     ),
     Operation(
@@ -324,6 +352,7 @@ OPERATIONS: Final = (
         scopes=_READ,
         handler=query_contacts,
         body=ContactQuery,
+        further_errors=partial(further_errors_of_query, QUERIED_CONTACTS),
         answer=ContactQueryPage,
         answer_description="A page of the matches.",
         bypasses_ledger=True,
@@ -337,11 +366,11 @@ OPERATIONS: Final = (
         "independently or, with `atomic`, all or none.",
         tag=_TAG,
         scopes=_WRITE,
-        handler=bulk_write,
+        handler=bulk_write_contacts,
         is_large=True,
-        body=BulkWrite,
+        body=ContactBulkWrite,
         envelope=BulkEnvelope,
-        answer=BulkResult,
+        answer=ContactBulkResult,
         answer_description="The result of each operation.",
     ),
 )

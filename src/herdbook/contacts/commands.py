@@ -1,6 +1,7 @@
 """The commands that change contacts."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -33,22 +34,34 @@ from herdbook.contacts.store import (
     MAX_RELEASED_CONTACTS,
     ContactRow,
 )
-from herdbook.custom_fields.commands import fitted_entry, shown_entry, value_needs, with_values
+from herdbook.custom_fields.commands import (
+    EntryAt,
+    conversions,
+    fitted_entries,
+    giver_needs,
+    shown_entry,
+    take_values,
+    unconverted_holders,
+    value_needs,
+    with_values,
+    without_hidden,
+)
 from herdbook.custom_fields.store import default_region
 from herdbook.custom_fields.values import without_values
-from herdbook.errors import FieldError, Invalid, Stale
-from herdbook.fields import MAX_ITEMS
-from herdbook.ledger.claims import UniqueKey
+from herdbook.errors import FieldError, Invalid, Stale, together
+from herdbook.fields import require_few
+from herdbook.ledger.claims import UniqueKey, paths_in_request
+from herdbook.ledger.crm_links import oldest_linked
 from herdbook.ledger.index_entries import IndexReader
-from herdbook.ledger.object_types import active, all_active, created, current, restored, updated
+from herdbook.ledger.object_types import active, all_active, created, current, first_fitting, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.phone_numbers import number_keys
 from herdbook.shared_schemas import CrmAssociation, crm_link
-from herdbook.tags.store import require_tags, tag_needs
+from herdbook.tags.store import require_tags, tag_needs, with_hidden_tags
 
 
 class CreateContact(msgspec.Struct, frozen=True):
-    """Create a contact. Refusals: Invalid (company_id, tag_ids), Stale if a version is required, Taken."""
+    """Create a contact. Refusals: Invalid (company_id, tag_ids, take_from), Stale if a version is required, Taken."""
 
     fields: ContactCreate
     has_precondition: bool = False
@@ -58,16 +71,30 @@ class CreateContact(msgspec.Struct, frozen=True):
         yield from EXTERNAL_IDS.needs(self.fields.external_ids or ())
         yield from value_needs(CONTACT.name, self.fields.fields)
         yield from tag_needs(self.fields.tag_ids)
+        yield from giver_needs(CONTACT, self.fields.take_from)
 
     def apply(self, work: UnitOfWork) -> Result:
-        _require_company(work, self.fields.company_id)
-        require_tags(work, self.fields.tag_ids)
+        return together(_references_exist(work, self.fields), partial(self._created, work))
+
+    def _created(self, work: UnitOfWork) -> Result:
         if self.has_precondition:
             raise Stale(None)
         contact_id = ids.new_id()
-        contact = _new(work, contact_id, self.fields)
+        contact = _new(work, contact_id, self.fields, self.fields.take_from)
+        take_values(work, CONTACT, self.fields.take_from, contact, _without_handles)
         CONTACT.claim(work, contact_id, None, contact)
         return created(work, CONTACT, contact_id, contact)
+
+
+class CreateContactRecord(CreateContact, frozen=True):
+    """Create a contact; the answer is the whole. Refusals: as for `CreateContact`."""
+
+    def apply(self, work: UnitOfWork) -> Result:
+        version, contact = CreateContact.apply(self, work)
+        assert isinstance(contact, ContactRecord), "it was created"
+        contact_id = ids.decoded(ids.CONTACT, contact.id)
+        assert contact_id is not None, "the server wrote this id"
+        return Result(version, record(work, contact_id))
 
 
 class UpdateContact(msgspec.Struct, frozen=True):
@@ -93,7 +120,7 @@ class UpdateContact(msgspec.Struct, frozen=True):
 class UpdateContactRecord(msgspec.Struct, frozen=True):
     """Change the whole of a contact; the answer is the whole.
 
-    Refusals: Invalid (company_id, tag_ids), NotFound, Stale, Taken.
+    Refusals: Invalid (company_id, tag_ids, take_from), NotFound, Stale, Taken.
     """
 
     contact_id: UUID
@@ -106,15 +133,28 @@ class UpdateContactRecord(msgspec.Struct, frozen=True):
         yield from EXTERNAL_IDS.needs(self.patch.external_ids or ())
         yield from value_needs(CONTACT.name, self.patch.fields)
         yield from tag_needs(self.patch.tag_ids)
+        yield from giver_needs(CONTACT, self.patch.take_from)
 
     def apply(self, work: UnitOfWork) -> Result:
-        _require_company(work, self.patch.company_id)
-        require_tags(work, self.patch.tag_ids)
+        return together(_references_exist(work, self.patch), partial(self._updated, work))
+
+    def _updated(self, work: UnitOfWork) -> Result:
         before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
-        after = with_values(work, CONTACT.name, _patched(work, before.entry, self.patch), self.patch.fields)
+        after = _patched(work, before.entry, self.patch)
+        after = with_hidden_tags(work, before.entry, after)
+        after = with_values(work, CONTACT, after, self.patch.fields, take_from=self.patch.take_from)
+        take_values(work, CONTACT, self.patch.take_from, after, _without_handles)
         CONTACT.claim(work, self.contact_id, before.entry, after)
         version, _ = updated(work, CONTACT, before, after)
         return Result(version, record(work, self.contact_id))
+
+
+def _without_handles(entry: ContactRecord, taken: ContactRecord) -> ContactRecord:
+    """Return a contact without the addresses and external ids that another one gets."""
+    addresses = set(ADDRESSES.keys(taken))
+    emails = [ContactRecordUpdateEmail(each.email) for each in entry.emails if comparable_address(each.email) not in addresses]
+    external_ids = [each for each in entry.external_ids or () if each not in (taken.external_ids or ())]
+    return patched(entry, ContactRecordUpdate(emails=tuple(emails), external_ids=tuple(external_ids)))
 
 
 def _patched(work: UnitOfWork, before: ContactRecord, patch: ContactUpdate) -> ContactRecord:
@@ -126,11 +166,13 @@ class UpsertContact(msgspec.Struct, frozen=True):
 
     For an address or an external id, the deleted contact that had it last is restored. `region` is the workspace's default
     region for numbers. The contact keeps its addresses, numbers and external ids, and its primary ones unless others are
-    marked. Refusals: Invalid (company_id, emails, phone_numbers, external_ids, tag_ids), Taken.
+    marked. `completed` returns the contact that is written with what no request may set, if there is any. Refusals: Invalid
+    (company_id, emails, phone_numbers, external_ids, tag_ids), Taken.
     """
 
     fields: ContactUpsert
     region: str | None = None
+    completed: Callable[[ContactRecord], ContactRecord] | None = None
 
     def needs(self) -> Iterator[Need]:
         yield from _references(self.fields)
@@ -147,24 +189,50 @@ class UpsertContact(msgspec.Struct, frozen=True):
                 yield Need(LINKED_CONTACTS, (self._link.crm_object_id, self._link.source))
 
     def apply(self, work: UnitOfWork) -> Result:
+        return together(_references_exist(work, self.fields), partial(self._written, work))
+
+    def _written(self, work: UnitOfWork) -> Result:
+        if (before := self.known(work)) is not None:
+            return self.update(work, before)
+        if (former := self.former(work)) is not None:
+            return self.restore(work, former)
+        return self.create(work)
+
+    def require_references(self, work: UnitOfWork) -> None:
+        """Require that the company and the tags exist. Refusal: Invalid."""
         _require_company(work, self.fields.company_id)
         require_tags(work, self.fields.tag_ids)
-        if (before := self._known(work)) is not None:
-            after = with_values(work, CONTACT.name, upserted(before.entry, self.fields, self.region), self.fields.fields)
-            self._claim(work, before.id, before.entry, after)
-            return updated(work, CONTACT, before, after)
-        by_key = self.fields.match_by in ("emails", "external_ids")
-        if by_key and (former := _former_holder(work, *self._key)) is not None:
-            after = upserted(_remains(work, former), self.fields, self.region)
-            after = with_values(work, CONTACT.name, after, self.fields.fields)
-            self._claim(work, former.id, None, after)
-            return restored(work, CONTACT, former, after)
+
+    def update(self, work: UnitOfWork, before: ContactRow) -> Result:
+        """Update an active contact. Refusals: Invalid, Taken."""
+        after = with_values(work, CONTACT, upserted(before.entry, self.fields, self.region), self.fields.fields)
+        after = self._completed(after)
+        self._claim(work, before.id, before.entry, after)
+        return updated(work, CONTACT, before, after)
+
+    def restore(self, work: UnitOfWork, former: ContactRow) -> Result:
+        """Restore a deleted contact, and update it. Refusals: Invalid, Taken."""
+        after = upserted(_remains(work, former), self.fields, self.region)
+        after = self._completed(with_values(work, CONTACT, after, self.fields.fields))
+        self._claim(work, former.id, None, after)
+        return restored(work, CONTACT, former, after)
+
+    def create(self, work: UnitOfWork) -> Result:
+        """Create a contact. Refusals: Invalid, Taken."""
         contact_id = ids.new_id()
-        contact = _new(work, contact_id, self.fields)
+        contact = self._completed(_new(work, contact_id, self.fields))
         CONTACT.claim(work, contact_id, None, contact)
         return created(work, CONTACT, contact_id, contact)
 
-    def _known(self, work: UnitOfWork) -> ContactRow | None:
+    def _completed(self, contact: ContactRecord) -> ContactRecord:
+        return contact if self.completed is None else self.completed(contact)
+
+    def former(self, work: UnitOfWork) -> ContactRow | None:
+        """Return the deleted contact that the request means, if no active one has the key."""
+        by_key = self.fields.match_by in ("emails", "external_ids")
+        return _former_holder(work, *self._key) if by_key else None
+
+    def known(self, work: UnitOfWork) -> ContactRow | None:
         """Return the active contact that the request means; the oldest, if several have the number or the link."""
         match self.fields.match_by:
             case "emails" | "external_ids":
@@ -174,7 +242,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
                 known = known_contacts(work, [], keys)
                 return next((known[key] for key in keys if key in known), None)
             case _:
-                return _linked(work, self._link)
+                return oldest_linked(work, LINKED_CONTACTS, CONTACTS, self._link)
 
     @property
     def _key(self) -> "tuple[UniqueKey[ContactRecord], str]":
@@ -190,28 +258,13 @@ class UpsertContact(msgspec.Struct, frozen=True):
         return link
 
     def _claim(self, work: UnitOfWork, contact_id: UUID, before: ContactRecord | None, after: ContactRecord) -> None:
-        for name in ("emails", "phone_numbers", "external_ids", "tag_ids"):
-            items = getattr(after, name) or ()
-            if len(items) > MAX_ITEMS:
-                message = (
-                    f"`{name}` would have {len(items)} items, with those that the contact has. Send fewer: "
-                    f"{MAX_ITEMS} is the limit."
-                )
-                raise Invalid([FieldError(name, "too_long", message)])
+        require_few(after, ("emails", "phone_numbers", "external_ids", "tag_ids"), CONTACT.noun)
         asked = [comparable_address(item.email.strip()) for item in self.fields.emails or ()]
         field_paths = {
-            ADDRESSES: _paths_in_request(ADDRESSES, asked),
-            EXTERNAL_IDS: _paths_in_request(EXTERNAL_IDS, self.fields.external_ids or ()),
+            ADDRESSES: paths_in_request(ADDRESSES, asked),
+            EXTERNAL_IDS: paths_in_request(EXTERNAL_IDS, self.fields.external_ids or ()),
         }
         CONTACT.claim(work, contact_id, before, after, field_paths)
-
-
-def _paths_in_request(unique_key: UniqueKey[ContactRecord], asked: Sequence[str]) -> Callable[[int, str], str]:
-    """Return the function that names where the request has a key of the contact.
-
-    The contact may always keep its own keys, so a key that is refused was sent in the request.
-    """
-    return lambda _, key: unique_key.field_path(asked.index(key), key)
 
 
 def record(work: UnitOfWork, contact_id: UUID) -> ContactRecord:
@@ -221,9 +274,11 @@ def record(work: UnitOfWork, contact_id: UUID) -> ContactRecord:
     return shown_entry(work, CONTACT.name, row.entry)
 
 
-def _new(work: UnitOfWork, contact_id: UUID, asked: ContactCreate | ContactUpsert) -> ContactRecord:
+def _new(
+    work: UnitOfWork, contact_id: UUID, asked: ContactCreate | ContactUpsert, take_from: str | UnsetType = UNSET
+) -> ContactRecord:
     contact = CONTACT.new(contact_id, work.time, asked)
-    return with_values(work, CONTACT.name, contact, asked.fields, is_new=True)
+    return with_values(work, CONTACT, contact, asked.fields, is_new=True, take_from=take_from)
 
 
 def known_contacts(work: UnitOfWork, addresses: Sequence[str], numbers: Sequence[str]) -> dict[str, ContactRow]:
@@ -246,24 +301,16 @@ class ContactsOfCompany:
     def release(self, work: UnitOfWork, company_id: UUID) -> bool:
         """Remove the company from its contacts, each by a change of its own. Return whether these were all of them."""
         contact_ids = IndexReader(work, COMPANY_CONTACTS).first([company_id], MAX_RELEASED_CONTACTS)[company_id]
-        for row in work.get_all(CONTACTS, contact_ids):
+        fitting = first_fitting(work, CONTACTS, contact_ids)
+        for row in work.get_all(CONTACTS, fitting):
             assert row is not None, "an index names rows that exist"
             updated(work, CONTACT, row, msgspec.structs.replace(row.entry, company=UNSET))
-        return len(contact_ids) < MAX_RELEASED_CONTACTS
+        return len(fitting) == len(contact_ids) < MAX_RELEASED_CONTACTS
 
 
 def _holder(work: UnitOfWork, unique_key: UniqueKey[ContactRecord], key: str) -> ContactRow | None:
     """Return the active contact that has a key."""
     return active(work, CONTACTS, unique_key.holder(work, key))
-
-
-def _linked(work: UnitOfWork, link: CrmAssociation) -> ContactRow | None:
-    """Return the oldest active contact that has a link."""
-    stored = work.get(LINKED_CONTACTS, (link.crm_object_id, link.source))
-    changed = {row.id for row in work.changed_in(CONTACTS)}
-    contact_ids = sorted(changed.union(() if stored is None else stored.contact_ids))
-    rows = all_active(work, CONTACTS, contact_ids)
-    return next((row for row in rows if row is not None and row.object.crm_association == link), None)
 
 
 def _former_holder(work: UnitOfWork, unique_key: UniqueKey[ContactRecord], key: str) -> ContactRow | None:
@@ -282,15 +329,18 @@ def _former_holder(work: UnitOfWork, unique_key: UniqueKey[ContactRecord], key: 
 
 def _remains(work: UnitOfWork, former: ContactRow) -> ContactRecord:
     """Return a deleted contact with those of its keys that are free, and its company if that still exists."""
-    last = fitted_entry(work, CONTACT.name, former.entry, former.version)
+    (last,) = fitted_entries(work, CONTACT, [EntryAt(former.id, former.entry, former.version)])
     work.require([*(held.need for held in CONTACT.held(last)), *_company_need(former.company_id)])
     if active(work, COMPANIES, former.company_id) is None:
         last = msgspec.structs.replace(last, company=UNSET)
     addresses = [item.email for item in last.emails if ADDRESSES.holder(work, comparable_address(item.email)) is None]
     external_ids = [each for each in last.external_ids or () if EXTERNAL_IDS.holder(work, each) is None]
     free = ContactRecordUpdate(emails=tuple(map(ContactRecordUpdateEmail, addresses)), external_ids=tuple(external_ids))
+    if last.unique_values is not UNSET:
+        (last,) = without_hidden(work, CONTACT, [last], conversions(work, CONTACT.name), lambda _, __: False)
     taken = [each for each, holder in FIELD_VALUES.holders(work, last.unique_values or ()).items() if holder is not None]
-    return without_values(patched(last, free), [each.partition("=")[0] for each in taken])
+    of_others = {*(each.partition("=")[0] for each in taken), *unconverted_holders(work, CONTACT, [last]).get(former.id, ())}
+    return without_values(patched(last, free), of_others)
 
 
 def _may_come_back(row: ContactRow) -> bool:
@@ -306,6 +356,13 @@ def _references(asked: ContactUpdate | ContactCreate | ContactUpsert) -> Iterato
 
 def _company_need(company_id: UUID | None) -> list[Need]:
     return [] if company_id is None else [Need(COMPANIES, company_id)]
+
+
+def _references_exist(
+    work: UnitOfWork, asked: ContactCreate | ContactRecordUpdate | ContactUpsert
+) -> Sequence[Callable[[], None]]:
+    """Return the checks that the company and the tags of a request exist."""
+    return partial(_require_company, work, asked.company_id), partial(require_tags, work, asked.tag_ids)
 
 
 def _require_company(work: UnitOfWork, company_id: str | None | UnsetType) -> None:

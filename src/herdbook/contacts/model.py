@@ -9,18 +9,34 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
 from herdbook.addresses import comparable_address, forms
+from herdbook.bulk import model as bulk
 from herdbook.custom_fields.values import UniqueValues, Values
 from herdbook.errors import FieldError, Invalid
-from herdbook.http.problems import Problem
 from herdbook.ledger.object_types import Record
 from herdbook.phone_numbers import comparable_number, number_keys, number_with, read_number, sure_keys
 from herdbook.querying.model import CONDITION_EXAMPLE, MAX_SORT_KEYS, Query, QueryPage, Sort
-from herdbook.search_text import END, first_word, indexed, name_key_of, searchable, searchable_name, searchable_number
+from herdbook.search_text import (
+    END,
+    WORD_START,
+    first_word,
+    indexed,
+    name_key_of,
+    searchable,
+    searchable_name,
+    searchable_number,
+)
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
 from herdbook.tags.model import TagIds, tag_ids
 from herdbook.time_zones import not_a_time_zone, time_zones
 
 _CompanyId: TypeAlias = Annotated[str, fields.id_schema(ids.COMPANY)]
+_TakeFrom: TypeAlias = Annotated[
+    str,
+    fields.id_schema(
+        ids.CONTACT,
+        "Another contact, which gives up the addresses, external ids and unique values that this one gets with it.",
+    ),
+]
 _Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
 _TimeZone: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema={"format": "iana-time-zone"})]
 
@@ -146,6 +162,7 @@ _OWN_RULES: Final[dict[str, fields.Rule]] = {
     "external_ids": _external_ids,
     "tag_ids": tag_ids,
 }
+_TAKE_RULES: Final[dict[str, fields.Rule]] = {"take_from": fields.id_of(ids.CONTACT, "contact")}
 
 
 def _with_labels(name: str) -> fields.Rule:
@@ -181,7 +198,7 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Request payload for creating a contact."""
 
     schema_name: ClassVar[str] = "contact_create_request"
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES | _LABEL_RULES
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES | _LABEL_RULES | _TAKE_RULES
     example: ClassVar[dict[str, Any]] = {
         "first_name": "Ada",
         "last_name": "Lovelace",
@@ -201,13 +218,14 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     external_ids: _ExternalIds | UnsetType = UNSET
     fields: Values | UnsetType = UNSET
     tag_ids: TagIds | UnsetType = UNSET
+    take_from: _TakeFrom | UnsetType = UNSET
 
 
 class ContactRecordUpdate(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for updating the whole of a contact."""
 
     schema_name: ClassVar[str] = "contact_record_update_request"
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES | _LABEL_RULES
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES | _LABEL_RULES | _TAKE_RULES
     example: ClassVar[dict[str, Any]] = {"last_name": "King", "external_ids": ["crm-1842"]}
 
     emails: _LabelledEmails | UnsetType = UNSET
@@ -216,6 +234,7 @@ class ContactRecordUpdate(ContactUpdate, frozen=True, kw_only=True, forbid_unkno
     external_ids: _ExternalIds | None | UnsetType = UNSET
     fields: Values | UnsetType = UNSET
     tag_ids: TagIds | None | UnsetType = UNSET
+    take_from: _TakeFrom | UnsetType = UNSET
 
 
 class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -364,7 +383,11 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The labels of a contact's addresses and numbers, each by the form in which these are compared."""
+    """The labels of a contact's addresses and numbers.
+
+    The key of an address is the form in which it is compared; that of a number is its E.164 form, or else the number as it was
+    sent. Earlier releases had the key of a contact's index in place of the latter.
+    """
 
     schema_name: ClassVar[str] = "contact_labels"
 
@@ -380,6 +403,13 @@ class OwnMembers(msgspec.Struct, frozen=True, kw_only=True):
     unique_values: tuple[str, ...] | UnsetType = UNSET
     labels: Labels | UnsetType = UNSET
     tag_ids: tuple[str, ...] | UnsetType = UNSET
+    card_ids: tuple[str, ...] | UnsetType = UNSET
+
+
+_CardIds: TypeAlias = Annotated[
+    tuple[Annotated[str, fields.id_schema(ids.CARD)], ...],
+    Meta(description="Ids of the vCards that are kept beside the contact, because they have more than it has."),
+]
 
 
 class ContactRecord(Contact, Record, frozen=True, kw_only=True):
@@ -406,6 +436,7 @@ class ContactRecord(Contact, Record, frozen=True, kw_only=True):
         | UnsetType
     ) = UNSET
     tag_ids: TagIds | UnsetType = UNSET
+    card_ids: _CardIds | UnsetType = UNSET
 
 
 class ContactRecordEmail(ContactEmail, frozen=True):
@@ -437,13 +468,13 @@ class LabelledContactRecord(ContactRecord, frozen=True, kw_only=True):
         """The same with the labels beside the addresses and numbers."""
         if self.labels is UNSET:
             return self
-        labels = self.labels
+        labels, of_numbers = self.labels, _by_number(self.labels)
         emails = tuple(
             msgspec.structs.replace(item, label=labels.emails.get(comparable_address(item.email), UNSET))
             for item in self.emails
         )
         phone_numbers = tuple(
-            msgspec.structs.replace(item, label=labels.phone_numbers.get(_comparable_number(item.phone_number), UNSET))
+            msgspec.structs.replace(item, label=of_numbers.get(_comparable_number(item.phone_number), UNSET))
             for item in self.phone_numbers
         )
         return msgspec.structs.replace(self, emails=emails, phone_numbers=phone_numbers, labels=UNSET)
@@ -514,7 +545,8 @@ def _labelled(contact: ContactRecord, patch: ContactUpdate | ContactCreate, regi
         if patch.phone_numbers is not UNSET
         else old.phone_numbers,
     )
-    return contact if labels == old else msgspec.structs.replace(contact, labels=UNSET if labels == Labels() else labels)
+    is_same = labels.emails == old.emails and _by_number(labels) == _by_number(old)
+    return contact if is_same else msgspec.structs.replace(contact, labels=UNSET if labels == Labels() else labels)
 
 
 def _number_labels(
@@ -523,17 +555,30 @@ def _number_labels(
     """Return the labels of a contact's numbers: of each in its own spelling, or else of the same number in another one."""
     asked = {_comparable_number(item.phone_number): (item.label or "").strip() for item in labelled}
     numbers = {comparable_number(number_with(key), region) for key in asked}
-    kept = {
-        key: label for key, label in old.phone_numbers.items() if comparable_number(number_with(key), region) not in numbers
-    }
+    kept = {key: label for key, label in _by_number(old).items() if comparable_number(number_with(key), region) not in numbers}
     spelled = {**kept, **asked}
     by_number = {comparable_number(number_with(key), region): label for key, label in reversed(spelled.items())}
     held: dict[str, str] = {}
+    former = {_comparable_number(number_with(key)): key for key in old.phone_numbers}
     for item in contact.phone_numbers:
         key = _comparable_number(item.phone_number)
         if label := spelled.get(key, by_number.get(comparable_number(item.phone_number, region))):
-            held[key] = label
+            # A label that was not sent keeps its key, by which an erasure knows it in all entries.
+            held[_label_key(item.phone_number) if key in asked else former.get(key, _label_key(item.phone_number))] = label
     return held
+
+
+def _by_number(labels: Labels) -> dict[str, str]:
+    """Return the labels of numbers by the keys under which contacts with them are found."""
+    return {_comparable_number(number_with(key)): label for key, label in labels.phone_numbers.items()}
+
+
+def _label_key(phone_number: str) -> str:
+    number = read_number(phone_number)
+    if number is None:
+        return phone_number
+    # A number that looks like a key of an earlier release would be taken for that.
+    return number.e164 or (phone_number if number_with(phone_number) == phone_number else number.digits)
 
 
 def _patched_emails(before: Contact, items: Sequence[ContactUpdateEmail]) -> tuple[ContactEmail, ...]:
@@ -661,6 +706,21 @@ class SearchEntry(msgspec.Struct, frozen=True):
         """The words of the text, except the first word of each name."""
         return indexed(self.text).difference(_first_word(self.first_name_word), _first_word(self.last_name_word))
 
+    @property
+    def source_of_other_words(self) -> tuple[str | None, ...]:
+        """The part of this that `other_words` follows from: while it is the same, so are they.
+
+        Names of a single word each have no other words, and hide none unless an address or a number has them, too.
+        """
+        first, last = self.first_name_word, self.last_name_word
+        names, _, handles = self.text.partition(END)
+        if first is None or last is None or first in handles or last in handles:
+            return self.text, first, last
+        is_plain = (
+            names.isascii() and first.isalnum() and last.isalnum() and names == f"{WORD_START}{first}\n{WORD_START}{last}"
+        )
+        return (handles,) if is_plain else (self.text, first, last)
+
 
 def search_entry(contact: Contact, before: Contact | None = None, entry_before: SearchEntry | None = None) -> SearchEntry:
     """Return the search data of a contact, given its state before with the search data of that, if any.
@@ -671,11 +731,15 @@ def search_entry(contact: Contact, before: Contact | None = None, entry_before: 
     if before is None or entry_before is None or not entry_before.text.endswith(END):
         names, first_name_word, last_name_word = _names_entry(contact)
         return SearchEntry(names + END + _handles_text(contact), first_name_word, last_name_word)
+    same_names = contact.first_name == before.first_name and contact.last_name == before.last_name
+    same_handles = contact.emails == before.emails and contact.phone_numbers == before.phone_numbers
+    if same_names and same_handles:
+        return entry_before
     first_name_word, last_name_word = entry_before.first_name_word, entry_before.last_name_word
     names, _, handles = entry_before.text.partition(END)
-    if contact.first_name != before.first_name or contact.last_name != before.last_name:
+    if not same_names:
         names, first_name_word, last_name_word = _names_entry(contact)
-    if contact.emails != before.emails or contact.phone_numbers != before.phone_numbers:
+    if not same_handles:
         handles = _handles_text(contact)
     return SearchEntry(names + END + handles, first_name_word, last_name_word)
 
@@ -717,7 +781,7 @@ _BulkId: TypeAlias = Annotated[
 ]
 
 
-class BulkCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="create", tag_field="action"):
+class ContactBulkCreate(bulk.BulkOperation, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="create"):
     """Create a contact, as `POST /v2/contacts` does."""
 
     schema_name: ClassVar[str] = "contact_bulk_create"
@@ -725,7 +789,7 @@ class BulkCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     contact: ContactCreate
 
 
-class BulkUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="update", tag_field="action"):
+class ContactBulkUpdate(bulk.BulkOperation, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="update"):
     """Change some members of a contact, as `PATCH /herdbook/contacts/{contact_id}/record` does."""
 
     schema_name: ClassVar[str] = "contact_bulk_update"
@@ -734,7 +798,7 @@ class BulkUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     contact: ContactRecordUpdate
 
 
-class BulkDelete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="delete", tag_field="action"):
+class ContactBulkDelete(bulk.BulkOperation, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="delete"):
     """Delete a contact, as `DELETE /v2/contacts/{contact_id}` does."""
 
     schema_name: ClassVar[str] = "contact_bulk_delete"
@@ -742,7 +806,7 @@ class BulkDelete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     id: _BulkId
 
 
-class BulkUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="upsert", tag_field="action"):
+class ContactBulkUpsert(bulk.BulkOperation, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="upsert"):
     """Update the contact that `match_by` finds, or create one.
 
     By an address or an external id, a deleted contact that had it is restored. Addresses, numbers and external ids are added to
@@ -755,12 +819,7 @@ class BulkUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     contact: ContactUpsert
 
 
-MAX_OPERATIONS: Final = 1000
-# Limits the e-mail addresses, phone numbers and external ids of all operations together.
-MAX_BULK_ITEMS: Final = 5000
-
-
-class BulkWrite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ContactBulkWrite(bulk.BulkWrite, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for writing many contacts at once."""
 
     schema_name: ClassVar[str] = "contact_bulk_write_request"
@@ -771,50 +830,24 @@ class BulkWrite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ]
     }
 
-    atomic: Annotated[bool, Meta(description="Whether to apply all operations or, if one is refused, none.")] = False
     operations: Annotated[
-        tuple[BulkCreate | BulkUpdate | BulkDelete | BulkUpsert, ...],
-        Meta(min_length=1, max_length=MAX_OPERATIONS, description="The operations, which are applied in this order."),
+        tuple[ContactBulkCreate | ContactBulkUpdate | ContactBulkDelete | ContactBulkUpsert, ...],
+        Meta(min_length=1, max_length=bulk.MAX_OPERATIONS, description="The operations, which are applied in this order."),
     ]
 
 
-class BulkEnvelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The same payload, with operations that are not decoded yet."""
-
-    rules: ClassVar[dict[str, fields.Rule]] = {}
-
-    atomic: bool = False
-    operations: Annotated[tuple[msgspec.Raw, ...], Meta(min_length=1, max_length=MAX_OPERATIONS)]
-
-
-class BulkOutcome(Enum):
-    """How an operation ended."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    UNCHANGED = "unchanged"
-    RESTORED = "restored"
-    DELETED = "deleted"
-    FAILED = "failed"
-
-
-class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
+class ContactBulkItem(bulk.BulkItem, frozen=True, kw_only=True):
     """The result of one operation."""
 
     schema_name: ClassVar[str] = "contact_bulk_item"
 
-    index: Annotated[int, Meta(description="The position of the operation in the request, counted from 0.")]
-    result: BulkOutcome
-    version: Annotated[int, Meta(description="The contact's version, as in its ETag.")] | UnsetType = UNSET
     contact: (
         Annotated[ContactRecord, Meta(description="The whole of the contact, unless it was deleted or the write failed.")]
         | UnsetType
     ) = UNSET
-    id: Annotated[str, Meta(description="The contact that was deleted.")] | UnsetType = UNSET
-    problem: Annotated[Problem, Meta(description="Why the operation failed.")] | UnsetType = UNSET
 
 
-class BulkResult(msgspec.Struct, frozen=True, kw_only=True):
+class ContactBulkResult(bulk.BulkResult, frozen=True, kw_only=True):
     """The results of all operations, in the order of the request."""
 
     schema_name: ClassVar[str] = "contact_bulk_result"
@@ -824,9 +857,7 @@ class BulkResult(msgspec.Struct, frozen=True, kw_only=True):
         "results": [{"index": 0, "result": "created", "version": 1842, "contact": Contact.example}],
     }
 
-    object: Literal["bulk_result"]
-    atomic: bool
-    results: tuple[BulkItem, ...]
+    results: tuple[ContactBulkItem, ...]
 
 
 class ContactSort(Sort, frozen=True, forbid_unknown_fields=True):

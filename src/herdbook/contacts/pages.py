@@ -3,10 +3,8 @@
 from functools import partial
 from typing import Final
 
-import msgspec
-
 from herdbook.console.page import MenuItem, Page
-from herdbook.contacts.model import ContactCreate, ContactQueryPage, LabelledContactRecord
+from herdbook.contacts.model import ContactQueryPage, LabelledContactRecord
 from herdbook.custom_fields.creating import create_record, show_new
 from herdbook.custom_fields.forms import CRM_PARTS, Member
 from herdbook.custom_fields.lists import show_records
@@ -32,8 +30,6 @@ CONTACTS: Final = RecordPages(
     ),
     hidden=("first_name", "last_name"),
     columns=("company_id", "emails", "phone_numbers", "updated_at"),
-    has_bulk=True,
-    created_with=frozenset(each.name for each in msgspec.structs.fields(ContactCreate)),
     searched=("first_name", "last_name", "emails", "phone_numbers"),
 )
 
@@ -130,5 +126,6 @@ PAGES: Final = (
         id="delete-contact-by-form",
         scopes=_WRITE,
         handler=partial(delete_record, CONTACTS),
+        template="custom_fields/record.html",
     ),
 )

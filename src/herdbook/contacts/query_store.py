@@ -18,6 +18,7 @@ from herdbook.querying.conditions import (
     Read,
     exact_member,
     id_member,
+    number_texts,
     parts_member,
     text_member,
     text_value,
@@ -68,7 +69,12 @@ def _numbers(record: ContactRecord) -> Iterable[str]:
 
 
 def _number_texts(record: ContactRecord) -> Iterable[str]:
-    return [folded(item.phone_number) for item in record.phone_numbers]
+    return number_texts(folded(item.phone_number) for item in record.phone_numbers)
+
+
+def _phone_numbers(region: str | None) -> Member:
+    member = parts_member("phone_numbers", "phone_number", _number_reader(region), _numbers, _number_texts, lookup="word")
+    return member._replace(has_numbers=True)
 
 
 def _company(record: ContactRecord) -> Iterable[str]:
@@ -85,7 +91,7 @@ def _members(region: str | None) -> tuple[Member, ...]:
         _name_member("last_name"),
         text_member("description"),
         parts_member("emails", "email_address", _address, _emails, _email_texts, lookup="email"),
-        parts_member("phone_numbers", "phone_number", _number_reader(region), _numbers, _number_texts, lookup="word"),
+        _phone_numbers(region),
         id_member("company_id", ids.COMPANY, "company", _company, walk="company_id"),
         BY_CRM,
         text_member("time_zone"),
@@ -124,6 +130,7 @@ QUERIED_CONTACTS: Final = QueriedType(
         "first_name": "c.first_name_word = any($value::text[])",
         "last_name": "c.last_name_word = any($value::text[])",
     },
+    probed=", f.company_id, f.first_name_word, f.last_name_word",
     walks={
         "company_id": Walk("company_contact f where f.workspace_id = $1", "f.company_id", "f.contact_id"),
         "first_name": Walk(
@@ -132,6 +139,7 @@ QUERIED_CONTACTS: Final = QueriedType(
             "f.id",
             is_alone=False,
             is_scattered=True,
+            is_own=True,
         ),
         "last_name": Walk(
             "contact f where f.workspace_id = $1 and f.deleted_at is null and f.last_name_word is not null",
@@ -139,6 +147,7 @@ QUERIED_CONTACTS: Final = QueriedType(
             "f.id",
             is_alone=False,
             is_scattered=True,
+            is_own=True,
         ),
     },
     among={

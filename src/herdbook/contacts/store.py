@@ -1,5 +1,6 @@
 """The type of contacts, with its tables, and every SQL statement about them."""
 
+from collections.abc import Hashable
 from operator import attrgetter
 from typing import Any, Final, LiteralString, Self
 from uuid import UUID
@@ -18,6 +19,7 @@ from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import PagePool
 from herdbook.db.survivors import survivors
 from herdbook.ledger.claims import UniqueKey, claim_table
+from herdbook.ledger.crm_links import linked_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, active, object_table
 from herdbook.ledger.unit_of_work import Table
@@ -58,6 +60,11 @@ class ContactRow(RecordRow, frozen=True, kw_only=True):
     def words(self) -> set[str]:
         """The numbers and the words by which the contact is found, except those that the row itself has."""
         return self.search_entry.other_words.union(self.phone_numbers_e164 or ())
+
+    @property
+    def source_of_words(self) -> Hashable:
+        """The part of the row that `words` follows from: while it is the same, so are they."""
+        return self.search_entry.source_of_other_words, self.phone_numbers_e164
 
     @property
     def search_entry(self) -> SearchEntry:
@@ -148,7 +155,7 @@ CONTACT: Final = ObjectType(
     indexes=(
         Index[ContactRow](
             CONTACT_WORDS,
-            attrgetter("search", "first_name_word", "last_name_word", "phone_numbers_e164"),
+            attrgetter("source_of_words"),
             attrgetter("words"),
         ),
         Index[ContactRow](COMPANY_CONTACTS, attrgetter("company_id"), attrgetter("companies")),
@@ -165,7 +172,7 @@ CONTACT: Final = ObjectType(
         "contact",
         is_erasable=True,
         example_previous={"last_name": "Byron"},
-        own_members=("external_ids", "fields", "unique_values", "labels", "tag_ids"),
+        own_members=("external_ids", "fields", "unique_values", "labels", "tag_ids", "card_ids"),
     ),
     blank=lambda contact_id, time: ContactRecord(object=ContactObject.CONTACT, id=contact_id, created_at=time, updated_at=time),
     patched=patched,
@@ -217,30 +224,7 @@ FORMER_HOLDERS: Final = {
 }
 
 
-class LinkedContacts(msgspec.Struct, frozen=True):
-    """The oldest active contacts that are linked to a CRM record, which has an id and a source."""
-
-    workspace_id: UUID
-    crm_object_id: str
-    source: str
-    contact_ids: tuple[UUID, ...]
-
-
-LINKED_CONTACTS: Final = Table(
-    row=LinkedContacts,
-    key=lambda linked: (linked.crm_object_id, linked.source),
-    load="""
-        select asked.workspace_id, asked.key ->> 0 as crm_object_id, asked.key ->> 1 as source, array(
-            select c.id from contact c
-            where c.workspace_id = asked.workspace_id and c.crm_object_id = asked.key ->> 0 and c.deleted_at is null
-                and c.object -> 'crm_association' ->> 'source' = asked.key ->> 1
-            order by c.id
-            limit 100
-        ) as contact_ids
-        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
-    """,
-    save=None,
-)
+LINKED_CONTACTS: Final = linked_table("contact")
 
 _HOLDERS: Final[LiteralString] = "select e.contact_id from contact_email e where e.workspace_id = $1 and e.address = any($2)"
 _EXTERNAL_ID_HOLDERS: Final[LiteralString] = """

@@ -1,7 +1,7 @@
 """The commands that define fields, and the steps by which other commands set values."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -9,46 +9,68 @@ from msgspec import UNSET, UnsetType
 
 from herdbook import ids
 from herdbook.custom_fields.model import (
+    LISTS,
     MAX_DEFINITIONS,
+    MAX_UNCLAIMED,
     REFERENCES,
     USUAL_FIELDS,
     Field,
     FieldCreate,
     FieldKind,
+    FieldObjectType,
     FieldUpdate,
+    ValueExample,
     unsound,
 )
 from herdbook.custom_fields.store import (
     CONVERT_VALUES,
     DEFINITIONS,
+    DEFINITIONS_STATES,
     DELETED_FIELDS,
     FIELD,
     FIELD_KEYS,
     FIELDS,
+    GIVEN_UP,
+    MAX_SET_SINCE,
     REFERENCED,
     SET_SINCE,
+    VALUE_HOLDERS,
     VALUE_SLICES,
+    VALUES_SET_SINCE,
     Defined,
+    GivenUp,
+    ValueHolder,
+    changes_form,
     default_region,
     note_usual_fields,
     without_usual_fields,
 )
 from herdbook.custom_fields.values import (
+    MAX_BYTES,
     MAX_TEXT,
     Conversion,
+    conversion_between,
     fitted,
     fitted_to,
+    hidden_claims,
     normal_value,
+    quoted_value,
+    refusal_of,
+    too_many_bytes,
     unique_value,
     unique_value_path,
+    with_options_of,
     without_claims,
     without_values,
 )
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid, Stale, Taken, bounded, quoted
+from herdbook.http.body import did_you_mean
+from herdbook.ledger.changes import same
+from herdbook.ledger.claims import UniqueKey, in_use
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.object_types import ObjectRow, ObjectType, all_active, created, current, updated
-from herdbook.ledger.unfinished import SliceDone, note
+from herdbook.ledger.object_types import ObjectRow, ObjectType, active, all_active, created, current, first_fitting, updated
+from herdbook.ledger.unfinished import UNFINISHED, SliceDone, is_due, note
 from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
 from herdbook.phone_numbers import international_number
 
@@ -64,23 +86,37 @@ class CreateField(msgspec.Struct, frozen=True):
 
     def needs(self) -> Iterator[Need]:
         yield from _key_needs(self.fields)
-        yield Need(DEFINITIONS, self.fields.object_type.value)
+        yield from _definition_needs(self.fields.object_type)
 
     def apply(self, work: UnitOfWork) -> Result:
         if self.has_precondition:
             raise Stale(None)
         object_type = self.fields.object_type.value
-        defined = definitions(work, object_type)
-        if (holder := defined.get(self.fields.key)) is not None and holder.archived:
-            raise _taken_by_archived(holder)
-        if len(defined) >= MAX_DEFINITIONS:
-            message = f"`object_type` has {MAX_DEFINITIONS} fields, with archived ones. That is the limit. Use one of them."
-            raise Invalid([FieldError("object_type", "too_long", message)])
         field_id = ids.new_id()
-        field = _sound(FIELD.new(field_id, work.time, self.fields))
+        field = new_definition(field_id, work.time, self.fields)
+        if (holder := definitions(work, object_type).get(self.fields.key)) is not None and holder.archived:
+            raise _taken_by_archived(holder)
+        require_room(work, object_type)
         _require_new(work, field)
         FIELD.claim(work, field_id, None, field)
         return created(work, FIELD, field_id, field)
+
+
+def _definition_needs(object_type: FieldObjectType) -> Iterator[Need]:
+    """Yield the definitions of a type of objects, for a command that changes them. A first start loads no further rows."""
+    yield Need(DEFINITIONS_STATES, object_type.value)
+    yield Need(DEFINITIONS, object_type.value)
+
+
+def require_room(work: UnitOfWork, object_type: str) -> None:
+    """Require that a type of objects may have another field. Refusal: Invalid."""
+    if not _has_room(work, object_type):
+        message = f"`object_type` has {MAX_DEFINITIONS} fields, with archived ones. That is the limit. Use one of them."
+        raise Invalid([FieldError("object_type", "too_long", message)])
+
+
+def _has_room(work: UnitOfWork, object_type: str) -> bool:
+    return len(definitions(work, object_type)) < MAX_DEFINITIONS
 
 
 def _taken_by_archived(holder: Field) -> Taken:
@@ -114,9 +150,10 @@ def _require_new(work: UnitOfWork, field: Field) -> None:
 
 
 class DefineUsualFields(msgspec.Struct, frozen=True):
-    """Define the usual fields of contacts, except those whose keys are taken."""
+    """Define the usual fields of contacts, except those whose keys are taken, as far as there is room for them."""
 
     def needs(self) -> Iterator[Need]:
+        yield from _definition_needs(FieldObjectType.CONTACT)
         for fields in USUAL_FIELDS:
             yield from _key_needs(fields)
 
@@ -125,7 +162,7 @@ class DefineUsualFields(msgspec.Struct, frozen=True):
         for fields in USUAL_FIELDS:
             field_id = ids.new_id()
             field = FIELD.new(field_id, work.time, fields)
-            if _is_new(work, field):
+            if _is_new(work, field) and _has_room(work, field.object_type.value):
                 FIELD.claim(work, field_id, None, field)
                 created(work, FIELD, field_id, field)
                 defined.append(field.key)
@@ -147,29 +184,112 @@ async def add_usual_fields(statements: Executor, ledger: Ledger) -> None:
             await note_usual_fields(statements, workspace_id)
 
 
-class UpdateField(msgspec.Struct, frozen=True):
-    """Change the definition of a field. Refusals: Invalid, NotFound, Stale.
+class LookAgain(Exception):
+    """Too many objects, or the definition, have changed while the values of a field were looked at."""
 
-    If the form of its values changes, `ConvertValues` converts those that are there.
+
+class Looked(NamedTuple):
+    """A look at all values of a field: the last change before it, the objects' type, and the definition's version."""
+
+    at: int
+    object_type: ObjectType[Any, Any]
+    version: int
+
+
+class UpdateField(msgspec.Struct, frozen=True):
+    """Change the definition of a field. Refusals: Invalid, NotFound, Stale. It raises LookAgain, which no caller sees.
+
+    If the form of its values changes, `ConvertValues` converts those that are there. `looked` is the look that has found that
+    all fit. Values that were set since must fit, too.
     """
 
     field_id: UUID
     patch: FieldUpdate
     if_version: frozenset[int] | None = None
+    looked: Looked | None = None
 
     def needs(self) -> Iterator[Need]:
         yield Need(FIELDS, self.field_id)
 
     def apply(self, work: UnitOfWork) -> Result:
         before = current(work, FIELDS, self.field_id, self.if_version, FIELD.noun)
-        return updated(work, FIELD, before, redefined(before.entry, self.patch))
+        after = redefined(before.entry, self.patch)
+        if self.looked is not None and changes_form(before.entry, after):
+            # A conversion that others have begun, or left unfinished, concerns the same values.
+            if before.version != self.looked.version or before.converting is not None:
+                raise LookAgain
+            _require_fit(work, before.entry, after, self.looked)
+        return updated(work, FIELD, before, after)
+
+
+def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) -> None:
+    """Require that the values which were set since a look fit a definition, and that no other object has them if it is unique.
+
+    Refusal: Invalid. It raises LookAgain if there are too many to compare.
+    """
+    object_type = looked.object_type
+    found = work.get(VALUES_SET_SINCE[object_type.name], (before.key, object_type.kind, looked.at))
+    assert found is not None, "a field without such values has a row, too"
+    changed = {row.id: _holding(row, before.key) for row in work.changed_in(object_type.table)}
+    holders = [each for each in found.holders if each.id not in changed]
+    holders += [each for each in changed.values() if each is not None]
+    if len(holders) > MAX_SET_SINCE:
+        raise LookAgain
+    conversion = conversion_between(before, after)
+    values = [(each.id, conversion.of(each.value, 0)) for each in holders]
+    unfit = [_example(object_type, each) for each, (_, value) in zip(holders, values, strict=True) if value is None]
+    if not unfit and after.unique:
+        taken = _others_with(work, object_type, conversion, values)
+        alike: dict[str, list[UUID]] = {}
+        for own_id, value in values:
+            alike.setdefault(unique_value(after, value), []).append(own_id)
+        for own_ids in alike.values():
+            if len(own_ids) > 1:
+                taken |= dict(zip(own_ids, (*own_ids[1:], own_ids[0]), strict=True))
+        unfit = [_example(object_type, each, taken[each.id]) for each in holders if each.id in taken]
+    if unfit:
+        raise refusal_of(before, after, len(unfit), unfit)
+
+
+def _example(object_type: ObjectType[Any, Any], holder: ValueHolder, other: UUID | None = None) -> ValueExample:
+    same_as = UNSET if other is None else ids.encoded(object_type.prefix, other)
+    return ValueExample(id=ids.encoded(object_type.prefix, holder.id), value=holder.value, same_as=same_as)
+
+
+def _others_with(
+    work: UnitOfWork,
+    object_type: ObjectType[Any, Any],
+    conversion: Conversion,
+    values: Sequence[tuple[UUID, Any]],
+    giver_id: UUID | None = None,
+) -> dict[UUID, UUID]:
+    """Return, for objects with values, another object that has the same by a conversion that has come to neither.
+
+    An index finds those with the value in its usual spelling. One that gives its value up does not count.
+    """
+    key = conversion.field.key
+    asked = [(key, conversion.texts_before(value)) for _, value in values]
+    holders: list[list[ValueHolder]] = []
+    for (own_id, _), stored in zip(values, work.get_all(VALUE_HOLDERS[object_type.name], asked), strict=True):
+        assert stored is not None, "a value without holders has a row, too"
+        others = [each for each in stored.holders if each.id not in (own_id, giver_id)]
+        holders.append([now for each in others if (now := _holder_now(work, object_type, key, each)) is not None])
+    given_up = _given_up(work, conversion, object_type, [each for others in holders for each in others])
+    found: dict[UUID, UUID] = {}
+    for (own_id, value), others in zip(values, holders, strict=True):
+        compared = unique_value(conversion.field, value)
+        holding = (each.id for each in others if _claim_of(conversion, each, given_up.get(each.id)) == compared)
+        if (holder := next(holding, None)) is not None:
+            found[own_id] = holder
+    return found
 
 
 class ConvertValues(msgspec.Struct, frozen=True):
     """Give some of a field's values the form that its definition has now.
 
     `holders` are the types of objects that have fields. A value that has no such form stays until it is set anew. A value of a
-    unique field that another object has, too, is not claimed. An earlier look has found neither, so these were set meanwhile.
+    unique field that another object has, too, is not claimed, and its object is noted. An earlier look has found neither, so
+    these were set meanwhile.
     """
 
     field_id: UUID
@@ -177,54 +297,189 @@ class ConvertValues(msgspec.Struct, frozen=True):
 
     def needs(self) -> Iterator[Need]:
         yield Need(FIELDS, self.field_id)
+        yield Need(UNFINISHED, (CONVERT_VALUES.name, self.field_id))
 
     def apply(self, work: UnitOfWork) -> Result:
         row = work.get(FIELDS, self.field_id)
-        found = None
+        found, is_last = None, False
+        if not is_due(work, CONVERT_VALUES, self.field_id):
+            # Another request has asked for another form since, or other slices have finished this.
+            return Result(work.seq, SliceDone(all=True))
         if row is not None and row.deleted_at is None:
             found = work.get(VALUE_SLICES[row.object_type], (row.key, row.converted_to or ids.NIL))
             assert found is not None, "a slice without objects has a row, too"
-            _convert(work, Conversion(row.object, row.former or ()), self.holders[row.object_type], found.object_ids)
-            work.put(FIELDS, msgspec.structs.replace(row, converted_to=None if found.is_last else found.last_id))
-        is_finished = found is None or found.is_last
+            conversion = Conversion(row.object, row.former or (), row.converting)
+            object_ids = first_fitting(work, self.holders[row.object_type].table, found.object_ids)
+            unclaimed = _convert(work, conversion, self.holders[row.object_type], object_ids)
+            fits = len(object_ids) == len(found.object_ids)
+            is_last, last_id = found.is_last and fits, found.last_id if fits else object_ids[-1]
+            left: dict[str, Any] = {"converted_to": None, "converting": None} if is_last else {"converted_to": last_id}
+            left["unclaimed"] = (*(row.unclaimed or ()), *unclaimed)[:MAX_UNCLAIMED] or None
+            work.put(FIELDS, msgspec.structs.replace(row, **left))
+        is_finished = found is None or is_last
         if is_finished:
             note(work, CONVERT_VALUES, self.field_id, is_finished=True)
         return Result(work.seq, SliceDone(all=is_finished))
 
 
-def _convert(work: UnitOfWork, conversion: Conversion, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]) -> None:
+def _convert(
+    work: UnitOfWork, conversion: Conversion, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]
+) -> list[UUID]:
+    """Convert the values of objects. Return those objects whose value another one has claimed."""
     rows = [row for row in all_active(work, object_type.table, object_ids) if row is not None]
-    versions = _versions(work, conversion, object_type, rows)
-    fitted_rows = [(row, fitted_to(row.entry, [conversion], versions[row.id])) for row in rows]
-    changed = [(row, after) for row, after in fitted_rows if after != row.entry]
-    for row, after in without_taken(work, object_type, changed):
+    had_at = _had_at(work, object_type, [conversion], [EntryAt(row.id, row.entry, row.version, is_active=True) for row in rows])
+    given_up = _given_up(work, conversion, object_type, rows)
+    key = conversion.field.key
+    changed: list[tuple[Any, Any]] = []
+    for row, at in zip(rows, had_at, strict=True):
+        entry, former = row.entry, given_up.get(row.id)
+        if former is not None:
+            entry, at[key] = msgspec.structs.replace(entry, fields={**entry.fields, key: former.value}), former.had_at
+        after = fitted_to(entry, [conversion], at)
+        if not same(after, row.entry):
+            changed.append((row, after))
+    unclaimed: list[UUID] = []
+    for (row, after), (_, claiming) in zip(without_taken(work, object_type, changed), changed, strict=True):
         object_type.claim(work, row.id, row.entry, after)
         updated(work, object_type, row, after)
+        if after.unique_values != claiming.unique_values:
+            unclaimed.append(row.id)
+    return unclaimed
 
 
-def _versions(
-    work: UnitOfWork, conversion: Conversion, object_type: ObjectType[Any, Any], rows: Sequence[Any]
-) -> dict[UUID, int]:
-    """Return an entry of each object at which it had its value. An object may have changed since, but not its value."""
-    key = conversion.field.key
-    versions: dict[UUID, int] = {row.id: row.version for row in rows}
+class EntryAt(NamedTuple):
+    """A state of an object, and the number of an entry at which it had that state: of its last one, if it is active."""
+
+    object_id: UUID
+    entry: Any
+    version: int
+    is_active: bool = False
+
+
+def _had_at(
+    work: UnitOfWork, object_type: ObjectType[Any, Any], conversions: Collection[Conversion], entries: Sequence[EntryAt]
+) -> list[dict[str, int]]:
+    """Return for each state an entry at which its object had each value as it was set.
+
+    An object may have changed since, or been deleted, but not its value.
+    """
+    had_at: list[dict[str, int]] = [dict.fromkeys(each.entry.fields or (), each.version) for each in entries]
     asked: list[tuple[str, UUID, int, str, int]] = []
-    for row in rows:
-        values: dict[str, Any] = row.entry.fields or {}
-        if (until := conversion.may_be_typed(values.get(key), row.version)) is not None:
-            asked.append((object_type.kind, row.id, row.version, key, until))
-    for found in work.get_all(SET_SINCE, asked):
+    places: list[int] = []
+    for conversion in [each for each in conversions if each.former or each.converting]:
+        key = conversion.field.key
+        for place, (object_id, entry, version, is_active) in enumerate(entries):
+            values: dict[str, Any] = entry.fields or {}
+            if is_active and key in values:
+                had_at[place][key] = conversion.had_at(version)
+            for since in conversion.doubted(values.get(key), version):
+                asked.append((object_type.kind, object_id, version, key, since))
+                places.append(place)
+    # The earliest entry comes last.
+    for place, (*_, key, since), found in zip(places, asked, work.get_all(SET_SINCE, asked), strict=True):
         if found is not None and not found.was_set:
-            _, object_id, _, _, until = found.key
-            versions[object_id] = until - 1
-    return versions
+            had_at[place][key] = since - 1
+    return had_at
+
+
+def _given_up(
+    work: UnitOfWork, conversion: Conversion, object_type: ObjectType[Any, Any], rows: Sequence[Any]
+) -> dict[UUID, GivenUp]:
+    """Return the values that objects have given up by the request that is undone, and get back by whatever comes first."""
+    undone = None if conversion.converting is None else conversion.converting.undone
+    if undone is None:
+        return {}
+    asked = [(object_type.kind, row.id, row.version, conversion.field.key, undone) for row in rows]
+    return {found.key[1]: found for found in work.get_all(GIVEN_UP, asked) if found is not None}
+
+
+def unconverted_holders(
+    work: UnitOfWork,
+    object_type: ObjectType[Any, Any],
+    entries: Sequence[Any],
+    keys: Collection[str] | None = None,
+    giver_id: UUID | None = None,
+) -> dict[UUID, dict[str, UUID]]:
+    """Return other objects that have unique values which entries claim, and that a conversion has not come to.
+
+    They have no claim yet. An index finds them, by the ids of the entries and the keys of fields, or of these fields. One that
+    gives its values up does not count.
+    """
+    claimed = [
+        (ids.decoded(object_type.prefix, entry.id) or ids.NIL, each.partition("=")[0], entry.fields)
+        for entry in entries
+        for each in entry.unique_values or ()
+    ]
+    defined = conversions(work, object_type.name) if claimed else {}
+    found: dict[UUID, dict[str, UUID]] = {}
+    for key in {key for _, key, _ in claimed} if keys is None else keys:
+        if key in defined and defined[key].converting is not None:
+            values = [(own_id, fields[key]) for own_id, each, fields in claimed if each == key]
+            for own_id, holder in _others_with(work, object_type, defined[key], values, giver_id).items():
+                found.setdefault(own_id, {})[key] = holder
+    return found
+
+
+def _holder_now(work: UnitOfWork, object_type: ObjectType[Any, Any], key: str, stored: ValueHolder) -> ValueHolder | None:
+    """Return an object with its value of a field as the batch has it, or None if it has none."""
+    return _holding(work.get(object_type.table, stored.id), key) if work.has_changed(object_type.table, stored.id) else stored
+
+
+def _holding(row: Any, key: str) -> ValueHolder | None:
+    if row is None or row.deleted_at is not None or key not in (row.entry.fields or ()):
+        return None
+    return ValueHolder(row.id, row.version, row.entry.fields[key])
+
+
+def _claim_of(conversion: Conversion, holder: ValueHolder, given_up: GivenUp | None) -> str | None:
+    """Return the unique value that an object will claim, or None if its value has no form of the field's kind."""
+    if given_up is None:
+        value = conversion.of(holder.value, conversion.had_at(holder.version))
+    else:
+        value = conversion.of(given_up.value, given_up.had_at)
+    return None if value is None else unique_value(conversion.field, value)
+
+
+def require_unconverted(
+    work: UnitOfWork,
+    object_type: ObjectType[Any, Any],
+    entry: Any,
+    keys: Collection[str] | None = None,
+    giver_id: UUID | None = None,
+) -> None:
+    """Require that no object which a conversion has not come to has a unique value that an entry claims. Refusal: Taken."""
+    for held in unconverted_holders(work, object_type, [entry], keys, giver_id).values():
+        raise in_use(object_type, {f"fields.{key}": holder for key, holder in held.items()})
+
+
+def _values_of(object_type: ObjectType[Any, Any]) -> UniqueKey[Any]:
+    """Return the unique key of the values of fields of a type."""
+    return next(each for each in object_type.unique_keys if each.field_path is unique_value_path)
+
+
+def without_hidden(
+    work: UnitOfWork,
+    object_type: ObjectType[Any, Any],
+    entries: Sequence[EntryT],
+    defined: Mapping[str, Conversion],
+    may_hold: Callable[[EntryT, UUID], bool],
+) -> list[EntryT]:
+    """Return entries without the claims of values of archived fields that other objects hold, except those that may."""
+    claimed = [hidden_claims(entry, defined) for entry in entries]
+    holders = _values_of(object_type).holders(work, [each for of_one in claimed for each in of_one])
+    return [
+        without_claims(
+            entry, [each for each in of_one if (holder := holders[each]) is not None and not may_hold(entry, holder)]
+        )
+        for entry, of_one in zip(entries, claimed, strict=True)
+    ]
 
 
 def without_taken(
     work: UnitOfWork, object_type: ObjectType[Any, Any], entries: Sequence[tuple[RowT, EntryT]]
 ) -> Iterator[tuple[RowT, EntryT]]:
     """Yield rows with entries for them, each without the claims of values that other objects hold by then."""
-    unique_key = next(each for each in object_type.unique_keys if each.field_path is unique_value_path)
+    unique_key = _values_of(object_type)
     # The rows that this misses are loaded together.
     unique_key.holders(work, [key for _, entry in entries for key in unique_key.keys(entry)])
     for row, entry in entries:
@@ -232,15 +487,41 @@ def without_taken(
         yield row, without_claims(entry, taken)
 
 
+def new_definition(field_id: UUID, time: str, asked: FieldCreate) -> Field:
+    """Return the definition that a request asks for. Refusal: Invalid."""
+    return _sound(FIELD.new(field_id, time, asked))
+
+
 def redefined(before: Field, patch: FieldUpdate) -> Field:
-    """Return a definition with a patch applied. Refusal: Invalid."""
-    return _sound(FIELD.patched(before, patch))
+    """Return a definition with a patch applied. A default that the patch does not name gets the form of another kind.
+
+    Refusal: Invalid.
+    """
+    after = FIELD.patched(before, patch)
+    unsent = [name for name in ("default", "unique") if getattr(patch, name) is UNSET]
+    if "default" not in unsent or before.default is None:
+        return _sound(after, unsent)
+    errors = [*unsound(after, unsent)]
+    default = before.default
+    if after.kind is not before.kind:
+        default = conversion_between(before, after).of(default, 0)
+    elif after.options != before.options:
+        default = normal_value(after, default, "default", [])
+    if default is None and not any(error.field in ("default", "options") for error in errors):
+        message = f"`default` is {quoted_value(before.default)}, which does not fit the change. Send another one, too, or null."
+        errors.append(FieldError("default", "invalid_choice" if after.kind in LISTS else "invalid_format", message))
+    if errors:
+        raise Invalid(errors)
+    return msgspec.structs.replace(after, default=default)
 
 
-def _sound(field: Field) -> Field:
-    """Return a definition with its default in the form in which it is kept. Refusal: Invalid."""
-    errors = [*unsound(field)]
-    if field.default is not None and not errors:
+def _sound(field: Field, unsent: Collection[str] = ()) -> Field:
+    """Return a definition with its default in the form in which it is kept. Refusal: Invalid.
+
+    `unsent` are members that the request did not name.
+    """
+    errors = [*unsound(field, unsent)]
+    if field.default is not None and not any(error.field in ("default", "options") for error in errors):
         field = msgspec.structs.replace(field, default=normal_value(field, field.default, "default", errors))
     if errors:
         raise Invalid(errors)
@@ -254,15 +535,62 @@ def definitions(work: UnitOfWork, object_type: str) -> dict[str, Field]:
 
 def conversions(work: UnitOfWork, object_type: str) -> dict[str, Conversion]:
     """Return the conversions of values to the definitions of the fields of a type, by their keys."""
-    return {key: Conversion(each.field, each.former or ()) for key, each in _defined(work, object_type).items()}
+    return {key: each.conversion for key, each in _defined(work, object_type).items()}
+
+
+class KeptDefinitions:
+    """The definitions that a process has used last, by workspace and type of objects, as far as they have few bytes.
+
+    Each has the state in which it was loaded. A batch loads the state that is in force, so none is out of date, whichever
+    process has changed a definition.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._kept: dict[tuple[UUID, str], tuple[str, dict[str, Defined], int]] = {}
+
+    def of(self, work: UnitOfWork, object_type: str) -> dict[str, Defined]:
+        """Return the definitions of a type as they were before the batch."""
+        found = work.get(DEFINITIONS_STATES, object_type)
+        if found is None:
+            return {}
+        place = work.workspace_id, object_type
+        kept = self._kept.get(place)
+        if kept is None or kept[0] != found.state:
+            stored = work.get(DEFINITIONS, object_type)
+            defined = {} if stored is None else {each.field.key: each for each in stored.fields}
+            self._forget(place)
+            self._keep(place, (found.state, defined, len(msgspec.json.encode(stored))))
+            return defined
+        # The last one used is the last one to go.
+        del self._kept[place]
+        self._kept[place] = kept
+        return kept[1]
+
+    def _keep(self, place: tuple[UUID, str], kept: tuple[str, dict[str, Defined], int]) -> None:
+        while self._kept and self._bytes + kept[2] > self._most_bytes:
+            self._forget(next(iter(self._kept)))
+        self._kept[place] = kept
+        self._bytes += kept[2]
+
+    def _forget(self, place: tuple[UUID, str]) -> None:
+        if (kept := self._kept.pop(place, None)) is not None:
+            self._bytes -= kept[2]
+
+
+# In memory they take several times as many bytes as in JSON.
+_kept: Final = KeptDefinitions(16_777_216)
 
 
 def _defined(work: UnitOfWork, object_type: str) -> dict[str, Defined]:
-    stored = work.get(DEFINITIONS, object_type)
-    found = {} if stored is None else {each.field.key: each for each in stored.fields}
-    for row in work.changed_in(FIELDS):
+    found = _kept.of(work, object_type)
+    changed = work.changed_in(FIELDS)
+    if changed:
+        found = {**found}
+    for row in changed:
         if row.object_type == object_type and row.deleted_at is None:
-            found[row.key] = Defined(row.object, row.former)
+            found[row.key] = Defined(row.object, row.former, row.converting)
         elif row.object_type == object_type and row.key in found and found[row.key].field.id == row.object.id:
             del found[row.key]
     return found
@@ -272,7 +600,7 @@ def value_needs(object_type: str, asked: Mapping[str, Any] | UnsetType) -> Itera
     """Yield the rows that a command must see to set values."""
     if asked is UNSET:
         return
-    yield Need(DEFINITIONS, object_type)
+    yield Need(DEFINITIONS_STATES, object_type)
     for value in asked.values():
         if isinstance(value, str):
             yield from (
@@ -283,33 +611,93 @@ def value_needs(object_type: str, asked: Mapping[str, Any] | UnsetType) -> Itera
 
 
 def with_values(
-    work: UnitOfWork, object_type: str, entry: EntryT, asked: Mapping[str, Any] | UnsetType, *, is_new: bool = False
+    work: UnitOfWork,
+    object_type: ObjectType[Any, Any],
+    entry: EntryT,
+    asked: Mapping[str, Any] | UnsetType,
+    *,
+    is_new: bool = False,
+    take_from: str | UnsetType = UNSET,
 ) -> EntryT:
     """Return an entry with values set: null clears a value, and a field that is not named keeps its own.
 
-    A new entry gets the defaults. Refusal: Invalid, which names each field as `fields.key`.
+    A new entry gets the defaults. A value that is sent again is claimed if it was not, and no other object holds it. A request
+    may name an object that gives values up, as `take_from`. Refusal: Invalid, which names each field as `fields.key`.
     """
     if asked is UNSET:
         return entry
-    defined = definitions(work, object_type)
-    change = _ValueChange(entry, defined)
-    for key, value in {**(_defaults(defined) if is_new else {}), **_with_countries(work, defined, asked)}.items():
+    whole: Any = entry
+    known = conversions(work, object_type.name)
+    defined = {key: each.field for key, each in known.items()}
+    # A conversion claims the values that it comes to by itself.
+    change = _ValueChange(entry, defined, {key for key, each in known.items() if each.converting is None})
+    for key, value in {**(_defaults(defined) if is_new else {}), **_with_countries(work, defined, asked, whole.fields)}.items():
         change.set(key, value)
     if is_new:
         change.require(asked)
     if not change.errors:
         change.errors += _dangling(work, defined, change.values, [key for key in change.changed if key in asked])
+    if not change.errors and (size := too_many_bytes(whole.fields, change.values)) is not None:
+        message = f"`fields` would have {size:,} bytes, with the values that the object has. {MAX_BYTES:,} is the limit. "
+        change.errors.append(FieldError("fields", "too_long", message + "Shorten some values, or clear them with null."))
     if change.errors:
         raise Invalid(bounded(change.errors, "fields"))
-    return msgspec.structs.replace(entry, fields=change.values or UNSET, unique_values=tuple(change.claimed.values()) or UNSET)
+    giver_id = None if take_from is UNSET else ids.decoded(object_type.prefix, take_from)
+    claimed = change.claimed | _free(work, object_type, whole.id, change.unclaimed, giver_id)
+    after = msgspec.structs.replace(entry, fields=change.values or UNSET, unique_values=tuple(claimed.values()) or UNSET)
+    require_unconverted(work, object_type, after, change.changed, giver_id)
+    return after
 
 
-def _with_countries(work: UnitOfWork, defined: Mapping[str, Field], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values to set with numbers of the workspace's region as international ones, because the region may change."""
+class _NoValues(msgspec.Struct, frozen=True):
+    """An object without values."""
+
+    fields: UnsetType = UNSET
+    unique_values: UnsetType = UNSET
+
+
+def value_errors(definitions: Iterable[Field], asked: Mapping[str, Any], *, is_new: bool) -> list[FieldError]:
+    """Return the errors of values that a request sets, whatever object gets them. Whether references exist is not looked up.
+
+    The object may have an archived option, so these count as others.
+    """
+    defined = {field.key: with_options_of(field, asked.get(field.key)) for field in definitions}
+    change = _ValueChange(_NoValues(), defined, ())
+    for key, value in {**(_defaults(defined) if is_new else {}), **asked}.items():
+        change.set(key, value)
+    if is_new:
+        change.require(asked)
+    return bounded(change.errors, "fields")
+
+
+def _free(
+    work: UnitOfWork,
+    object_type: ObjectType[Any, Any],
+    shown_id: str,
+    compared: Mapping[str, str],
+    giver_id: UUID | None,
+) -> dict[str, str]:
+    """Return those unique values that no other object holds but one that gives them up, by the keys of their fields."""
+    holders = _values_of(object_type).holders(work, [*compared.values()]) if compared else {}
+    own_id = ids.decoded(object_type.prefix, shown_id)
+    return {key: each for key, each in compared.items() if holders[each] in (None, own_id, giver_id)}
+
+
+def _with_countries(
+    work: UnitOfWork, defined: Mapping[str, Field], asked: Mapping[str, Any], kept: Mapping[str, Any] | UnsetType
+) -> dict[str, Any]:
+    """Return values to set with numbers of the workspace's region as international ones, because the region may change.
+
+    A number that is sent as it is kept stays so: it was set before the workspace had the region.
+    """
     national = {
         key: value.strip()
         for key, value in asked.items()
-        if isinstance(value, str) and key in defined and defined[key].kind is FieldKind.PHONE and len(value) <= MAX_TEXT
+        if isinstance(value, str)
+        and key in defined
+        and defined[key].kind is FieldKind.PHONE
+        and len(value) <= MAX_TEXT
+        and not same(value, (kept or {}).get(key))
     }
     if not national:
         return {**asked}
@@ -324,28 +712,33 @@ def _defaults(defined: Mapping[str, Field]) -> dict[str, Any]:
 class _ValueChange:
     """The values of an entry while they change: `values`, those of unique fields as they are claimed, and the errors so far.
 
-    `changed` names the fields that got another value.
+    `changed` names the fields that got another value. `unclaimed` has the unique values that were sent again and are not
+    claimed, by the keys of their fields.
     """
 
-    def __init__(self, entry: Any, defined: Mapping[str, Field]) -> None:
+    def __init__(self, entry: Any, defined: Mapping[str, Field], converted: Collection[str]) -> None:
         self.values: dict[str, Any] = {} if entry.fields is UNSET else {**entry.fields}
         self.claimed = {each.partition("=")[0]: each for each in entry.unique_values or ()}
         self.errors: list[FieldError] = []
         self.changed: list[str] = []
+        self.unclaimed: dict[str, str] = {}
         self._defined = defined
+        self._converted = converted
 
     def set(self, key: str, value: Any) -> None:
         """Set or clear a value, or add its errors."""
         path = f"fields.{quoted(key)}"
         old = self.values.get(key)
         # An object may always be sent as it was read.
-        if value == old and type(value) is type(old) and (key in self._defined or value is not None):
+        if same(value, old) and (key in self._defined or value is not None):
+            if value is not None:
+                self._note_unclaimed(key, value)
             return
-        field = _writable(self._defined.get(key), path, self.errors)
+        field = _writable(self._defined, key, path, self.errors)
         if field is None:
             return
         count = len(self.errors)
-        kept = None if value is None else normal_value(field, value, path, self.errors)
+        kept = None if value is None else normal_value(with_options_of(field, old), value, path, self.errors)
         # An empty list or text clears a value, too.
         if field.required and kept is None and len(self.errors) == count:
             self.errors.append(FieldError(path, "required", f"`{path}` is required. Send a value."))
@@ -357,6 +750,15 @@ class _ValueChange:
             if field.unique:
                 self.claimed[key] = unique_value(field, kept)
 
+    def _note_unclaimed(self, key: str, value: Any) -> None:
+        field = self._defined.get(key)
+        if field is None or not field.unique or field.archived or key not in self._converted or key in self.claimed:
+            return
+        errors: list[FieldError] = []
+        kept = normal_value(field, value, "", errors)
+        if not errors:
+            self.unclaimed[key] = unique_value(field, kept)
+
     def require(self, asked: Mapping[str, Any]) -> None:
         """Add the errors of required fields that a new object does not have. Those that were sent have theirs already."""
         self.errors += [
@@ -366,9 +768,12 @@ class _ValueChange:
         ]
 
 
-def _writable(field: Field | None, path: str, errors: list[FieldError]) -> Field | None:
+def _writable(defined: Mapping[str, Field], key: str, path: str, errors: list[FieldError]) -> Field | None:
+    field = defined.get(key)
     if field is None:
-        message = f"There is no field `{path}`. `GET /api/herdbook/fields` lists those of the workspace."
+        active = [each.key for each in defined.values() if not each.archived]
+        hint = did_you_mean(key, active, "fields.") or "`GET /api/herdbook/fields` lists those of the workspace."
+        message = f"There is no field `{path}`. {hint}"
         errors.append(FieldError(path, "unknown_field", message))
         return None
     if field.archived:
@@ -393,14 +798,69 @@ def _dangling(
             yield FieldError(f"fields.{key}", "not_found", message, values[key])
 
 
-def fitted_entry(work: UnitOfWork, object_type: str, entry: EntryT, version: int) -> EntryT:
-    """Return an entry of another time with its values, and their claims, as the definitions are now.
+def giver_needs(object_type: ObjectType[RowT, EntryT], take_from: str | UnsetType) -> Iterator[Need]:
+    """Yield the row of the object that values are taken from."""
+    if take_from is not UNSET:
+        yield Need(object_type.table, ids.decoded(object_type.prefix, take_from) or ids.NIL)
+
+
+def take_values(
+    work: UnitOfWork,
+    object_type: ObjectType[RowT, EntryT],
+    take_from: str | UnsetType,
+    after: EntryT,
+    without_handles: Callable[[EntryT, EntryT], EntryT],
+) -> None:
+    """Take from another object, if one is named, the keys and the unique values that an object gets.
+
+    `after` is the object with them. `without_handles` returns the other one without those of its own members that `after` has.
+    Refusal: Invalid.
+    """
+    if take_from is UNSET:
+        return
+    taking, giver = cast("Any", after), active(work, object_type.table, ids.decoded(object_type.prefix, take_from))
+    if giver is None or take_from == taking.id:
+        message = f"`take_from` names no other {object_type.noun} of this workspace. Send one with the value, or leave it out."
+        raise Invalid([FieldError("take_from", "not_found", message, take_from)])
+    before: Any = giver.entry
+    claimed = {*(before.unique_values or ()), *_claims_to_come(work, object_type, giver)}
+    keys = sorted(each.partition("=")[0] for each in claimed.intersection(taking.unique_values or ()))
+    defined = definitions(work, object_type.name)
+    if needed := [key for key in keys if key in defined and defined[key].required and not defined[key].archived]:
+        message = "`fields.{}` is required, so `take_from` cannot be left without it. Give that one another value first."
+        raise Invalid([FieldError(f"fields.{key}", "required", message.format(key)) for key in needed])
+    left = without_values(without_handles(before, after), keys)
+    object_type.claim(work, giver.id, before, left)
+    updated(work, object_type, giver, left)
+
+
+def _claims_to_come(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], row: RowT) -> Iterator[str]:
+    """Yield the unique values of an object that conversions have not come to, as it will claim them."""
+    values: dict[str, Any] = row.entry.fields or {}
+    for key, conversion in conversions(work, object_type.name).items() if values else ():
+        if key in values and conversion.converting is not None and conversion.field.unique:
+            given_up = _given_up(work, conversion, object_type, [row])
+            claim = _claim_of(conversion, ValueHolder(row.id, row.version, values[key]), given_up.get(row.id))
+            if claim is not None:
+                yield claim
+
+
+def fitted_entries(
+    work: UnitOfWork,
+    object_type: ObjectType[Any, Any],
+    entries: Sequence[EntryAt],
+    defined: Mapping[str, Conversion] | None = None,
+) -> list[Any]:
+    """Return states of objects at another time with their values, and their claims, as the definitions are now.
 
     While values are converted, an entry may have some in their old form, so an object that takes values of another needs this.
-    `version` is the number of the entry.
+    `defined` may replace the conversions to the definitions of the fields of the type, by their keys.
     """
-    whole: Any = entry
-    return entry if whole.fields is UNSET else fitted(entry, conversions(work, object_type), version)
+    if all(each.entry.fields is UNSET for each in entries):
+        return [each.entry for each in entries]
+    defined = conversions(work, object_type.name) if defined is None else defined
+    had_at = _had_at(work, object_type, defined.values(), entries)
+    return [fitted(each.entry, defined, at) for each, at in zip(entries, had_at, strict=True)]
 
 
 def shown_entry(work: UnitOfWork, object_type: str, entry: EntryT) -> EntryT:

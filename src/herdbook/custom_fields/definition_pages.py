@@ -6,11 +6,14 @@ from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
+import msgspec
+
 from herdbook.auth.scopes import ADMIN
+from herdbook.console.conflicts import Theirs, theirs
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Refused, Visit
 from herdbook.custom_fields.forms import own_member
-from herdbook.custom_fields.model import LISTS, REFERENCES, Field, FieldChange, FieldKind
+from herdbook.custom_fields.model import LISTS, REFERENCES, UNIQUE_KINDS, Field, FieldChange, FieldConversion, FieldKind, blank
 from herdbook.custom_fields.telling import PLURALS, definitions, names_of
 from herdbook.http.problems import Problem
 
@@ -68,6 +71,8 @@ async def show_fields(visit: Visit, problem: Problem | None = None) -> PageAnswe
         "archived": [field for field in found if field.archived],
         "words": KIND_WORDS,
         "problem": problem,
+        "moved": visit.query.get("moved", ""),
+        "is_down": visit.query.get("act") == "down",
     }
     return Shown(context, 200 if problem is None else problem.status)
 
@@ -78,14 +83,27 @@ def _type(visit: Visit) -> str:
 
 
 async def show_new_field(visit: Visit, problem: Problem | None = None) -> PageAnswer:
-    """Show the form of a new field."""
+    """Show the form of a new field, with what a field of the chosen kind may have."""
+    asked = visit.field("kind") or visit.query.get("kind", "")
+    kind = FieldKind(asked) if asked in KIND_WORDS else FieldKind.TEXT
+    field = msgspec.structs.replace(blank("", ""), kind=kind)
     context: dict[str, Any] = {
         "object_type": _type(visit),
         "types": _TYPES,
         "plurals": PLURALS,
         "words": KIND_WORDS,
         "problem": problem,
-        "sent": visit.field,
+        "kind": kind.value,
+        "is_list": kind in LISTS,
+        "has_several": kind is FieldKind.SEVERAL_OF,
+        "may_be_unique": kind in UNIQUE_KINDS,
+        # The options of a list are still to be written, so its default is, too.
+        "member": None if kind in REFERENCES or kind in LISTS else own_member(field),
+        "holder": SimpleNamespace(fields={}),
+        "text": visit.field,
+        "sent": visit.fields if visit.form else None,
+        "arrangement": "",
+        "labels": (),
     }
     return Shown(context, 200 if problem is None else problem.status)
 
@@ -108,6 +126,8 @@ async def create_field(visit: Visit) -> PageAnswer:
         body["help"] = text.replace("\r\n", "\n")
     if options:
         body["options"] = options
+    if (default := _default_of(visit, options)) is not None:
+        body["default"] = default
     try:
         created = (await visit.call("create-field", Field, body=body)).value
     except Refused as refused:
@@ -115,6 +135,21 @@ async def create_field(visit: Visit) -> PageAnswer:
             raise
         return await show_new_field(visit, refused.problem)
     return visit.redirect(f"{_FIELDS}/{created.id}", "Defined.", undoes=True)
+
+
+def _default_of(visit: Visit, options: Sequence[Mapping[str, str]]) -> Any:
+    """Return the default that the form of a new field has, or None. That of a list is written in the labels of its options."""
+    kind = visit.field("kind")
+    if kind not in KIND_WORDS or FieldKind(kind) in REFERENCES:
+        return None
+    if FieldKind(kind) not in LISTS:
+        member = own_member(msgspec.structs.replace(blank("", ""), kind=FieldKind(kind)))
+        return member.patch(visit.fields)["fields"][""]
+    by_label = {each["label"]: each["id"] for each in options}
+    labels = [label.strip() for label in visit.field("value").splitlines() if label.strip()]
+    # A label that no option has is refused by the operation.
+    found = [by_label.get(label, label) for label in labels]
+    return (found if FieldKind(kind) is FieldKind.SEVERAL_OF else found[0]) if found else None
 
 
 def _options_of(text: str) -> list[dict[str, str]]:
@@ -131,21 +166,49 @@ async def show_field(visit: Visit, field_id: str, problem: Problem | None = None
     found = await visit.call("get-field-by-id", Field, field_id)
     field = found.value
     is_sent = problem is not None or bool(arrangement)
+    conversion = await _conversion(visit, field_id)
+    doubled = [each for example in conversion.examples for each in (example.id, example.holder) if each is not None]
     context: dict[str, Any] = {
         "field": field,
-        "version": visit.field("version") if is_sent else found.version,
+        "version": found.version if (problem is not None and problem.status == 412) or not is_sent else visit.field("version"),
+        "theirs": _theirs(visit, field),
         "words": KIND_WORDS,
         "problem": problem,
         "sent_form": visit.field if is_sent else None,
         "is_list": field.kind in LISTS,
+        "plurals": PLURALS,
         "options": _arranged(visit, arrangement) if is_sent else [OptionRow(*_parts(each)) for each in field.options],
         "member": None if field.unique or field.kind in REFERENCES else own_member(field),
         "holder": SimpleNamespace(fields={field.key: field.default}),
         "sent": visit.fields if is_sent else None,
+        "arranged": arrangement,
         "arrangement": "",
         "labels": (),
+        "may_be_unique": field.kind in UNIQUE_KINDS,
+        "conversion": conversion,
+        "names": await names_of(visit, doubled),
     }
     return Shown(context, 200 if problem is None else problem.status)
+
+
+def _theirs(visit: Visit, field: Field) -> list[Theirs]:
+    """Return what is stored of a field and differs from the form."""
+    said = {True: "yes", False: "no"}
+    options = [each.label for each in field.options if not each.archived]
+    sent_options = [each.label.strip() for each in _arranged(visit, "") if not each.archived]
+    return theirs(
+        (
+            ("Label", field.label, visit.field("label").strip()),
+            ("Help", field.help or None, visit.field("help").strip().replace("\r\n", "\n")),
+            ("Options", ", ".join(options), ", ".join(sent_options)),
+            ("Required", said[field.required], said[bool(visit.field("required"))]),
+            ("Unique", said[field.unique], said[bool(visit.field("unique"))]),
+        )
+    )
+
+
+async def _conversion(visit: Visit, field_id: str) -> FieldConversion:
+    return (await visit.call("get-field-conversion", FieldConversion, field_id)).value
 
 
 def _parts(option: Any) -> tuple[str, str, bool]:
@@ -225,13 +288,14 @@ async def move_field(visit: Visit, field_id: str) -> PageAnswer:
     found = await definitions(visit, field.object_type.value)
     fields = sorted((each for each in found if not each.archived), key=lambda each: (each.order, each.key))
     place = next((index for index, each in enumerate(fields) if each.id == field_id), 0)
-    other = place + (1 if visit.field("act") == "down" else -1)
+    act = "down" if visit.field("act") == "down" else "up"
+    other = place + (1 if act == "down" else -1)
     if 0 <= other < len(fields):
         fields[place], fields[other] = fields[other], fields[place]
     for number, each in enumerate(fields, start=1):
         if each.order != number * _STEP:
             await visit.call("update-field", Field, each.id, body={"order": number * _STEP})
-    return visit.redirect(f"{_FIELDS}?type={field.object_type.value}", "Moved.", undoes=True)
+    return visit.redirect(f"{_FIELDS}?type={field.object_type.value}&moved={field_id}&act={act}", "Moved.", undoes=True)
 
 
 async def show_kind(visit: Visit, field_id: str, problem: Problem | None = None) -> PageAnswer:
@@ -259,6 +323,7 @@ async def show_kind(visit: Visit, field_id: str, problem: Problem | None = None)
         "names": await names_of(visit, [each.id for each in effect.examples]) if effect else {},
         "plural": PLURALS[field.object_type.value],
         "problem": problem,
+        "conversion": await _conversion(visit, field_id),
     }
     return Shown(context, 200 if problem is None else problem.status)
 

@@ -10,6 +10,7 @@ from msgspec import UNSET
 from herdbook.addresses import NotAnAddress, comparable_address
 from herdbook.custom_fields.model import REFERENCES, Field, FieldKind
 from herdbook.custom_fields.values import ADDRESS_PARTS
+from herdbook.phone_numbers import read_number
 
 LABELS: Final = ("work", "home", "mobile", "other")
 # Forms name times in UTC without a zone, as browsers do.
@@ -78,17 +79,20 @@ class Member(NamedTuple):
             return {"fields": {self.field.key: value}}
         return {self.name: () if value is None and self.kind in _ROWS else value}
 
-    def without_sent(self, record: Any, texts: Texts) -> Any:
-        """Return a record's value without the addresses, domains or ids that were sent: None if nothing is left."""
-        sent = {_compared(self.kind, each) for text in texts("value") for each in (text.splitlines() if text else ())}
-        value = self.value(record)
-        if self.kind not in (*_ROWS, "lines"):
-            return None
-        return [
-            each
-            for each in value or ()
-            if _compared(self.kind, each if self.kind == "lines" else getattr(each, self.kind)) not in sent
-        ] or None
+    def united(self, record: Any, texts: Texts) -> Any:
+        """Return the value that a record has with what a form adds to it: None if the form adds nothing.
+
+        A value that is no list is added only where there is none.
+        """
+        before, sent = self.value(record), self._sent(texts)
+        if self.kind in _ROWS:
+            known = {_compared(self.kind, getattr(each, self.kind)) for each in before or ()}
+            more = [each for each in sent if _compared(self.kind, each[self.kind]) not in known]
+            return [*(before or ()), *more] if more else None
+        if self.kind in ("tags", "several_of", "lines"):
+            more = [each for each in sent or () if each not in (before or ())]
+            return [*(before or ()), *more] if more else None
+        return sent if before is None else None
 
     def part(self, record: Any, name: str, texts: Texts | None) -> str:
         """Return the text of a part of the value, as it was sent or as the record has it."""
@@ -156,10 +160,11 @@ def _compared(kind: str, text: str) -> str:
                 return comparable_address(text)
             except NotAnAddress:
                 return text
-        case "domain":
-            return text.casefold().removeprefix("www.")
+        case "phone_number":
+            number = read_number(text)
+            return text if number is None else number.key
         case _:
-            return text
+            return text.casefold().removeprefix("www.")
 
 
 # The kinds of members that have several values, one of them the primary one.

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -10,13 +10,15 @@ import msgspec
 from msgspec import UNSET
 from starlette.datastructures import QueryParams
 
+from herdbook.console.conflicts import state_of
 from herdbook.console.page import PageAnswer, Redirect, Shown
 from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields import filters
 from herdbook.custom_fields.filters import Filter
 from herdbook.custom_fields.forms import Member
-from herdbook.custom_fields.pages import RecordPages, ShownTag, choices, members_of, related
-from herdbook.custom_fields.telling import PLURALS, Named, name_of
+from herdbook.custom_fields.naming import Named, name_of
+from herdbook.custom_fields.pages import RecordPages, ShownTag, choices, members_of, related, tag_choices
+from herdbook.custom_fields.telling import PLURALS
 from herdbook.http.problems import ErrorItem, Problem
 
 LIMIT: Final = 50
@@ -25,6 +27,10 @@ _UNSORTED: Final = frozenset({"email", "phone_number", "domain", "tags", "lines"
 _is_id: Final = re.compile(r"[a-z]+_[0-9A-Z]{26}").fullmatch
 # The parameters of an address that say which list it is. Others say which page of it, or which form is open.
 STATE: Final = ("search", "filter", "sort", "columns", "view")
+
+
+# The parts of a list, by the members of a query that say them. The words of a search are conditions beside the filters.
+_NOUNS: Final = {"sort": "The list's order", "search": "The search", "where": "The search"}
 
 
 class Column(NamedTuple):
@@ -82,6 +88,11 @@ class ShownView(NamedTuple):
     address: str
     is_chosen: bool
 
+    @property
+    def state(self) -> str:
+        """A text that is another one once somebody has changed the view."""
+        return state_of(self.view)
+
 
 class Place:
     """The address of a list, with all that makes it this list."""
@@ -136,12 +147,14 @@ def filterable(members: Iterable[Member]) -> dict[str, Member]:
 
 async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
     """Show the list: those that a search and filters find, in some order. With `add` and `op`, add a filter to its address."""
-    members, saved = await asyncio.gather(
-        members_of(kind, visit),
+    place = Place(kind.path, visit.query)
+    known = asyncio.ensure_future(members_of(kind, visit))
+    members, saved, (page, problem) = await asyncio.gather(
+        known,
         visit.call("list-views", Listed[SavedView], query={"object_type": kind.name}),
+        _read(kind, visit, place, known),
     )
     by_name = filterable(members)
-    place = Place(kind.path, visit.query)
     adding, op = by_name.get(visit.query.get("add", "")), visit.query.get("op", "")
     if adding is not None and op:
         values = visit.query.getlist("value")
@@ -150,13 +163,6 @@ async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
             return Redirect(place.at(filter=[*place.filters, *more]))
     columns = _columns(kind, members)
     chosen = [each for name in place.columns or kind.columns for each in columns if each.name == name]
-    page, problem = Page((), None), None
-    try:
-        page = await page_of(kind, visit, place, by_name, limit=LIMIT, cursor=visit.query.get("cursor"))
-    except Refused as refused:
-        if refused.problem.status not in (400, 422):
-            raise
-        problem = refused.problem
     chips, shown, building = await asyncio.gather(
         _chips(visit, place, by_name, problem),
         related(visit, [each.member for each in chosen if each.member], page.records),
@@ -165,11 +171,16 @@ async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
     chosen_ids = place.all("view")
     views = [ShownView(each, address_of(kind, each, by_name), each.id in chosen_ids) for each in saved.value.data]
     view = next((each for each in views if each.is_chosen), None)
+    is_gone = bool(chosen_ids) and view is None
+    if is_gone:
+        # The list without the conditions of the view is another one, which nobody has asked for.
+        page = Page((), None)
     context: dict[str, Any] = {
         "kind": kind,
         "place": place,
+        "is_gone": is_gone,
         "records": page.records,
-        "next": visit.here(cursor=page.next_cursor),
+        "next": visit.next_page(page.next_cursor),
         "has_more": page.next_cursor is not None,
         "is_first": not visit.query.get("cursor"),
         "search": place.search,
@@ -177,7 +188,7 @@ async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
         "columns": columns,
         "chosen": chosen,
         "problem": problem,
-        "faults": _faults(problem, place.filters, by_name),
+        "faults": ["This view is gone."] if is_gone else _faults(problem, place.filters, by_name),
         "chips": chips,
         "filterable": by_name.values(),
         "lacks_value": adding is not None and bool(op),
@@ -189,7 +200,19 @@ async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
         **building,
         **shown,
     }
-    return Shown(context, 200 if problem is None else problem.status)
+    return Shown(context, 404 if is_gone else 200 if problem is None else problem.status)
+
+
+async def _read(kind: RecordPages, visit: Visit, place: Place, members: Awaitable[list[Member]]) -> tuple[Page, Problem | None]:
+    """Return the page of a list, or the problem for which there is none."""
+    # Without filters, it is read at the same time as the members, because only these are about members.
+    by_name = filterable(await members) if place.filters else {}
+    try:
+        return await page_of(kind, visit, place, by_name, limit=LIMIT, cursor=visit.query.get("cursor")), None
+    except Refused as refused:
+        if refused.problem.status not in (400, 422):
+            raise
+        return Page((), None), refused.problem
 
 
 async def page_of(  # the parts of a query
@@ -198,20 +221,25 @@ async def page_of(  # the parts of a query
     """Return a page of a list. Refusal: Refused."""
     if place.search and not place.filters:
         return await _searched(kind, visit, place, limit, cursor)
-    conditions = filters.condition(place.filters, by_name)
-    # A search of the API takes no filters. These look for its words anywhere in the same members.
-    conditions += [
-        {"or": [{"field": name, "op": "contains", "value": word} for name in kind.searched]} for word in place.search.split()
-    ]
     field, _, direction = place.sort.partition(":")
     body = {
-        "where": {"and": conditions} if conditions else None,
+        "where": where_of(kind, place, by_name),
         "sort": [{"field": field, "direction": direction or "asc"}],
         "limit": limit,
         "cursor": cursor or None,
     }
     page = (await visit.call(f"query-{kind.plural}", kind.query_page, body=body)).value
     return Page(page.data, page.next_cursor)
+
+
+def where_of(kind: RecordPages, place: Place, by_name: Mapping[str, Member]) -> Any:
+    """Return the condition of a list with filters, or of all records, as a query takes it."""
+    conditions = filters.condition(place.filters, by_name)
+    # A search of the API takes no filters. These look for its words anywhere in the same members.
+    conditions += [
+        {"or": [{"field": name, "op": "contains", "value": word} for name in kind.searched]} for word in place.search.split()
+    ]
+    return {"and": conditions} if conditions else None
 
 
 async def _searched(kind: RecordPages, visit: Visit, place: Place, limit: int, cursor: str | None) -> Page:
@@ -247,7 +275,7 @@ async def _building(visit: Visit, adding: Member | None) -> dict[str, Any]:
         "ops": {op: filters.label_of(op, adding) for op in filters.OFFERED[form]},
     }
     if form == "tags":
-        shown["all_tags"] = (await visit.call("list-tags", Listed[ShownTag], query={"limit": "100"})).value.data
+        shown |= await tag_choices(visit, visit.query.getlist("value"), visit.query.get("find", ""))
     if form == "reference":
         shown |= await choices(visit, PLURALS[adding.refers_to])
     return shown
@@ -324,7 +352,7 @@ def _faults(problem: Problem | None, asked: Sequence[Filter], by_name: Mapping[s
     ]
     places = tuple(filters.paths(asked))
     others = [
-        error.message.replace(f"`{error.field}`", "The list's order" if error.field.startswith("sort") else "The list")
+        error.message.replace(f"`{error.field}`", _NOUNS.get(re.split(r"\W", error.field)[0], "The list"))
         for error in _errors(problem)
         if not error.field.startswith(places or ("\0",))
     ]

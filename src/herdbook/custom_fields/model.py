@@ -1,6 +1,6 @@
 """The definition of a field as clients see it, and the rules that need nothing but the definition itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
@@ -14,6 +14,8 @@ from herdbook.shared_schemas import Time
 MAX_OPTIONS: Final = 200
 # Limits the definitions of one type of objects, archived ones included. A command that sets values reads all of them.
 MAX_DEFINITIONS: Final = 300
+# Limits the objects that a conversion notes because their unique value was claimed by another one before it came to them.
+MAX_UNCLAIMED: Final = 500
 _KEY_PATTERN: Final = "^[a-z][a-z0-9_]{0,49}$"
 _Key: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": _KEY_PATTERN})]
 _Order: TypeAlias = Annotated[
@@ -52,7 +54,7 @@ class FieldKind(Enum):
 
 LISTS: Final = frozenset({FieldKind.ONE_OF, FieldKind.SEVERAL_OF})
 REFERENCES: Final = {FieldKind.USER: ids.USER, FieldKind.CONTACT: ids.CONTACT, FieldKind.COMPANY: ids.COMPANY}
-_UNIQUE_KINDS: Final = frozenset(
+UNIQUE_KINDS: Final = frozenset(
     {
         *(FieldKind.TEXT, FieldKind.INTEGER, FieldKind.DECIMAL, FieldKind.DATE, FieldKind.DATE_TIME),
         *(FieldKind.EMAIL, FieldKind.PHONE),
@@ -247,26 +249,74 @@ def patched(before: Field, patch: FieldCreate | FieldUpdate) -> Field:
     return shared_schemas.patched(before, patch, others)
 
 
-def unsound(field: Field) -> Iterator[FieldError]:
-    """Yield the errors of members that do not go together, except those of the default."""
+def unsound(field: Field, unsent: Collection[str] = ()) -> Iterator[FieldError]:
+    """Yield the errors of members that do not go together, except those of the default's value.
+
+    `unsent` are the members that the request did not name, which can only be at fault because others change.
+    """
+    without_default = "Send `default` as null, too." if "default" in unsent else "Leave it out."
     if field.kind in LISTS and not field.active_options:
-        yield FieldError("options", "required", "`options` is missing, and a list needs at least one. Send them.")
+        fault = "is missing, and a list needs at least one. Send them."
+        if field.options:
+            fault = "has archived ones alone. A list needs another: send one that is not archived."
+        yield FieldError("options", "required", f"`options` {fault}")
     if field.kind not in LISTS and field.active_options:
         message = f"`options` belongs to lists, and this field is of the kind `{field.kind.value}`. Leave it out."
         yield FieldError("options", "not_allowed", message)
     if len(field.options) > MAX_OPTIONS:
         message = f"`options` would have {len(field.options)} items, with those that are archived. {MAX_OPTIONS} is the limit."
         yield FieldError("options", "too_long", message)
-    if field.unique and field.kind not in _UNIQUE_KINDS:
-        kinds = ", ".join(sorted(f"`{kind.value}`" for kind in _UNIQUE_KINDS))
-        message = f"`unique` is not for fields of the kind `{field.kind.value}`. Leave it out, or choose one of {kinds}."
+    if field.unique and field.kind not in UNIQUE_KINDS:
+        kinds = ", ".join(sorted(f"`{kind.value}`" for kind in UNIQUE_KINDS))
+        remedy = "Send it as false, too" if "unique" in unsent else "Leave it out"
+        message = f"`unique` is not for fields of the kind `{field.kind.value}`. {remedy}, or choose one of {kinds}."
         yield FieldError("unique", "not_allowed", message)
     if field.default is not None and field.unique:
-        message = "`default` is not for unique fields, because only one object could have it. Leave it out."
+        message = f"`default` is not for unique fields, because only one object could have it. {without_default}"
         yield FieldError("default", "not_allowed", message)
     if field.default is not None and field.kind in REFERENCES:
-        message = "`default` is not for references, because their object may be deleted. Leave it out."
+        message = f"`default` is not for references, because their object may be deleted. {without_default}"
         yield FieldError("default", "not_allowed", message)
+
+
+class UnclaimedValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A value of a unique field that a conversion has left without a claim, because another object had claimed it."""
+
+    schema_name: ClassVar[str] = "field_unclaimed_value"
+
+    id: Annotated[str, Meta(description="The object that has the value without a claim.")]
+    value: Any
+    holder: Annotated[str | None, Meta(description="The object that holds the value, or null if none does any more.")]
+
+
+class FieldConversion(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the conversion of a field's values is."""
+
+    schema_name: ClassVar[str] = "field_conversion"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "field_conversion",
+        "finished": False,
+        "done": 118_500,
+        "total": 1_000_000,
+        "unclaimed": 1,
+        "examples": [{"id": ids.example(ids.CONTACT), "value": "2026-W09-7T12", "holder": None}],
+    }
+
+    object: Annotated[str, Meta(description="Resource discriminator.")]
+    finished: Annotated[bool, Meta(description="Whether all values have the form that the definition gives them.")]
+    done: Annotated[int, Meta(description="The number of objects that were looked through for values, deleted ones included.")]
+    total: Annotated[int, Meta(description="The number of objects to look through. Both are 0 once it is finished.")]
+    unclaimed: Annotated[
+        int,
+        Meta(
+            description="The number of values of a unique field that are without a claim, because another object claimed them "
+            f"before the conversion came to them. {MAX_UNCLAIMED} means as many or more."
+        ),
+    ]
+    examples: Annotated[
+        tuple[UnclaimedValue, ...],
+        Meta(description="The first of these values, for callers who may read the objects that have them."),
+    ]
 
 
 class ValueExample(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,6 +326,9 @@ class ValueExample(msgspec.Struct, frozen=True, kw_only=True):
 
     id: Annotated[str, Meta(description="The object that has the value.")]
     value: Any
+    same_as: (
+        Annotated[str, Meta(description="Another object with the same value, if the field would be unique.")] | UnsetType
+    ) = UNSET
 
 
 class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -287,6 +340,7 @@ class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
         "dry_run": True,
         "field": Field.example,
         "kept": 118,
+        "exact": True,
         "converted": 2,
         "refused": 1,
         "examples": [{"id": ids.example(ids.CONTACT), "value": "Platinum"}],
@@ -296,6 +350,13 @@ class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
     field: Annotated[Field, Meta(description="The definition after the change.")]
     kept: Annotated[int, Meta(description="The number of values that stay as they are.")]
+    exact: Annotated[
+        bool,
+        Meta(
+            description="Whether these are all. If the change leaves all values as they are, and these have more than 100,000 "
+            "entries in the index, `kept` is only a lower bound."
+        ),
+    ]
     converted: Annotated[int, Meta(description="The number of values that get another form.")]
     refused: Annotated[int, Meta(description="The number of values that have no such form, or that another object has, too.")]
     examples: Annotated[tuple[ValueExample, ...], Meta(description="Some of the refused values.")]

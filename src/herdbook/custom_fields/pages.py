@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import UNSET
 
-from herdbook.console.page import BASE, PageAnswer, Shown
-from herdbook.console.visit import Listed, MergedInto, Refused, Visit
+from herdbook import sources
+from herdbook.console.page import BASE, PageAnswer, Shown, isolated, moment_of
+from herdbook.console.visit import Done, Listed, MergedInto, Refused, Visit
 from herdbook.custom_fields.forms import LABELS, Member, own_member
-from herdbook.custom_fields.telling import PLURALS, Named, definitions, name_of, names_of, told
+from herdbook.custom_fields.naming import Named, name_of
+from herdbook.custom_fields.telling import PLURALS, definitions, deletion_of, names_of, told
 from herdbook.errors import NotFound
-from herdbook.fields import parsed_time
 from herdbook.http.problems import Problem
 from herdbook.search_text import folded
 from herdbook.shared_schemas import Deleted, shown_time
@@ -21,6 +22,7 @@ from herdbook.shared_schemas import Deleted, shown_time
 MAX_CHOICES: Final = 8
 MAX_TAGS: Final = 50
 _MAX_ENGAGEMENTS: Final = 5
+_MAX_NOTES: Final = 50
 
 
 async def _nothing_more(_visit: Visit, _record_id: str) -> Mapping[str, Any]:
@@ -32,8 +34,7 @@ class RecordPages(NamedTuple):
 
     `record` and `query_page` are what the API's operations on whole records answer. `hidden` names the members that the name of
     a record consists of, by the first of which it is sorted. `searched` names those in which a search looks among filtered
-    records. `more` returns what its page shows beyond other records. `has_bulk` says that one operation writes many of them.
-    `created_with` names the members that a creation takes. Others are set right after it.
+    records. `more` returns what its page shows beyond other records.
     """
 
     name: str
@@ -45,8 +46,6 @@ class RecordPages(NamedTuple):
     columns: tuple[str, ...]
     searched: tuple[str, ...]
     more: Callable[[Visit, str], Awaitable[Mapping[str, Any]]] = _nothing_more
-    has_bulk: bool = False
-    created_with: frozenset[str] = frozenset()
 
     @property
     def path(self) -> str:
@@ -96,12 +95,23 @@ async def related(visit: Visit, members: Iterable[Member], records: Sequence[Any
 
 
 async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: Editing | None = None) -> PageAnswer:
-    """Show a record, with the form of one member if one is asked for. With `at`, that has the value of that time."""
-    record, members = await asyncio.gather(
-        visit.call(f"get-{kind.name}-record", kind.record, record_id), members_of(kind, visit)
-    )
+    """Show a record, with the form of one member if one is asked for. With `at`, that has the value of that time.
+
+    A deleted one is shown as it was last.
+    """
+    try:
+        record = await visit.call(f"get-{kind.name}-record", kind.record, record_id)
+    except Refused as refused:
+        deletion = await deletion_of(visit, kind.name, record_id) if refused.problem.status == 404 else None
+        if deletion is None or (last := moment_of(deletion)) is None:
+            raise
+        return visit.onward(f"{kind.path}/{record_id}/then?{urlencode({'at': last})}")
+    members = await members_of(kind, visit)
+    notes_query = {"limit": str(_MAX_NOTES), "expand": "html"}
+    if notes_cursor := visit.query.get("notes_cursor"):
+        notes_query["cursor"] = notes_cursor
     notes, history, engagements, more = await asyncio.gather(
-        visit.call(f"list-{kind.name}-notes", Listed[dict[str, Any]], record_id, query={"limit": "50", "expand": "html"}),
+        visit.call(f"list-{kind.name}-notes", Listed[dict[str, Any]], record_id, query=notes_query),
         visit.call(f"get-{kind.name}-history", Listed[dict[str, Any]], record_id, query={"limit": "10"}),
         engagements_of(visit, kind.name, record_id),
         kind.more(visit, record_id),
@@ -110,10 +120,19 @@ async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: 
     problem = editing.problem
     edited = next((each for each in members if each.name == editing.name), None)
     at = visit.query.get("at", "") or (visit.field("seen") if problem is not None and problem.status == 412 else "")
-    start = await _as_it_was(kind, visit, record_id, at) if edited is not None and at else None
+    start = await as_it_was(kind, visit, record_id, at) if edited is not None and at else None
     shown = [record.value] if start is None else [record.value, start]
-    authors = [each["created_by"] for each in notes.value.data if "created_by" in each]
+    opened = await _note(kind, visit, record_id, editing.context.get("opened_note") or visit.query.get("note", ""))
+    shown_notes = [*notes.value.data]
+    if opened is not None and all(each["id"] != opened.value["id"] for each in shown_notes):
+        shown_notes.append((await visit.call("get-note", dict[str, Any], opened.value["id"], query={"expand": "html"})).value)
+    authors = [each["created_by"] for each in shown_notes if "created_by" in each]
     holder = [] if problem is None or problem.conflict is UNSET else [problem.conflict.id]
+    entries, others, names = await asyncio.gather(
+        told(visit, history.value.data, lambda _: kind.name),
+        related(visit, members, shown),
+        names_of(visit, [*authors, *holder]),
+    )
     context: dict[str, Any] = {
         "kind": kind,
         "record": record.value,
@@ -124,44 +143,64 @@ async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: 
         "problem": problem,
         "sent": visit.fields if editing.is_sent else None,
         "arrangement": editing.arrangement,
-        "notes": sorted(notes.value.data, key=lambda note: not note["is_pinned"]),
-        "opened_note": visit.query.get("note", ""),
-        "note_version": None,
+        "notes": sorted(shown_notes, key=lambda note: not note["is_pinned"]),
+        "more_notes": visit.here(without=("note", "edit"), notes_cursor=notes.value.next_cursor)
+        if notes.value.has_more
+        else None,
         "preview": None,
         "note_problem": None,
-        "history": await told(visit, history.value.data, lambda _: kind.name),
+        "deletion_problem": None,
+        "history": entries,
         "labels": LABELS,
         "name": name_of(record.value),
         "name_of": name_of,
         "may_write": visit.session.may(f"{kind.plural}:write"),
-        "moment_of": moment_of,
-        **await related(visit, members, shown),
+        **others,
+        "names": others["names"] | names,
         **engagements,
         **more,
         **editing.context,
+        "opened_note": "" if opened is None else opened.value["id"],
+        "note_version": None if opened is None else opened.version,
     }
-    context["names"] |= await names_of(visit, [*authors, *holder])
-    if opened := context["opened_note"]:
-        context["note_version"] = (await visit.call("get-note", dict[str, Any], opened)).version
     if edited is not None and edited.kind == "tags":
-        context |= await _tag_choices(visit, visit.fields("value") if editing.is_sent else edited.value(record.value) or ())
+        chosen = visit.fields("value") if editing.is_sent else edited.value(record.value) or ()
+        context |= await tag_choices(visit, chosen, visit.query.get("find", ""), may_create=visit.session.may("tags:write"))
     if edited is not None and edited.refers_to:
         context |= await choices(visit, PLURALS[edited.refers_to])
     return Shown(context, 200 if problem is None else problem.status)
 
 
-async def _tag_choices(visit: Visit, chosen: Sequence[str]) -> dict[str, Any]:
-    """Return the tags to choose from: those that are chosen, and others with the words of a search in their names."""
-    find = visit.query.get("find", "").strip()
-    tags = await _all_tags(visit)
+async def _note(kind: RecordPages, visit: Visit, record_id: str, note_id: str) -> Done[dict[str, Any]] | None:
+    """Return a note of a record, or None: one that was deleted meanwhile, or never was there, hides nothing of the page."""
+    if not note_id:
+        return None
+    try:
+        # The expanded note has no version.
+        found = await visit.call("get-note", dict[str, Any], note_id)
+    except Refused as refused:
+        if refused.problem.status != 404:
+            raise
+        return None
+    return found if found.value.get(f"{kind.name}_id") == record_id else None
+
+
+async def tag_choices(visit: Visit, chosen: Sequence[str], search: str, *, may_create: bool = False) -> dict[str, Any]:
+    """Return the tags to choose from: those that are chosen, and others with the words of a search in their names.
+
+    A name that no tag has may be that of a new one.
+    """
+    find = search.strip()
+    tags = sorted(await visit.all_of("list-tags", Listed[ShownTag], {}), key=lambda tag: folded(tag.name))
     found = [tag for tag in tags if all(word in folded(tag.name) for word in folded(find).split())]
     some = [*(tag for tag in tags if tag.id in chosen), *[tag for tag in found if tag.id not in chosen][:MAX_TAGS]]
     is_new = bool(find) and all(folded(tag.name) != folded(find) for tag in tags)
-    return {"all_tags": some, "find": find, "new_tag": find if is_new and visit.session.may("tags:write") else ""}
-
-
-async def _all_tags(visit: Visit) -> list[ShownTag]:
-    return sorted(await visit.all_of("list-tags", Listed[ShownTag], {}), key=lambda tag: folded(tag.name))
+    return {
+        "all_tags": some,
+        "found_tags": {tag.id for tag in found},
+        "find": find,
+        "new_tag": find if is_new and may_create else "",
+    }
 
 
 async def choices(visit: Visit, plural: str) -> dict[str, Any]:
@@ -172,7 +211,7 @@ async def choices(visit: Visit, plural: str) -> dict[str, Any]:
     return {"choices": {each.id: name_of(each) for each in listed.data}, "find": search}
 
 
-async def _as_it_was(kind: RecordPages, visit: Visit, record_id: str, at: str) -> Any:
+async def as_it_was(kind: RecordPages, visit: Visit, record_id: str, at: str) -> Any:
     """Return a record as it was at some time, or None if that is no longer known."""
     try:
         found = await visit.call(f"get-{kind.name}-history", kind.record, record_id, query={"at": at})
@@ -194,8 +233,8 @@ async def edit_record(kind: RecordPages, visit: Visit, record_id: str, name: str
         return await show_record(kind, visit, record_id, Editing(name, is_sent=True, arrangement=arrangement))
     try:
         if other_id := visit.field("take"):
-            await _take(kind, visit, record_id, other_id, member)
-            return visit.redirect(f"{kind.path}/{record_id}", f"{member.label} moved here.", undoes=True)
+            await _update(kind, visit, record_id, member, member.patch(visit.fields) | {"take_from": other_id})
+            return visit.redirect(f"{kind.path}/{record_id}", f"{isolated(member.label)} moved here.", undoes=True)
         if member.kind == "tags" and (new := visit.field("new_tag").strip()):
             await _add_new_tag(kind, visit, record_id, member, new)
         else:
@@ -204,7 +243,7 @@ async def edit_record(kind: RecordPages, visit: Visit, record_id: str, name: str
         if refused.problem.status in (409, 412, 422):
             return await show_record(kind, visit, record_id, Editing(name, refused.problem, is_sent=True))
         raise
-    return visit.redirect(f"{kind.path}/{record_id}", f"{member.label} saved.", undoes=True)
+    return visit.redirect(f"{kind.path}/{record_id}", f"{isolated(member.label)} saved.", undoes=True)
 
 
 async def _update(kind: RecordPages, visit: Visit, record_id: str, member: Member, patch: Mapping[str, Any]) -> None:
@@ -216,21 +255,6 @@ async def _update(kind: RecordPages, visit: Visit, record_id: str, member: Membe
         if refused.problem.status != 412 or (unchanged := await _version_if_same(kind, visit, record_id, member)) is None:
             raise
         await visit.call(operation, kind.record, record_id, body=patch, if_version=unchanged)
-
-
-async def _take(kind: RecordPages, visit: Visit, record_id: str, other_id: str, member: Member) -> None:
-    """Give a record the values that were sent, and take them from another one. If it cannot have them, nothing changes."""
-    other = await visit.call(f"get-{kind.name}-record", kind.record, other_id)
-    rest = member.without_sent(other.value, visit.fields)
-    taken = await visit.call(
-        f"update-{kind.name}-record", kind.record, other_id, body=member.patch_to(rest), if_version=other.version
-    )
-    try:
-        await _update(kind, visit, record_id, member, member.patch(visit.fields))
-    except BaseException:
-        back = member.patch_to(member.value(other.value))
-        await visit.call(f"update-{kind.name}-record", kind.record, other_id, body=back, if_version=taken.version)
-        raise
 
 
 async def _add_new_tag(kind: RecordPages, visit: Visit, record_id: str, member: Member, name: str) -> None:
@@ -247,7 +271,7 @@ async def _version_if_same(kind: RecordPages, visit: Visit, record_id: str, memb
     """Return the present version of a record if the member has the value that the form began with, else None."""
     now, before = await asyncio.gather(
         visit.call(f"get-{kind.name}-record", kind.record, record_id),
-        _as_it_was(kind, visit, record_id, visit.field("seen")),
+        as_it_was(kind, visit, record_id, visit.field("seen")),
     )
     return now.version if before is not None and member.value(now.value) == member.value(before) else None
 
@@ -261,51 +285,53 @@ async def engagements_of(visit: Visit, name: str, record_id: str) -> dict[str, A
     return {"engagements": listed.data, "more_engagements": listed.has_more}
 
 
-def moment_of(entry: Mapping[str, Any]) -> str | None:
-    """Return a time at which an object was as an entry left it, or before its deletion. An erased one cannot be looked at."""
-    if entry["action"] == "erased":
-        return None
-    if entry["action"] != "deleted" or (at := parsed_time(entry["at"])) is None:
-        return entry["at"]
-    return shown_time(at - timedelta(microseconds=1))
-
-
 async def show_then(kind: RecordPages, visit: Visit, record_id: str, problem: Problem | None = None) -> PageAnswer:
     """Show a record as it was at a time, beside what is different now."""
-    at = visit.field("at") or visit.query.get("at") or shown_time(datetime.now(UTC))
+    at = visit.field("at") or visit.query.get("at") or shown_time(sources.now())
     then = (await visit.call(f"get-{kind.name}-history", kind.record, record_id, query={"at": at})).value
     then = getattr(then, "labelled", then)
-    now = await _now(kind, visit, record_id)
+    current = await _now(kind, visit, record_id)
+    now = None if current is None else current.value
     members = await members_of(kind, visit)
     differing = [] if now is None else [each for each in members if each.value(now) != each.value(then)]
+    deletion = await deletion_of(visit, kind.name, record_id) if now is None else None
+    merged_into: str | None = deletion.get("merged_into") if deletion else None
+    others = await related(visit, members, [then] if now is None else [then, now])
+    if merged_into is not None:
+        others["names"] |= await names_of(visit, [merged_into])
     context: dict[str, Any] = {
         "kind": kind,
         "record_id": record_id,
+        "merged_into": merged_into,
         "then": then,
         "now": now,
         "at": at,
         "members": members,
         "differing": differing,
+        "version": None if current is None else current.version,
         "problem": problem,
         "name": name_of(then),
         "name_of": name_of,
         "may_write": visit.session.may(f"{kind.plural}:write"),
-        **await related(visit, members, [then] if now is None else [then, now]),
+        **others,
     }
     return Shown(context, 200 if problem is None else problem.status)
 
 
-async def _now(kind: RecordPages, visit: Visit, record_id: str) -> Any:
-    """Return a record as it is, or None if it is deleted or merged."""
+async def _now(kind: RecordPages, visit: Visit, record_id: str) -> Done[Any] | None:
+    """Return a record as it is, with its version, or None if it is deleted or merged."""
     try:
-        return (await visit.call(f"get-{kind.name}-record", kind.record, record_id)).value
+        return await visit.call(f"get-{kind.name}-record", kind.record, record_id)
     except (Refused, MergedInto):
         return None
 
 
 async def bring_back(kind: RecordPages, visit: Visit, record_id: str) -> PageAnswer:
-    """Give a record the state of an earlier time again, in one change, or restore it if it is deleted."""
-    at, path = visit.field("at") or shown_time(datetime.now(UTC)), f"{kind.path}/{record_id}"
+    """Give a record the state of an earlier time again, in one change, or restore it if it is deleted.
+
+    A later change, which the page has not shown, is not taken back unseen.
+    """
+    at, path = visit.field("at") or shown_time(sources.now()), f"{kind.path}/{record_id}"
     try:
         if await _now(kind, visit, record_id) is None:
             await visit.call(f"restore-{kind.name}", dict[str, Any], record_id)
@@ -321,7 +347,9 @@ async def bring_back(kind: RecordPages, visit: Visit, record_id: str) -> PageAns
                 patch |= change
         if not patch["fields"]:
             del patch["fields"]
-        await visit.call(f"update-{kind.name}-record", kind.record, record_id, body=patch, if_version=now.version)
+        await visit.call(
+            f"update-{kind.name}-record", kind.record, record_id, body=patch, if_version=visit.field("version") or None
+        )
     except Refused as refused:
         if refused.problem.status not in (409, 412, 422):
             raise
@@ -330,6 +358,12 @@ async def bring_back(kind: RecordPages, visit: Visit, record_id: str) -> PageAns
 
 
 async def delete_record(kind: RecordPages, visit: Visit, record_id: str) -> PageAnswer:
-    """Delete a record. Its history stays, and an undo brings it back."""
-    await visit.call(f"delete-{kind.name}", Deleted, record_id)
+    """Delete a record, unless somebody has changed it since the page was shown. An undo brings it back."""
+    try:
+        await visit.call(f"delete-{kind.name}", Deleted, record_id, if_version=visit.field("version") or None)
+    except Refused as refused:
+        if refused.problem.status != 412:
+            raise
+        shown = {"deletion_problem": refused.problem}
+        return await show_record(kind, visit, record_id, Editing("", refused.problem, context=shown))
     return visit.redirect(kind.path, f"The {kind.name} was deleted.", undoes=True)

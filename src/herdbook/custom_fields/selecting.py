@@ -12,15 +12,18 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET
 
+from herdbook.console.conflicts import changed_meanwhile
 from herdbook.console.page import PageAnswer, Redirect, Shown
-from herdbook.console.visit import Listed, MergedInto, Refused, Visit, own_path
+from herdbook.console.visit import Refused, Visit, own_path
 from herdbook.custom_fields.forms import LABELS, Member
 from herdbook.custom_fields.lists import Place, filterable, page_of
-from herdbook.custom_fields.pages import RecordPages, ShownTag, choices, members_of, related
-from herdbook.custom_fields.telling import PLURALS, name_of
+from herdbook.custom_fields.naming import name_of
+from herdbook.custom_fields.pages import RecordPages, as_it_was, choices, members_of, related, tag_choices
+from herdbook.custom_fields.telling import PLURALS, names_of
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.http.problems import Problem
-from herdbook.shared_schemas import Deleted
+from herdbook.ledger.changes import same
+from herdbook.turns import MAX_TRIES
 
 # As many as a bulk write takes.
 MAX_SELECTED: Final = 1000
@@ -29,6 +32,7 @@ MAX_MERGED: Final = 50
 # This many are read or written at a time.
 WAVE: Final = 50
 MAX_EXAMPLES: Final = 5
+_STALE: Final = 412
 _PAGE: Final = 100
 # A page may have few matches, or none, so that finding all of them could take long.
 _MAX_PAGES: Final = 30
@@ -95,7 +99,7 @@ class Change(NamedTuple):
         before = self.member.value(record)
         after = self.after(record)
         # Tags are shown as a tuple, and sent as a list.
-        return after != ([*before] if isinstance(before, tuple) else before)
+        return not same(after, [*before] if isinstance(before, tuple) else before)
 
 
 def stand_in(member: Member, value: Any) -> Any:
@@ -118,13 +122,13 @@ async def show_selected(kind: RecordPages, visit: Visit) -> PageAnswer:
     place = Place(kind.path, visit.query)
     has_more = False
     if "all" in visit.query:
-        record_ids, has_more = await _all(kind, visit, place, members)
+        record_ids, has_more = await all_of_list(kind, visit, place, members)
     else:
         record_ids = [each for each in dict.fromkeys(visit.query.getlist("id")) if _is_id(each)][:MAX_SELECTED]
     return Shown(await _context(kind, visit, record_ids, place.at(), members) | {"has_more": has_more})
 
 
-async def _all(kind: RecordPages, visit: Visit, place: Place, members: Sequence[Member]) -> tuple[list[str], bool]:
+async def all_of_list(kind: RecordPages, visit: Visit, place: Place, members: Sequence[Member]) -> tuple[list[str], bool]:
     """Return the first records of a list, and whether there may be more of them."""
     by_name = filterable(members)
     record_ids: list[str] = []
@@ -161,7 +165,7 @@ async def _context(
     }
 
 
-async def preview(kind: RecordPages, visit: Visit) -> PageAnswer:
+async def preview(kind: RecordPages, visit: Visit, *, is_ready: bool = False) -> PageAnswer:
     """Show the form of a member or, once it has a value, what will change. Nothing changes yet."""
     record_ids, back = _asked(visit), own_path(visit.field("back"))
     if visit.field("do") == "merge" and len(record_ids) > 1:
@@ -172,19 +176,22 @@ async def preview(kind: RecordPages, visit: Visit) -> PageAnswer:
     if visit.field("do") == "delete":
         return Shown(context | await _previewed(kind, visit, record_ids, Change(None)))
     member = _member(visit, members)
-    if visit.field("ready"):
+    seeks = bool(visit.field("seeks"))
+    if (is_ready or visit.field("ready")) and not seeks:
         return Shown(context | await _previewed(kind, visit, record_ids, _change(visit, member)))
     context |= {
         "edited": member,
         "blank": stand_in(member, None),
-        "sent": None,
+        # A search keeps what is chosen.
+        "sent": visit.fields if seeks else None,
+        "mode": visit.field("mode") or "add",
         "labels": LABELS,
-        "names": {},
+        "names": await names_of(visit, visit.fields("value")) if member.refers_to else {},
         "find": "",
         "new_tag": "",
     }
     if member.kind == "tags":
-        context["all_tags"] = (await visit.call("list-tags", Listed[ShownTag], query={"limit": "100"})).value.data
+        context |= await tag_choices(visit, visit.fields("value"), visit.field("find"))
     if member.refers_to:
         context |= await choices(visit, PLURALS[member.refers_to])
     return Shown(context)
@@ -194,7 +201,7 @@ def _asked(visit: Visit) -> list[str]:
     """Return the ids of the selected records in a form. Refusal: Invalid."""
     record_ids = [each for each in dict.fromkeys(visit.field("ids").split(",")) if _is_id(each)]
     if len(record_ids) > MAX_SELECTED:
-        message = f"`ids` names {len(record_ids)} records. Select at most {MAX_SELECTED:,} at once."
+        message = f"You have selected {len(record_ids):,} records. Select at most {MAX_SELECTED:,} at once."
         raise Invalid([FieldError("ids", "too_long", message)])
     return record_ids
 
@@ -237,20 +244,34 @@ async def _previewed(kind: RecordPages, visit: Visit, record_ids: Sequence[str],
         "same": len(records) - len(changed),
         "gone": len(record_ids) - len(records),
         "values": visit.fields("value"),
+        "seen": max((each.updated_at for each in records.values()), default=""),
         **shown,
     }
 
 
 async def apply(kind: RecordPages, visit: Visit) -> PageAnswer:
-    """Change the selected records, and say which stay as they are, and why."""
+    """Change the selected records, and say which stay as they are, and why.
+
+    One that somebody has changed since the preview stays as it is. Without a preview, that is shown.
+    """
     record_ids, back = _asked(visit), own_path(visit.field("back"))
     members = await members_of(kind, visit)
     change = Change(None) if visit.field("do") == "delete" else _change(visit, _member(visit, members))
+    seen = visit.field("seen")
+    if not seen and change.mode == "set":
+        return await preview(kind, visit, is_ready=True)
     records = await _read(kind, visit, record_ids)
+    unseen = await _unseen(kind, visit, records, change, seen) if change.mode == "set" else []
     changed = {key: each for key, each in records.items() if change.changes(each)}
-    patches = None if change.member is None else {key: change.patch(each) for key, each in changed.items()}
-    failed = await (_in_bulk if kind.has_bulk else _each_alone)(kind, visit, [*changed], patches)
+    if change.mode == "set":
+        changed = {key: each for key, each in changed.items() if key not in unseen}
+        patches = None if change.member is None else {key: change.patch(each) for key, each in changed.items()}
+        failed = await _in_bulk(kind, visit, [*changed], patches)
+    else:
+        failed = await _one_by_one(kind, visit, [*changed], change)
     done = len(changed) - len(failed)
+    problem = changed_meanwhile(visit, "Somebody has changed it since you saw what would change. Look at it again.")
+    failed += [_Failed(each, problem) for each in unseen]
     noun = kind.name if done == 1 else kind.plural
     said = f"{done:,} {noun} {'deleted' if change.member is None else 'changed'}."
     if not failed:
@@ -265,38 +286,55 @@ async def apply(kind: RecordPages, visit: Visit) -> PageAnswer:
     return Shown(context, failed[0].problem.status)
 
 
-async def _in_bulk(_: RecordPages, visit: Visit, record_ids: Sequence[str], patches: Mapping[str, Any] | None) -> list[_Failed]:
-    """Change contacts by one bulk write, or delete them."""
+async def _unseen(kind: RecordPages, visit: Visit, records: Mapping[str, Any], change: Change, seen: str) -> list[str]:
+    """Return the records whose member, or of which anything if they are deleted, is not as the preview has seen it.
+
+    The ledger gives each change of a workspace a later time than all before it.
+    """
+    later = [key for key, each in records.items() if each.updated_at > seen]
+    if change.member is None:
+        return later
+    then = await asyncio.gather(*(as_it_was(kind, visit, each, seen) for each in later))
+    value = change.member.value
+    return [key for key, was in zip(later, then, strict=True) if was is None or value(was) != value(records[key])]
+
+
+async def _one_by_one(kind: RecordPages, visit: Visit, record_ids: Sequence[str], change: Change) -> list[_Failed]:
+    """Add items to lists of records, or remove them. Each list is sent whole, so nobody else may have changed it meanwhile."""
+    failed: list[_Failed] = []
+    for start in range(0, len(record_ids), WAVE):
+        wave = record_ids[start : start + WAVE]
+        problems = await asyncio.gather(*(_problem_of(kind, visit, each, change) for each in wave))
+        failed += [_Failed(each, problem) for each, problem in zip(wave, problems, strict=True) if problem is not None]
+    return failed
+
+
+async def _problem_of(kind: RecordPages, visit: Visit, record_id: str, change: Change) -> Problem | None:
+    """Change one record as it is now, and return why that was refused, if it was."""
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            now = await visit.call(f"get-{kind.name}-record", kind.record, record_id)
+            if change.changes(now.value):
+                patch = change.patch(now.value)
+                await visit.call(f"update-{kind.name}-record", kind.record, record_id, body=patch, if_version=now.version)
+        except Refused as refused:
+            if refused.problem.status == _STALE and tries < MAX_TRIES:
+                continue
+            return refused.problem
+        return None
+
+
+async def _in_bulk(
+    kind: RecordPages, visit: Visit, record_ids: Sequence[str], patches: Mapping[str, Any] | None
+) -> list[_Failed]:
+    """Change records by one bulk write, or delete them."""
     if not record_ids:
         return []
     operations = [
-        {"action": "delete", "id": each} if patches is None else {"action": "update", "id": each, "contact": patches[each]}
+        {"action": "delete", "id": each} if patches is None else {"action": "update", "id": each, kind.name: patches[each]}
         for each in record_ids
     ]
-    found = await visit.call("bulk-write-contacts", _Outcomes, body={"operations": operations})
+    found = await visit.call(f"bulk-write-{kind.plural}", _Outcomes, body={"operations": operations})
     return [_Failed(record_ids[each.index], each.problem) for each in found.value.results if each.problem is not None]
-
-
-async def _each_alone(
-    kind: RecordPages, visit: Visit, record_ids: Sequence[str], patches: Mapping[str, Any] | None
-) -> list[_Failed]:
-    """Change records by an operation for each, or delete them, under one request all the same."""
-
-    async def written(record_id: str) -> _Failed | None:
-        try:
-            if patches is None:
-                await visit.call(f"delete-{kind.name}", Deleted, record_id)
-            else:
-                await visit.call(f"update-{kind.name}-record", kind.record, record_id, body=patches[record_id])
-        except Refused as refused:
-            return _Failed(record_id, refused.problem)
-        except MergedInto:
-            # It is gone, as one that was deleted meanwhile.
-            return None
-        return None
-
-    failed: list[_Failed] = []
-    for start in range(0, len(record_ids), WAVE):
-        found = await asyncio.gather(*map(written, record_ids[start : start + WAVE]))
-        failed += [each for each in found if each is not None]
-    return failed

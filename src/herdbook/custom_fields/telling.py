@@ -4,15 +4,22 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeGuard
 
-import msgspec
-
 from herdbook import ids
-from herdbook.console.visit import Listed, Visit
+from herdbook.console.page import Redirect, isolated, path_of
+from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields.model import LISTS, REFERENCES, Field, FieldKind
+from herdbook.custom_fields.naming import Named, name_of
+from herdbook.ledger.changes import same
 
 # The types of objects that have names, by their plural in operations and paths.
 PLURALS: Final = {"user": "users", "contact": "contacts", "company": "companies", "tag": "tags"}
-_BY_PREFIX: Final = {ids.USER: "user", ids.CONTACT: "contact", ids.COMPANY: "company", ids.TAG: "tag"}
+_BY_PREFIX: Final = {
+    ids.USER: "user",
+    ids.CONTACT: "contact",
+    ids.COMPANY: "company",
+    ids.TAG: "tag",
+    ids.ENGAGEMENT: "engagement",
+}
 _LABELS: Final = {
     "emails": "E-mail",
     "phone_numbers": "Phone",
@@ -26,6 +33,7 @@ _LABELS: Final = {
     "created_by": "Author",
     "crm_association": "CRM record",
     "external_ids": "External ids",
+    "card_ids": "vCards",
     "hex_color": "Colour",
     "is_pinned": "Pinned",
     "is_private": "Private",
@@ -37,38 +45,6 @@ _KEYED: Final = frozenset({"fields", "labels"})
 _CONSOLE: Final = "Console"
 
 
-class _Address(msgspec.Struct):
-    """An e-mail address of a user or a contact."""
-
-    email: str
-
-
-class _Domain(msgspec.Struct):
-    """A domain of a company."""
-
-    domain: str
-
-
-class Named(msgspec.Struct):
-    """The parts of a contact, a company, a tag or a user by which people know it."""
-
-    id: str
-    name: str | None = None
-    first_name: str | None = None
-    last_name: str | None = None
-    emails: tuple[_Address, ...] = ()
-    domains: tuple[_Domain, ...] = ()
-
-
-def name_of(record: Any) -> str:
-    """Return the name of a contact, a company or a user, or an address or domain that stands for it."""
-    name = getattr(record, "name", None) or ""
-    full = " ".join(part for part in (getattr(record, "first_name", None), getattr(record, "last_name", None)) if part)
-    addresses = [each.email for each in getattr(record, "emails", ())]
-    domains = [each.domain for each in getattr(record, "domains", ())]
-    return next((text for text in (name, full, *addresses[:1], *domains[:1]) if text.strip()), "No name")
-
-
 async def names_of(visit: Visit, object_ids: Iterable[str]) -> dict[str, str]:
     """Return the names of the objects with these ids that the person may read, by their ids."""
     by_type: dict[str, list[str]] = {}
@@ -77,6 +53,23 @@ async def names_of(visit: Visit, object_ids: Iterable[str]) -> dict[str, str]:
             by_type.setdefault(name, []).append(object_id)
     found = await asyncio.gather(*(visit.each(f"get-{name}-by-id", Named, some) for name, some in by_type.items()))
     return {key: name_of(value) for each in found for key, value in each.items()}
+
+
+async def deletion_of(visit: Visit, object_type: str, object_id: str) -> Mapping[str, Any] | None:
+    """Return the entry of the deletion of an object, or None if it is not deleted."""
+    try:
+        found = await visit.call(f"get-{object_type}-history", Listed[dict[str, Any]], object_id, query={"limit": "1"})
+    except Refused:
+        return None
+    return next((entry for entry in found.value.data if entry["action"] == "deleted"), None)
+
+
+async def instead(visit: Visit, object_type: str, object_id: str, refused: Refused) -> Redirect:
+    """Lead from the page of a deleted object to its history. Raise the refusal again if there is no such object."""
+    path = path_of(object_type, object_id)
+    if refused.problem.status != 404 or path is None or await deletion_of(visit, object_type, object_id) is None:
+        raise refused
+    return visit.onward(f"{path}/history")
 
 
 async def definitions(visit: Visit, object_type: str) -> list[Field]:
@@ -103,23 +96,31 @@ class ToldEntry(NamedTuple):
     @property
     def labels(self) -> str:
         """The labels of the changed members."""
-        return ", ".join(dict.fromkeys(change.label for change in self.changes)) or "it"
+        return ", ".join(dict.fromkeys(isolated(change.label) for change in self.changes)) or "it"
 
 
 async def told(
     visit: Visit, entries: Sequence[Mapping[str, Any]], type_of: Callable[[Mapping[str, Any]], str]
 ) -> list[ToldEntry]:
-    """Return the entries of histories as people read them. `type_of` returns the type of the object of an entry."""
-    holders = {type_of(entry) for entry in entries if "fields" in entry["changes"]}
+    """Return the entries of histories as people read them. `type_of` returns the type of the object of an entry.
+
+    Only updates are told by their changes: a creation and a deletion change all members.
+    """
+    updates = [entry for entry in entries if entry["action"] == "updated"]
+    holders = {type_of(entry) for entry in updates if "fields" in entry["changes"]}
     found = await asyncio.gather(*(definitions(visit, holder) for holder in sorted(holders)))
     teller = _Teller({(field.object_type.value, field.key): field for some in found for field in some})
     # The first time finds the ids, and the second time they are told by their names.
-    for entry in entries:
+    for entry in updates:
         teller.changes(type_of(entry), entry["changes"])
     authors = [entry["by"]["user_id"] for entry in entries if entry["by"]["user_id"] is not None]
     teller.names = await names_of(visit, [*teller.wanted, *authors])
     return [
-        ToldEntry(entry, *author_of(entry["by"], teller.names), teller.changes(type_of(entry), entry["changes"]))
+        ToldEntry(
+            entry,
+            *author_of(entry["by"], teller.names),
+            teller.changes(type_of(entry), entry["changes"]) if entry["action"] == "updated" else (),
+        )
         for entry in entries
     ]
 
@@ -155,7 +156,7 @@ class _Teller:
             told = Told(_label(name), self._member(name, before), self._member(name, after))
             return [] if told.before == told.after else [told]
         before, after = before or {}, after or {}
-        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        keys = [key for key in {**before, **after} if not same(before.get(key), after.get(key))]
         if name == "labels":
             return [Told(f"{_label(key)} labels", self._text(before.get(key)), self._text(after.get(key))) for key in keys]
         return [self._field(self._fields.get((object_type, key)), key, before.get(key), after.get(key)) for key in keys]
@@ -192,7 +193,7 @@ class _Teller:
         if value is None or value in ("", []):
             return None
         if _is_list(value):
-            return ", ".join(self._text(each) or "nothing" for each in value)
+            return ", ".join(isolated(self._text(each) or "nothing") for each in value)
         if _is_object(value):
             return self._object(value)
         return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
@@ -201,11 +202,11 @@ class _Teller:
         if "id" in value and "object" in value:
             return value.get("name") or self._named(value["id"])
         if "crm_object_id" in value:
-            return f"{value['crm_object_id']} in {value.get('source')}"
+            return f"{isolated(value['crm_object_id'])} in {isolated(value.get('source') or '')}"
         shown = next((value[name] for name in ("email", "phone_number", "domain") if name in value), None)
         if shown is not None:
-            return f"{shown} (primary)" if value.get("is_primary") else str(shown)
-        return ", ".join(f"{_spoken(name)}: {self._text(each) or 'nothing'}" for name, each in value.items()) or None
+            return f"{isolated(shown)} (primary)" if value.get("is_primary") else str(shown)
+        return ", ".join(f"{_spoken(name)}: {isolated(self._text(each) or 'nothing')}" for name, each in value.items()) or None
 
 
 def _is_list(value: Any) -> TypeGuard[list[Any]]:

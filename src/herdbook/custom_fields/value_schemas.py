@@ -81,7 +81,8 @@ def value_schemas(definitions: Iterable[Field]) -> dict[str, Json]:
         schemas |= {_options_name(field): _options(field) for field in defined if field.kind in LISTS}
         schemas[f"{name}_fields"] = _object(
             f"{name}_fields",
-            f"The values of the workspace's own fields that a {name} has.",
+            f"The values of the workspace's own fields that a {name} has. One that was deleted before a field got another kind "
+            "may have come back with a value that has no form of that kind: it is shown as it was.",
             {field.key: _described(field, _value(field)) for field in defined},
         )
         schemas[f"{name}_fields_update"] = _object(

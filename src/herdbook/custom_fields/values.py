@@ -9,15 +9,17 @@ from functools import cached_property
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
 from unicodedata import normalize
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address
-from herdbook.custom_fields.model import LISTS, MAX_DEFINITIONS, MAX_OPTIONS, REFERENCES, Field, FieldKind
-from herdbook.errors import FieldError, quoted
-from herdbook.phone_numbers import comparable_number, international_number, number_with, read_number
+from herdbook.addresses import forms as address_forms
+from herdbook.custom_fields.model import LISTS, MAX_DEFINITIONS, MAX_OPTIONS, REFERENCES, Field, FieldKind, ValueExample
+from herdbook.errors import FieldError, Invalid, quoted
+from herdbook.phone_numbers import comparable_number, extension_of, international_number, number_with, read_number
 from herdbook.search_text import folded
 from herdbook.shared_schemas import shown_time
 
@@ -46,7 +48,7 @@ _FRACTION_DIGITS: Final = 10
 DECIMAL_PATTERN: Final = rf"-?[0-9]{{1,{_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{_FRACTION_DIGITS}}})?"
 _DECIMAL: Final = re.compile(DECIMAL_PATTERN).fullmatch
 _WHOLE: Final = re.compile(r"-?[0-9]{1,16}").fullmatch
-_BETWEEN: Final = re.compile(r"[,;\n]").split
+_BETWEEN: Final = re.compile(r"([,;\n])").split
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 CURRENCY_PATTERN: Final = "[A-Z]{3}"
 _CURRENCY: Final = re.compile(CURRENCY_PATTERN).fullmatch
@@ -55,6 +57,8 @@ ADDRESS_PARTS: Final = ("street", "city", "region", "postal_code", "country")
 _OFFSET: Final = 10 ** (_INTEGER_DIGITS + 1 + _FRACTION_DIGITS)
 # Limits how many of the lists that a field was are remembered.
 _MAX_FORMER: Final = 10
+# Limits the bytes of all values of an object, because each change of it is kept with all of them.
+MAX_BYTES: Final = 262_144
 # An index entry holds 2,704 bytes.
 MAX_INDEXED: Final = 100
 
@@ -135,7 +139,7 @@ def _date(_: Field, value: Any, path: str) -> str:
     if _DATE(value) is not None:
         with contextlib.suppress(ValueError):
             return date.fromisoformat(value).isoformat()
-    raise _wrong(path, "invalid_format", "is not a day. Send it as `YYYY-MM-DD`, such as `2026-03-01`.")
+    raise _wrong(path, "invalid_format", "is not a day. Give the year, the month and the day, such as `2026-03-01`.")
 
 
 def _date_time(_: Field, value: Any, path: str) -> str:
@@ -151,12 +155,26 @@ def _yes_no(_: Field, value: Any, path: str) -> bool:
     return value
 
 
+def with_options_of(field: Field, held: Any) -> Field:
+    """Return a list as an object with this value may choose from it: with the archived options that the value has."""
+    if field.kind not in LISTS or not isinstance(held, str | list):
+        return field
+    had = {held} if isinstance(held, str) else {*cast("list[Any]", held)}
+    options = (
+        msgspec.structs.replace(option, archived=False) if option.archived and option.id in had else option
+        for option in field.options
+    )
+    return msgspec.structs.replace(field, options=tuple(options))
+
+
 def _one_of(field: Field, value: Any, path: str) -> str:
     _required_type(value, str, "the id of an option", path)
     options = field.active_options
     if value not in options:
+        is_archived = any(option.id == value for option in field.options)
+        fault = "is an archived option, which only values that have it keep" if is_archived else "is no option of this field"
         listed = ", ".join(f"`{option}`" for option in options[:20])
-        raise _wrong(path, "invalid_choice", f"is no option of this field. Send one of {listed}.")
+        raise _wrong(path, "invalid_choice", f"{fault}. Send one of {listed}.")
     return value
 
 
@@ -234,7 +252,7 @@ def _money(_: Field, value: Any, path: str) -> dict[str, str]:
 def _currency(value: Any, path: str) -> str:
     _required_type(value, str, "a currency as a string, such as `EUR`", path)
     if _CURRENCY(value) is None:
-        raise _wrong(path, "invalid_format", "is not a currency. Send three capital letters (ISO 4217), such as `EUR`.")
+        raise _wrong(path, "invalid_format", "is not a currency. Send three capital letters, such as `EUR`.")
     return value
 
 
@@ -321,16 +339,37 @@ def labels_of(field: Field) -> dict[str, str]:
     return {option.id: option.label for option in field.options}
 
 
+class Converting(msgspec.Struct, frozen=True):
+    """A conversion of a field's values that is not finished.
+
+    `since` is the entry of the definition that began it, or the first of several such. `undone` is the request that it takes
+    back, if it follows from an undo.
+    """
+
+    since: int
+    undone: UUID | None = None
+
+
 class Conversion:
     """Gives values the form of a field's present kind.
 
     `former` are the lists that the field was. The id of an option would be a text, too, but people know its label. It is told
-    from a text that a person typed by the time of the value.
+    from a text that a person typed by the time of the value. `converting` is the conversion that has not come to all values.
     """
 
-    def __init__(self, field: Field, former: Sequence[FormerList] = ()) -> None:
+    def __init__(self, field: Field, former: Sequence[FormerList] = (), converting: Converting | None = None) -> None:
         self.field = field
         self.former = former
+        self.converting = converting
+
+    def had_at(self, version: int) -> int:
+        """Return the entry at which an active object had its value, given its last entry.
+
+        It had the value until the conversion began, so a text that became an option without a change is one. A
+        conversion that an undo takes back counts as if it had never been, and the text as it was typed.
+        """
+        began = self.converting
+        return version if began is None or began.undone is not None else max(version, began.since - 1)
 
     def of(self, value: Any, version: int) -> Any:
         """Return a value in the present form, or None if it has no such form.
@@ -349,12 +388,40 @@ class Conversion:
                 return kept
         return None
 
-    def may_be_typed(self, value: Any, version: int) -> int | None:
-        """Return the entry that ended the last list, if this value of a later entry may be an option of it or a typed text."""
+    def texts_before(self, value: Any) -> tuple[str, ...]:
+        """Return a few texts by which an index knows values that a conversion makes this one, in their usual spellings."""
+        text = _as_text({}, value).strip()
+        forms = [value, text, f"{text} ", f" {text}", f" {text} ", *self._forms_before(value, text)]
+        return tuple(dict.fromkeys(each for form in forms for each in index_texts(form)))
+
+    def _forms_before(self, value: Any, text: str) -> Iterator[Any]:
+        """Yield a few values of other kinds that a conversion makes this one, whose text is given."""
+        if self.field.kind is FieldKind.EMAIL:
+            yield from address_forms(value)
+        elif self.field.kind is FieldKind.TEXT:
+            amount, _, currency = text.rpartition(" ")
+            if _DECIMAL(amount) is not None:
+                yield {"amount": amount, "currency": currency}
+            if _WHOLE(text) is not None:
+                yield int(text)
+            if text in ("yes", "no"):
+                yield text == "yes"
+        for each in self.former:
+            option = next((option for option, label in each.labels.items() if folded(label.strip()) == folded(text)), None)
+            if option is not None:
+                yield option
+
+    def doubted(self, value: Any, version: int) -> Iterator[int]:
+        """Yield the entries since when this value of a later entry must be known to be a typed text or an option.
+
+        That is the entry that ended the last list, and the one that began it if an undo has ended it.
+        """
         last = self.former[-1] if self.former else None
-        if last is None or last.until is None or version < last.until or not isinstance(value, str):
-            return None
-        return last.until if value in last.labels else None
+        if last is None or last.until is None or version < last.until or not isinstance(value, str) or value not in last.labels:
+            return
+        yield last.until
+        if self.converting is not None and self.converting.undone is not None:
+            yield last.since
 
     def _labels(self, value: Any, version: int) -> Mapping[str, str]:
         """Return the labels by which people know a value that is an option or several, or nothing."""
@@ -381,7 +448,27 @@ class Conversion:
 
     @cached_property
     def _by_name(self) -> dict[str, str]:
-        return {folded(option.label): option.id for option in self.field.options if not option.archived}
+        return {folded(option.label.strip()): option.id for option in self.field.options if not option.archived}
+
+    @cached_property
+    def _most_parts(self) -> int:
+        """The number of parts, and of the signs between them, that the longest label has."""
+        return max((len(_BETWEEN(label)) for label in self._by_name), default=1)
+
+    def _named(self, parts: Sequence[str]) -> Iterator[str]:
+        """Yield the options that a text names, which may have the signs between options in their labels.
+
+        `parts` has a sign after each part but the last. The longest label counts. A part that names no option is yielded as it
+        is.
+        """
+        start = 0
+        while start < len(parts):
+            ends = range(start + self._most_parts, start, -2)
+            found = ((end, option) for end in ends if (option := self._by_name.get(folded("".join(parts[start:end]).strip()))))
+            end, option = next(found, (start + 1, parts[start].strip()))
+            if option:
+                yield option
+            start = end + 1
 
     def _readings(self, text: str) -> Iterator[Any]:
         """Yield other forms of a value, in the order in which they are tried."""
@@ -395,8 +482,7 @@ class Conversion:
             case FieldKind.ONE_OF:
                 yield self._by_name.get(folded(text.strip()))
             case FieldKind.SEVERAL_OF:
-                parts = [part.strip() for part in _BETWEEN(text) if part.strip()]
-                yield [*dict.fromkeys(self._by_name.get(folded(part), part) for part in parts)]
+                yield [*dict.fromkeys(self._named(_BETWEEN(text)))]
             case FieldKind.MONEY:
                 amount, _, currency = text.strip().partition(" ")
                 yield {"amount": amount, "currency": currency}
@@ -421,13 +507,20 @@ def _as_text(labels: Mapping[str, str], value: Any) -> str:
             return labels.get(str(value), str(value))
 
 
+def conversion_between(before: Field, after: Field) -> Conversion:
+    """Return the conversion of the values that objects have, when the definition of their field changes."""
+    return Conversion(after, (FormerList(0, None, labels_of(before)),) if before.kind in LISTS else ())
+
+
 def unique_value(field: Field, value: Any) -> str:
     """Return the text by which a unique field compares a value, behind the key of the field."""
     match field.kind:
         case FieldKind.EMAIL:
             compared = comparable_address(value)
         case FieldKind.PHONE:
-            compared = number_with(comparable_number(value))
+            # Telephones with other extensions are others, though one number leads to all of them.
+            extension = extension_of(value)
+            compared = number_with(comparable_number(value)) + (f";ext={extension}" if extension else "")
         case FieldKind.TEXT:
             compared = normalize("NFC", value).strip()
         case FieldKind.DECIMAL:
@@ -453,28 +546,28 @@ def without_values(entry: EntryT, keys: Collection[str]) -> EntryT:
     return msgspec.structs.replace(entry, fields=values or UNSET, unique_values=claimed or UNSET)
 
 
-def fitted(entry: EntryT, defined: Mapping[str, Conversion], version: int) -> EntryT:
+def fitted(entry: EntryT, defined: Mapping[str, Conversion], had_at: Mapping[str, int]) -> EntryT:
     """Return an entry of another time with its values in the form that the definitions give them now, and claimed as they say.
 
-    `defined` has the conversions to all fields of the type by their keys. `version` is the number of an entry at which the
-    object had these values. A value that has no such form stays as it is, and is not claimed.
+    `defined` has the conversions to all fields of the type by their keys. `had_at` has the number of an entry at which the
+    object had each value. A value that has no such form stays as it is, and is not claimed.
     """
     whole: Any = entry
     if whole.fields is UNSET and whole.unique_values is UNSET:
         return entry
     known = [conversion for key in whole.fields or () if (conversion := defined.get(key)) is not None]
     claimed = tuple(each for each in whole.unique_values or () if each.partition("=")[0] in (whole.fields or ()))
-    return fitted_to(msgspec.structs.replace(entry, unique_values=claimed or UNSET), known, version)
+    return fitted_to(msgspec.structs.replace(entry, unique_values=claimed or UNSET), known, had_at)
 
 
-def fitted_to(entry: EntryT, conversions: Iterable[Conversion], version: int) -> EntryT:
+def fitted_to(entry: EntryT, conversions: Iterable[Conversion], had_at: Mapping[str, int]) -> EntryT:
     """Return an entry with its values of some fields in the form of their definitions, and claimed as they say."""
     whole: Any = entry
     values: dict[str, Any] = {**(whole.fields or {})}
     claimed = {each.partition("=")[0]: each for each in whole.unique_values or ()}
     for conversion in conversions:
         field = conversion.field
-        value = conversion.of(values[field.key], version) if field.key in values else None
+        value = conversion.of(values[field.key], had_at[field.key]) if field.key in values else None
         if value is not None:
             values[field.key] = value
         if value is not None and field.unique:
@@ -482,6 +575,12 @@ def fitted_to(entry: EntryT, conversions: Iterable[Conversion], version: int) ->
         else:
             claimed.pop(field.key, None)
     return msgspec.structs.replace(entry, fields=values or UNSET, unique_values=tuple(claimed.values()) or UNSET)
+
+
+def hidden_claims(entry: Any, defined: Mapping[str, Conversion]) -> list[str]:
+    """Return the unique values of archived fields that an entry claims. Nobody can free these while the fields are archived."""
+    archived = {key for key, conversion in defined.items() if conversion.field.archived}
+    return [each for each in entry.unique_values or () if each.partition("=")[0] in archived]
 
 
 def without_claims(entry: EntryT, taken: Collection[str]) -> EntryT:
@@ -509,6 +608,16 @@ def merged_values(target: EntryT, sources: Sequence[EntryT]) -> EntryT:
                 options: list[str] = [*values[key], *value]
                 values[key] = [*dict.fromkeys(options)]
     return msgspec.structs.replace(target, fields=values or UNSET, unique_values=tuple(claimed) or UNSET)
+
+
+def too_many_bytes(before: Mapping[str, Any] | UnsetType, after: Mapping[str, Any] | UnsetType) -> int | None:
+    """Return the bytes of the values of an object after a change if they are too many, and more than before."""
+    size = _size(after)
+    return size if size > MAX_BYTES and size > _size(before) else None
+
+
+def _size(values: Mapping[str, Any] | UnsetType) -> int:
+    return len(msgspec.json.encode(values)) if values else 0
 
 
 def field_values(row: Any) -> dict[str, Any] | UnsetType:
@@ -560,3 +669,36 @@ def _ordered(number: str) -> str:
     """Return a text of a number whose order is that of the numbers. Numbers beyond those of fields are cut to their range."""
     scaled = int(Decimal(number).scaleb(_FRACTION_DIGITS))
     return str(min(max(scaled, 1 - _OFFSET), _OFFSET - 1) + 2 * _OFFSET)
+
+
+def quoted_value(value: Any) -> str:
+    """Return a value as messages quote it: a text as it is, and any other value as JSON."""
+    return f"`{quoted(value if isinstance(value, str) else msgspec.json.encode(value).decode())}`"
+
+
+def misfits(before: Field, after: Field, refused: int, examples: Sequence[ValueExample]) -> list[FieldError]:
+    """Return the errors of a change of a definition that does not fit so many values.
+
+    They name some values that have no form of the kind, and some that two objects have. `refused` counts both.
+    """
+    unfit = [each for each in examples if each.same_as is UNSET]
+    alike = [each for each in examples if each.same_as is not UNSET]
+    many = f"{refused} of the values" if not unfit or not alike else "some of the values"
+    errors: list[FieldError] = []
+    if unfit:
+        member = "unique" if after.kind is before.kind else "kind"
+        some = ", ".join(quoted_value(each.value) for each in unfit[:3])
+        message = f"`{member}` does not fit {many} that `fields.{before.key}` has, such as {some}."
+        errors.append(FieldError(member, "values_in_use", message))
+    if alike:
+        some = ", ".join(f"{quoted_value(each.value)} (`{each.same_as}` and `{each.id}`)" for each in alike[:3])
+        message = f"`unique` does not fit {many} that `fields.{before.key}` has, because two objects have the same: {some}."
+        errors.append(FieldError("unique", "values_in_use", message))
+    return errors
+
+
+def refusal_of(before: Field, after: Field, refused: int, examples: Sequence[ValueExample]) -> Invalid:
+    """Return the refusal of a change of a definition that does not fit values."""
+    remedy = "Change these values first; `dry_run=true` shows more of them."
+    found = misfits(before, after, refused, examples)
+    return Invalid([error._replace(message=f"{error.message} {remedy}") for error in found])

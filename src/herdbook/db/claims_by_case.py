@@ -12,12 +12,13 @@ from uuid import UUID
 from herdbook import ids
 from herdbook.addresses import comparable_address
 from herdbook.db.pool import Executor
+from herdbook.faults import OperatorFault
 from herdbook.letter_case import without_case
 
 _MAX_NAMED: Final = 20
 
 
-class ClaimedTwice(Exception):
+class ClaimedTwice(OperatorFault):
     """Two active objects would hold the same key; the message names them and the remedy."""
 
     def __init__(self, pairs: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Shared reads: one statement reads all single objects that are requested in the same turn of the event loop."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 from typing import Any, Final, LiteralString, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -10,6 +10,8 @@ from herdbook.db.pool import PagePool, Pool
 T = TypeVar("T")
 
 _MAX_AT_ONCE: Final = 256
+# Iterations of the event loop between two statements of shared reads: an answer, and a request after it, take some.
+_ITERATIONS: Final = 4
 
 
 # The plan is made once, perhaps for an empty table. `coalesce` rules out the partial indexes, so the planner uses the key.
@@ -68,6 +70,10 @@ class _Reads:
             for place, (*_, done) in enumerate(batch, start=1):
                 if not done.done():
                     done.set_result(found.get(place))
+            if self._waiting:
+                # Clients that are answered now ask again, and their reads share the next statement.
+                for _ in range(_ITERATIONS):
+                    await asyncio.sleep(0)
         self._task = None
 
 
@@ -86,10 +92,20 @@ class Database:
         The statement takes the workspaces' and the objects' ids as arrays `$1` and `$2`. For each object that exists, it
         selects the index in these arrays (from 1), the version and the body.
         """
+        return await self._reads_by(statement).wait_for(workspace_id, object_id)
+
+    async def find_each(
+        self, statement: LiteralString, workspace_id: UUID, object_ids: Iterable[UUID]
+    ) -> list[ObjectRead | None]:
+        """Return what `find` returns for each of several objects, in their order."""
+        reads = self._reads_by(statement)
+        return await asyncio.gather(*(reads.wait_for(workspace_id, each) for each in object_ids))
+
+    def _reads_by(self, statement: LiteralString) -> _Reads:
         reads = self._reads.get(statement)
         if reads is None:
             reads = self._reads[statement] = _Reads(self.pool, statement)
-        return await reads.wait_for(workspace_id, object_id)
+        return reads
 
     async def shared(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of `read`; callers with the same key in the same turn of the event loop share one read."""

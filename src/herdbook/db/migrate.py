@@ -7,9 +7,8 @@ Python, its step has the same name and runs in the same transaction.
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from importlib import resources
-from importlib.metadata import version as installed_version
 from typing import Final, LiteralString, cast
 
 import asyncpg
@@ -17,6 +16,7 @@ import asyncpg
 from herdbook.db.claims_by_case import claim_by_case
 from herdbook.db.domains_without_www import claim_without_www
 from herdbook.db.pool import Connection, Executor, connect
+from herdbook.faults import OperatorFault
 
 _log: Final = logging.getLogger("herdbook.db")
 
@@ -36,17 +36,20 @@ _WAIT_FOR_LOCKS: Final = "set local lock_timeout = '3s'"
 _TRY_AGAIN_SECONDS: Final = 1.0
 
 
-class DatabaseTooOld(Exception):
+class DatabaseTooOld(OperatorFault):
     """The database is a PostgreSQL older than herdbook supports."""
 
     def __init__(self, version: str) -> None:
         super().__init__(f"This database is PostgreSQL {version}. herdbook needs {_OLDEST} or newer.")
 
 
-class SchemaTooNew(Exception):
+class SchemaTooNew(OperatorFault):
     """A newer herdbook has already migrated the database."""
 
     def __init__(self, names: Sequence[str]) -> None:
+        # It takes longer to import than this module, and few databases are refused.
+        from importlib.metadata import version as installed_version  # noqa: PLC0415
+
         super().__init__(
             f"This is herdbook {installed_version('herdbook')}, which knows the schema up to `{list(available())[-1]}`. "
             f"A newer herdbook has brought the database to `{names[-1]}`. Start that one. If you mean to go back by one "
@@ -65,8 +68,8 @@ def available() -> dict[str, LiteralString]:
     }
 
 
-async def migrate(database_url: str, *, allows_newer: bool = False) -> list[str]:
-    """Apply the migrations that the database lacks; return their names. Several processes may call it at once.
+async def migrate(database_url: str, *, allows_newer: bool = False, only: Collection[str] | None = None) -> list[str]:
+    """Apply the migrations that the database lacks, or only some; return their names. Several processes may call it at once.
 
     Refusals: DatabaseTooOld; ClaimedTwice; SchemaTooNew if a newer herdbook has migrated it, unless that is allowed.
     """
@@ -84,7 +87,7 @@ async def migrate(database_url: str, *, allows_newer: bool = False) -> list[str]
         newer = await unknown(connection)
         if newer and not allows_newer:
             raise SchemaTooNew(newer)
-        lacking = await missing(connection)
+        lacking = [name for name in await missing(connection) if only is None or name in only]
         for name in lacking:
             await _apply(connection, name)
         return lacking
@@ -93,16 +96,23 @@ async def migrate(database_url: str, *, allows_newer: bool = False) -> list[str]
         await connection.close()
 
 
+async def create_schema(connection: Executor) -> None:
+    """Create the schema as all migrations make it, in an empty database that no later release will open."""
+    schema = resources.files("herdbook.db").joinpath("schema.sql").read_text("utf-8")
+    # The cast is safe: the file is part of this program, like its source.
+    await connection.execute(cast("LiteralString", schema))
+
+
 async def unknown(statements: Executor) -> list[str]:
     """Return, in order, the names of the migrations that the database has and this program does not know."""
     if await statements.fetchval("select to_regclass('migration') is null"):
         return []
-    return sorted(await _noted(statements) - available().keys())
+    return sorted(await applied(statements) - available().keys())
 
 
 async def missing(statements: Executor) -> list[str]:
     """Return, in order, the names of the migrations that the database lacks; one with an unfinished index counts as lacking."""
-    noted = await _noted(statements)
+    noted = await applied(statements)
     unfinished = {
         record["name"]
         for record in await statements.fetch(
@@ -115,7 +125,8 @@ async def missing(statements: Executor) -> list[str]:
     return [name for name, sql in available().items() if name not in noted or not unfinished.isdisjoint(_INDEX.findall(sql))]
 
 
-async def _noted(statements: Executor) -> set[str]:
+async def applied(statements: Executor) -> set[str]:
+    """Return the names of the migrations that the database has."""
     return {record["name"] for record in await statements.fetch("select name from migration")}
 
 

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, LiteralString, Protocol, cast
 
 import asyncpg
+
+from herdbook.faults import OperatorFault
 
 
 class DatabaseAway(ConnectionError):
@@ -56,7 +59,7 @@ _SESSION: Final = {
 }
 
 
-class DatabaseUrlInvalid(Exception):
+class DatabaseUrlInvalid(OperatorFault):
     """The address of the database cannot be read."""
 
     def __init__(self) -> None:
@@ -88,6 +91,16 @@ class Connection(Executor, Protocol):
     def terminate(self) -> None: ...
 
 
+class OwnConnection(Connection, Protocol):
+    """A connection outside the pool, which also copies many rows at once."""
+
+    async def copy_from_query(self, query: LiteralString, *, output: Callable[[bytes], Awaitable[None]]) -> str: ...
+
+    async def copy_to_table(
+        self, table_name: LiteralString, *, columns: Sequence[str], source: AsyncIterable[bytes]
+    ) -> str: ...
+
+
 class Pool(Executor, Protocol):
     """Connections that are opened together and lent one by one, each for a few seconds, after which TimeoutError is raised."""
 
@@ -111,7 +124,7 @@ class PagePool(Pool, Protocol):
         ...
 
 
-async def connect(database_url: str) -> Connection:
+async def connect(database_url: str) -> OwnConnection:
     """Open a single connection outside the pool. Refusal: DatabaseUrlInvalid."""
     try:
         connection = await asyncpg.connect(database_url, timeout=10)
@@ -121,7 +134,7 @@ async def connect(database_url: str) -> Connection:
         # Drop the original message: it quotes parts of the URL, perhaps of its password.
         raise DatabaseUrlInvalid from None
     await _pass_json_through(connection)
-    return cast("Connection", connection)
+    return cast("OwnConnection", connection)
 
 
 async def open_pool(database_url: str, size: int, *, planning_once: Pool | None = None) -> PagePool:
@@ -153,8 +166,10 @@ class _Pool:
     def __init__(self, pool: Any, size: int, planning_once: Pool | None) -> None:
         self.pool = pool
         self.planning_once: Pool = planning_once or self
-        # The connections that nobody has. While there are any, nobody waits for one.
+        # The connections that nobody has. While there are any, nobody waits for one. If it is below zero, so many wait.
         self.free = size
+        # Those of them that asyncpg was not given back, because to give back and to borrow takes longer than a short statement.
+        self.at_hand: list[Any] = []
 
     def acquire(self) -> "_Lent":
         return _Lent(self)
@@ -179,6 +194,8 @@ class _Pool:
         """Close all connections; cut those to a database that does not answer."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
+                while self.at_hand:
+                    await self.pool.release(self.at_hand.pop())
                 await self.pool.close()
         except CONNECTION_ERRORS:
             self.terminate()
@@ -191,7 +208,7 @@ class _Pool:
         return self.pool.get_size()
 
     def get_idle_size(self) -> int:
-        return self.pool.get_idle_size()
+        return self.pool.get_idle_size() + sum(map(_is_open, self.at_hand))
 
 
 class _Lent:
@@ -206,6 +223,15 @@ class _Lent:
     async def __aenter__(self) -> Connection:
         loop = asyncio.get_running_loop()
         late_at = loop.time() + PATIENCE_SECONDS
+        at_hand = self._pool.at_hand
+        if at_hand and _is_open(at_hand[-1]):
+            self._pool.free -= 1
+            self._connection = at_hand.pop()
+            self._end = loop.call_at(late_at, self._cut)
+            return cast("Connection", self._connection)
+        while at_hand:
+            # The database has gone away, so the others are probably closed, too.
+            await self._pool.pool.release(at_hand.pop())
         # A free connection that is broken is opened again, in a shorter time.
         limit = contextlib.nullcontext() if self._pool.free > 0 else asyncio.timeout_at(late_at)
         self._pool.free -= 1
@@ -222,6 +248,11 @@ class _Lent:
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._end.cancel()
+        pool = self._pool
+        if error is None and pool.free >= 0 and _is_open(self._connection):
+            pool.at_hand.append(self._connection)
+            pool.free += 1
+            return
         # The release cancels an interrupted statement on the server. If the server does not answer, the connection is closed.
         try:
             await self._pool.pool.release(self._connection, timeout=None if error is None else _GIVE_BACK_SECONDS)
@@ -238,6 +269,14 @@ class _Lent:
         # Not `cancel`: that waits for the server, too.
         self._is_late = True
         self._connection.terminate()
+
+
+def _is_open(connection: Any) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        # The pool has taken it back, because it was closed.
+        return False
 
 
 def _of_database(error: OSError) -> OSError:

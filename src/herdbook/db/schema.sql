@@ -58,6 +58,19 @@ comment on column change.action is 'c created, u updated, d deleted, r restored,
 -- For undo: the changes of a request. Ids of requests ascend with time, so entries are added at the end of the index.
 create index change_by_request on change (request_id);
 
+-- For history and restoration: whether an object that is not there was erased.
+create index change_erased on change (workspace_id, object_id) where action = 'x';
+
+-- The requests that have undone others. The ledger alone does not tell an undo from other changes.
+create table undone_request (
+    workspace_id uuid not null,
+    -- The request that was an undo.
+    request_id uuid not null,
+    undone_id uuid not null,
+    primary key (workspace_id, request_id)
+);
+create index undone_request_undone on undone_request (workspace_id, undone_id);
+
 -- The last trimmed entry of each workspace's ledger; all entries before it are gone, too.
 create table change_trimmed (
     workspace_id uuid primary key,
@@ -156,6 +169,8 @@ create index company_deleted on company (workspace_id, id) where deleted_at is n
 create index company_bin on company (workspace_id, version)
     where deleted_at is not null and merged_into is null;
 create index company_merged on company (workspace_id, merged_into) where merged_into is not null;
+-- The names of companies, in the form in which a search compares them.
+create index company_by_name on company (workspace_id, md5(search)) where deleted_at is null;
 
 create table company_word (
     workspace_id uuid not null,
@@ -295,6 +310,9 @@ create table user_handle (
     primary key (workspace_id, handle)
 );
 
+-- The users with an address, whatever their workspace, for a sign-in that proves the address.
+create index user_handle_by_handle on user_handle (handle);
+
 -- Tags.
 
 create table tag (
@@ -332,6 +350,12 @@ create table field (
     -- The lists that a field was: of each, the entries from which and before which it was one, and the labels of its options
     -- then. Null if it was none.
     former json,
+    -- The entry of the definition since which values are being converted, and the request that this takes back, if any. Null if
+    -- none are.
+    converting json,
+    -- The objects whose value of a unique field a conversion has left without a claim, because another object had claimed it. Null
+    -- if there are none.
+    unclaimed json,
     primary key (workspace_id, id)
 );
 
@@ -510,6 +534,21 @@ create table company_note (
     primary key (workspace_id, company_id, note_id)
 );
 
+-- The vCards that contacts came from, as far as they have more than the contact. A row is never changed; contacts name theirs.
+create table card (
+    workspace_id uuid not null,
+    id uuid not null,
+    -- The contact that it was imported for. A merge lets another contact name it, too.
+    contact_id uuid not null,
+    -- The properties, one on each line.
+    properties text not null,
+    -- The members that the contact did not take over.
+    left_out text[] not null default '{}',
+    primary key (workspace_id, id)
+);
+
+create index card_by_contact on card (workspace_id, contact_id);
+
 -- The tags of active contacts and companies, by their ids as the API shows them.
 create table contact_tag (
     workspace_id uuid not null,
@@ -598,7 +637,9 @@ create table person (
     created_at timestamptz not null default now(),
     -- Nothing but an invitation, or the person, says that the address is the person's. Somebody who has it elsewhere on this server
     -- must therefore not become the same person without a sign-in.
-    is_vouched boolean not null default true
+    is_vouched boolean not null default true,
+    -- The workspace that the person has chosen last, in which the next session begins.
+    last_workspace_id uuid
 );
 
 -- The users that a person is, one in each workspace. The ledger records the person's changes under the credential, which has no
@@ -656,6 +697,18 @@ create table passkey (
 );
 
 create index passkey_by_person on passkey (person_id);
+
+-- The accounts of people at OpenID providers. An address may be given to somebody else there, a subject never is (OpenID Connect
+-- Core 1.0, section 5.7).
+create table person_openid (
+    issuer text not null,
+    subject text not null,
+    person_id uuid not null references person,
+    created_at timestamptz not null default now(),
+    primary key (issuer, subject)
+);
+
+create unique index person_openid_by_person on person_openid (person_id, issuer);
 
 -- A passkey or an OpenID provider is asked with a challenge, and each answer to it counts once.
 create table sign_in_challenge (
@@ -751,6 +804,67 @@ create table saved_view (
     primary key (workspace_id, id)
 );
 
+-- Duplicates. All but `distinct_pair` follows from the contacts and companies, and is made anew when it is missing.
+
+-- How far the search for duplicates among the contacts or the companies of a workspace has come. There is a row once somebody has
+-- asked for duplicates.
+create table duplicate_search (
+    workspace_id uuid not null,
+    object_type text not null,
+    -- All changes up to this one are taken in.
+    seq bigint not null,
+    -- The last object that the first pass over all has looked at; null once it has looked at all.
+    scanned_to uuid,
+    -- How objects were read: the form of the keys, the workspace's region, and the fields that are compared. If that changes, the
+    -- pass begins again.
+    reading text not null,
+    -- Values that so many have that nobody is compared by them, in words.
+    too_common text[] not null default '{}',
+    primary key (workspace_id, object_type)
+) with (fillfactor = 50);
+
+-- The objects that have been looked at, and the keys of each: hashes of names, addresses and the like.
+create table duplicate_object (
+    workspace_id uuid not null,
+    id uuid not null,
+    keys bigint[] not null,
+    primary key (workspace_id, id)
+);
+
+create table duplicate_key (
+    workspace_id uuid not null,
+    key bigint not null,
+    object_id uuid not null,
+    primary key (workspace_id, key, object_id)
+);
+
+-- Pairs of active objects that may be the same. `one_id` is the lesser id.
+create table duplicate_pair (
+    workspace_id uuid not null,
+    one_id uuid not null,
+    other_id uuid not null,
+    object_type text not null,
+    -- The probability that they are the same, of a thousand.
+    score smallint not null,
+    primary key (workspace_id, one_id, other_id)
+);
+
+create index duplicate_pair_by_other on duplicate_pair (workspace_id, other_id, one_id);
+create index duplicate_pair_by_score on duplicate_pair (workspace_id, object_type, score desc, one_id, other_id);
+
+-- Pairs of which somebody has said that they are not the same. `one_id` is the lesser id.
+create table distinct_pair (
+    workspace_id uuid not null,
+    one_id uuid not null,
+    other_id uuid not null,
+    object_type text not null,
+    at timestamptz not null default now(),
+    credential_id uuid not null,
+    primary key (workspace_id, one_id, other_id)
+);
+
+create index distinct_pair_by_other on distinct_pair (workspace_id, other_id, one_id);
+
 -- Rows with the searchable text of an earlier release, without the character that ends its parts. A chore brings them up to date.
 create index contact_to_refresh on contact (workspace_id, id)
     where deleted_at is null and strpos(search, chr(30)) = 0;
@@ -785,4 +899,44 @@ create table request_log (
     status smallint not null,
     milliseconds real not null,
     primary key (workspace_id, id)
+);
+
+-- Imports of files. The work of one is in its progress, which each slice of rows changes together with what the rows become.
+create table import_job (
+    workspace_id uuid not null,
+    id uuid not null,
+    created_at timestamptz not null default now(),
+    -- When the file and the outcome of the rows are deleted.
+    expires_at timestamptz not null,
+    state text not null,
+    progress json not null,
+    -- The columns with samples, the mapping, and the request and the credential of all changes.
+    content json not null,
+    primary key (workspace_id, id)
+);
+create index import_job_at_work on import_job (workspace_id, id) where state in ('checking', 'running', 'undoing');
+
+-- The outcome of the rows, or the one that a dry run found: some hundred rows in each. Those of an undo are the objects that it
+-- has kept.
+create table import_slice (
+    workspace_id uuid not null,
+    job_id uuid not null,
+    is_check boolean not null,
+    -- The number of its last row in the file, or of its last object among those that an undo has kept.
+    last_row bigint not null,
+    -- The verdicts that the slice has.
+    verdicts text[] not null,
+    rows json not null,
+    is_undo boolean not null default false,
+    primary key (workspace_id, job_id, is_check, is_undo, last_row)
+);
+
+-- Mappings that are kept by a name, with the columns that they are for.
+create table import_mapping (
+    workspace_id uuid not null,
+    name text not null,
+    columns json not null,
+    mapping json not null,
+    updated_at timestamptz not null default now(),
+    primary key (workspace_id, name)
 );

@@ -13,8 +13,9 @@ from herdbook import fields, ids
 from herdbook.addresses import comparable_address, is_of_a_room
 from herdbook.contacts.commands import CreateContact, known_contacts
 from herdbook.contacts.model import Contact, ContactCreate, ContactRecordUpdateEmail, ContactRecordUpdatePhoneNumber
-from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow
+from herdbook.contacts.store import ADDRESSES, CONTACT, CONTACT_WORDS, CONTACTS, ContactRow
 from herdbook.engagements.model import (
+    MAX_LINKS,
     Details,
     Engagement,
     EngagementCreate,
@@ -38,14 +39,14 @@ from herdbook.engagements.store import (
     TranscriptRow,
 )
 from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale
-from herdbook.ledger.object_types import active, all_active, created, current, deleted, updated
+from herdbook.ledger.object_types import ObjectRow, ObjectType, active, all_active, created, current, deleted, updated
 from herdbook.ledger.unfinished import SliceDone, Task, note
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Result, UnitOfWork
 from herdbook.media import Media
 from herdbook.names import person_name
 from herdbook.phone_numbers import known_number, number_keys
 from herdbook.shared_schemas import shown_time
-from herdbook.tags.store import TAGS
+from herdbook.tags.store import TAG, TAGS
 from herdbook.users.commands import active_users
 from herdbook.users.store import HANDLES
 
@@ -221,11 +222,10 @@ class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
         rows = all_active(work, CONTACTS, found)
         _refuse_unknown("contact_ids", "contact", self.contact_ids, rows)
         before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
-        contact_ids = dict.fromkeys(contact_id for contact_id in found if contact_id is not None)
         companies = dict.fromkeys(row.object.company.id for row in rows if row is not None and row.object.company is not UNSET)
         details = msgspec.structs.replace(
             before.details,
-            contact_ids=tuple(ids.encoded(ids.CONTACT, contact_id) for contact_id in contact_ids),
+            contact_ids=_with_deleted(work, CONTACT, before.details.contact_ids, self.contact_ids),
             company_ids=tuple(companies),
         )
         return updated(work, ENGAGEMENT, before, EngagementEntry.of(before.object, details))
@@ -248,8 +248,37 @@ class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
         found = all_active(work, TAGS, [ids.decoded(ids.TAG, text) for text in self.tag_ids])
         _refuse_unknown("tag_ids", "tag", self.tag_ids, found)
         before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
-        details = msgspec.structs.replace(before.details, tag_ids=tuple(dict.fromkeys(self.tag_ids)))
+        tag_ids = _with_deleted(work, TAG, before.details.tag_ids, self.tag_ids)
+        details = msgspec.structs.replace(before.details, tag_ids=tag_ids)
         return updated(work, ENGAGEMENT, before, EngagementEntry.of(before.object, details))
+
+
+def _with_deleted(work: UnitOfWork, linked: ObjectType[Any, Any], had: Sequence[str], asked: Sequence[str]) -> tuple[str, ...]:
+    """Return the links that a request asks for, each once, with those of an engagement to deleted objects.
+
+    No answer shows the latter, so the request cannot have meant to take them away; the engagement has them again once the
+    objects are restored. The limit counts them. Refusal: Invalid (`contact_ids` or `tag_ids`).
+    """
+    wanted = tuple(dict.fromkeys(asked))
+    others = [each for each in had if each not in wanted]
+    rows = work.get_all(
+        linked.table, [object_id for each in others if (object_id := ids.decoded(linked.prefix, each)) is not None]
+    )
+    deleted = {ids.encoded(linked.prefix, row.id) for row in rows if row is not None and _comes_back(row)}
+    if wanted == tuple(each for each in had if each not in deleted):
+        return tuple(had)
+    links = (*wanted, *(each for each in others if each in deleted))
+    if len(links) > MAX_LINKS:
+        name = f"{linked.name}_ids"
+        message = f"`{name}` would have {len(links)} items, with those of deleted {linked.plural}. "
+        message += f"Send fewer: {MAX_LINKS} is the limit."
+        raise Invalid([FieldError(name, "too_long", message)])
+    return links
+
+
+def _comes_back(row: ObjectRow) -> bool:
+    """Whether a restoration can bring an object back; one that was merged passes its links to the one that replaces it."""
+    return row.deleted_at is not None and getattr(row, "merged_into", None) is None
 
 
 class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):

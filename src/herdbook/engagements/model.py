@@ -25,7 +25,7 @@ _MAX_TRANSCRIPT_CHARACTERS: Final = 900_000
 # These limits are herdbook's own, so that no write delays others for long.
 _MAX_SPEAKERS: Final = 100
 MAX_ENTRIES: Final = 5000
-_MAX_LINKS: Final = 1000
+MAX_LINKS: Final = 1000
 
 _Title: TypeAlias = Annotated[str, Meta(min_length=1, max_length=500, extra_json_schema=fields.TEXT_SCHEMA)]
 _SourceSystem: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100, extra_json_schema=fields.TEXT_SCHEMA)]
@@ -258,7 +258,7 @@ class EngagementContacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     rules: ClassVar[dict[str, fields.Rule]] = {"contact_ids": _link_rule(ids.CONTACT, "contact")}
     example: ClassVar[dict[str, Any]] = {"contact_ids": []}
 
-    contact_ids: Annotated[tuple[Annotated[str, fields.id_schema(ids.CONTACT)], ...], Meta(max_length=_MAX_LINKS)]
+    contact_ids: Annotated[tuple[Annotated[str, fields.id_schema(ids.CONTACT)], ...], Meta(max_length=MAX_LINKS)]
 
 
 class EngagementTags(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -268,7 +268,7 @@ class EngagementTags(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     rules: ClassVar[dict[str, fields.Rule]] = {"tag_ids": _link_rule(ids.TAG, "tag")}
     example: ClassVar[dict[str, Any]] = {"tag_ids": []}
 
-    tag_ids: Annotated[tuple[Annotated[str, fields.id_schema(ids.TAG)], ...], Meta(max_length=_MAX_LINKS)]
+    tag_ids: Annotated[tuple[Annotated[str, fields.id_schema(ids.TAG)], ...], Meta(max_length=MAX_LINKS)]
 
 
 class EngagementObject(Enum):

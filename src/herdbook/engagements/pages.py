@@ -8,7 +8,8 @@ import msgspec
 
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Listed, Refused, Visit
-from herdbook.custom_fields.telling import Named, name_of, names_of
+from herdbook.custom_fields.naming import Named, name_of
+from herdbook.custom_fields.telling import instead, names_of
 from herdbook.engagements.model import Engagement, EngagementType, Timeline
 from herdbook.http.problems import Problem
 from herdbook.shared_schemas import Deleted
@@ -82,7 +83,7 @@ async def show_engagements_of(name: str, plural: str, visit: Visit, holder_id: s
 def _listed(visit: Visit, listed: Listed[Engagement]) -> dict[str, Any]:
     return {
         "engagements": listed.data,
-        "next": visit.here(cursor=listed.next_cursor),
+        "next": visit.next_page(listed.next_cursor),
         "has_more": listed.has_more,
         "is_first": not visit.query.get("cursor"),
         "clock": clock,
@@ -90,11 +91,17 @@ def _listed(visit: Visit, listed: Listed[Engagement]) -> dict[str, Any]:
 
 
 async def show_engagement(visit: Visit, engagement_id: str, problem: Problem | None = None) -> PageAnswer:
-    """Show an engagement: who took part, its recording, its transcript beside it, and the comments."""
+    """Show an engagement: who took part, its recording, its transcript beside it, and the comments.
+
+    Show the history of a deleted one.
+    """
     expand = ",".join(name for name, scope in _EXPANDED.items() if visit.session.may(scope))
-    engagement = (await visit.call("get-engagement-by-id", Engagement, engagement_id, query={"expand": expand})).value
+    try:
+        engagement = (await visit.call("get-engagement-by-id", Engagement, engagement_id, query={"expand": expand})).value
+    except Refused as refused:
+        return await instead(visit, "engagement", engagement_id, refused)
     timeline = await _timeline(visit, engagement_id)
-    comments = await _comments(visit, engagement_id)
+    comments, earlier = await _comments(visit, engagement_id)
     names = await names_of(visit, [each.created_by for each in comments if each.created_by])
     began_at = visit.query.get("t", "")
     context: dict[str, Any] = {
@@ -104,6 +111,8 @@ async def show_engagement(visit: Visit, engagement_id: str, problem: Problem | N
         "is_call": engagement.engagement_type is EngagementType.CALL,
         "began_at": began_at if began_at.isdecimal() else "",
         "comments": comments,
+        "earlier_comments": None if earlier is None else visit.here(without=("line", "t"), comments_cursor=earlier),
+        "is_first_of_comments": not visit.query.get("comments_cursor"),
         "names": names,
         "commented": visit.query.get("line", "") or visit.field("line"),
         "problem": problem,
@@ -127,12 +136,14 @@ async def _timeline(visit: Visit, engagement_id: str) -> Timeline | None:
         return None
 
 
-async def _comments(visit: Visit, engagement_id: str) -> list[_Comment]:
+async def _comments(visit: Visit, engagement_id: str) -> tuple[list[_Comment], str | None]:
+    """Return the comments that were changed last, in the order in which they were made, and the cursor of those before."""
     if not visit.session.may("transcript_comments:read"):
-        return []
-    query = {"limit": "100", "order_by": "updated_at:asc"}
-    listed = await visit.call("list-engagement-transcript-comments", Listed[_Comment], engagement_id, query=query)
-    return sorted(listed.value.data, key=lambda each: each.created_at)
+        return [], None
+    cursor = visit.query.get("comments_cursor")
+    query = {"limit": "100"} | ({"cursor": cursor} if cursor else {"order_by": "updated_at:desc"})
+    listed = (await visit.call("list-engagement-transcript-comments", Listed[_Comment], engagement_id, query=query)).value
+    return sorted(listed.data, key=lambda each: each.created_at), listed.next_cursor
 
 
 def _lines(timeline: Timeline) -> list[Line]:

@@ -20,6 +20,7 @@ from herdbook.erasure.erasing import (
     not_erasable,
     preview,
     require_list,
+    sweep_uploads,
 )
 from herdbook.erasure.model import Certificate, EraseParticipantsQuery, EraseParticipantsRequest, EraseQuery
 from herdbook.erasure.store import version_of
@@ -40,18 +41,20 @@ async def erase_contact(call: Call, contact_id: UUID, query: EraseQuery) -> Answ
         version = await version_of(pool, workspace_id, contact_id)
         if call.if_version is not None and version not in call.if_version:
             raise Stale(version)
-        return Answer(msgspec.json.encode(await preview(command, call.request_id, call.caller.shown_credential_id)))
+        return Answer(msgspec.json.encode(await preview(pool, command, call.origin)))
     await require_list(services.erasures)
     try:
         written = await call.write(command)
     except NotFound as error:
         raise await not_erasable(pool, workspace_id, command) or error from None
-    await finished(pool, services.ledger, services.erasures, (workspace_id, [contact_id]))
+    is_listed = await finished(pool, services.ledger, services.erasures, (workspace_id, [contact_id]))
     if query.engagements:
         folder = services.recordings.folder
         files = files_of(folder, workspace_id, command.found.engagement_ids)
         await sweep(folder, partial(needing_recordings, pool), files)
-    return Answer(msgspec.json.encode(await certificate(pool, workspace_id, contact_id)), replayed=written.replayed)
+    await sweep_uploads(pool, services.uploads.folder)
+    done = await certificate(pool, workspace_id, contact_id, is_listed=is_listed)
+    return Answer(msgspec.json.encode(done), replayed=written.replayed)
 
 
 async def erase_participants(call: Call, body: EraseParticipantsRequest, query: EraseParticipantsQuery) -> Answer:
@@ -59,16 +62,19 @@ async def erase_participants(call: Call, body: EraseParticipantsRequest, query: 
     services, workspace_id = call.services, call.caller.workspace_id
     pool, address = services.database.pool, comparable_address(body.email.strip())
     command = await command_for_address(pool, workspace_id, address)
-    if address in command.subject.held:
+    # A contact may have got the address since a request that is repeated.
+    if address in command.subject.held and (query.dry_run or await call.first_answer() is None):
         message = "`email` is the address of a contact. Erase the contact: its participation goes with it."
         raise Invalid([FieldError("email", "already_in_use", message)])
     if query.dry_run:
-        return Answer(msgspec.json.encode(await preview(command, call.request_id, call.caller.shown_credential_id)))
+        return Answer(msgspec.json.encode(await preview(pool, command, call.origin)))
     await require_list(services.erasures)
     written = await call.write(command)
     task_id = msgspec.json.decode(written.body, type=AddressErased).task_id
-    await finish_address(pool, services.ledger, services.erasures, workspace_id, task_id, call.origin)
-    return Answer(msgspec.json.encode(await certificate_of_address(pool, workspace_id, address)), replayed=written.replayed)
+    is_listed = await finish_address(pool, services.ledger, services.erasures, workspace_id, task_id, call.origin)
+    await sweep_uploads(pool, services.uploads.folder)
+    done = await certificate_of_address(pool, workspace_id, address, is_listed=is_listed)
+    return Answer(msgspec.json.encode(done), replayed=written.replayed)
 
 
 OPERATIONS: Final = (

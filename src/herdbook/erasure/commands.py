@@ -1,23 +1,29 @@
 """The commands that erase persons and objects, slice by slice."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from herdbook import ids
+from herdbook.cards.store import forget_cards
+from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import ADDRESSES, CONTACT, CONTACTS, ContactRow
-from herdbook.erasure.model import Chain, ErasureState, Found, Subject, erased_address, keyed_hash, task_of_address
-from herdbook.erasure.steps import STEPS, empty_entries, erase_contact, range_of
+from herdbook.duplicates.store import FORGOTTEN_DUPLICATES, ForgottenDuplicate
+from herdbook.erasure.model import Chain, ErasureState, Found, FoundLater, Subject, erased_address, keyed_hash, task_of_address
+from herdbook.erasure.steps import STEPS, empty_entries, ended, erase_contact, range_of, remove_some_imports, with_held
 from herdbook.erasure.store import (
     CHAIN_RANGES,
     EMPTIED_ENTRIES,
     ERASE,
     ERASURE_TASKS,
     ERASURES,
+    IMPORTS,
     KEY,
     MERGED_CONTACTS,
+    OTHER,
     SETTINGS,
     EmptiedEntry,
     Erasure,
@@ -35,8 +41,9 @@ class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
     """Erase a contact, deleted or not, with those merged into it. `EraseSlice` removes what else there is of the person.
 
     `subject` is what was known of the person before, and `found` the rows that were found. Both are shown alone: the rows at
-    hand and their entries tell who the person is, because a merge may be taken back meanwhile. Refusals: NotFound, also for a
-    contact that was merged into another one; Stale.
+    hand and their entries tell who the person is, because a merge may be taken back meanwhile. `at` is the time of an erasure
+    that is carried out again; it is not kept as one of this contact if it meant an address, or another contact that was merged
+    into this one. Refusals: NotFound, also for a contact that was merged into another one; Stale.
     """
 
     contact_id: UUID
@@ -44,6 +51,8 @@ class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
     with_engagements: bool
     found: Found
     if_version: frozenset[int] | None = None
+    at: datetime | None = None
+    is_kept: bool = True
 
     def needs(self) -> Iterator[Need]:
         yield Need(SETTINGS, KEY)
@@ -60,10 +69,14 @@ class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
             raise Stale(row.version)
         subject, chains = erase_contact(work, row, Subject(region=self.subject.region))
         # Others may have got an address since, by the undo of a merge, too.
-        addresses = sorted(self.subject.addresses | subject.addresses)
-        held = {each for each in addresses if ADDRESSES.holder(work, each) is not None}
-        subject = msgspec.structs.replace(subject, held=self.subject.held | held)
-        state = ErasureState(subject=subject, with_engagements=self.with_engagements, chains=tuple(chains))
+        subject = with_held(work, msgspec.structs.replace(subject, held=self.subject.held))
+        state = ErasureState(
+            subject=subject,
+            with_engagements=self.with_engagements,
+            chains=tuple(chains),
+            at=self.at,
+            is_kept=self.is_kept,
+        )
         work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, self.contact_id, work.seq, state))
         note(work, ERASE, self.contact_id, is_finished=False)
         _keep(work, self.contact_id, state, self.found)
@@ -83,12 +96,16 @@ def _is_replaced(work: UnitOfWork, row: ContactRow) -> bool:
 class EraseAddress(msgspec.Struct, frozen=True, kw_only=True):
     """Begin to erase the participants with an address that no contact has. `EraseSlice` erases them.
 
-    `subject` is the person who has the address, and `found` the rows that were found.
+    `subject` is the person who has the address, and `found` the rows that were found. `at` is the time of an erasure that is
+    carried out again. `is_of_contact` if that was the erasure of a contact with the address: it is no erasure of everybody who
+    had the address, and must not be kept as one.
     """
 
     address: str
     subject: Subject
     found: Found
+    at: datetime | None = None
+    is_of_contact: bool = False
 
     def needs(self) -> Iterator[Need]:
         yield Need(SETTINGS, KEY)
@@ -96,14 +113,29 @@ class EraseAddress(msgspec.Struct, frozen=True, kw_only=True):
     def apply(self, work: UnitOfWork) -> Result:
         key = work.get(SETTINGS, KEY)
         assert key is not None, "a migration has written it"
-        hashed = keyed_hash(key.value, work.workspace_id, erased_address(self.address))
+        kept_as = self.address if self.is_of_contact else erased_address(self.address)
+        hashed = keyed_hash(key.value, work.workspace_id, kept_as)
         task_id = task_of_address(hashed)
-        state = ErasureState(subject=msgspec.structs.replace(self.subject, engagement_ids=frozenset()))
+        state = ErasureState(subject=msgspec.structs.replace(self.subject, engagement_ids=frozenset()), at=self.at)
         # No entry tells it, so that a later round records the rest under a request of its own.
         work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, task_id, 0, state))
         note(work, ERASE, task_id, is_finished=False)
-        _keep_hash(work, hashed, self.found, with_engagements=False)
+        _keep_hash(work, hashed, self.found, state)
         return Result(work.seq, AddressErased(task_id=task_id))
+
+
+class RemoveImports(msgspec.Struct, frozen=True):
+    """Remove all imports of a workspace, because any row of their files may be about somebody who was erased.
+
+    Outcomes of their rows go in slices, from the second command on.
+    """
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(IMPORTS, "imports")
+
+    def apply(self, work: UnitOfWork) -> Result:
+        _, has_more = remove_some_imports(work, ())
+        return Result(work.seq, SliceDone(all=not has_more))
 
 
 class AddressErased(msgspec.Struct, frozen=True):
@@ -129,14 +161,25 @@ class EraseSlice(msgspec.Struct, frozen=True):
         # Two slices of one erasure, by a request and a later round, would do the same.
         if work.has_changed(ERASURE_TASKS, self.object_id):
             return Result(work.seq, SliceDone(all=False))
-        state = _after_slice(work, task.state)
+        # Others may have got an address or a number since.
+        state = _after_slice(work, msgspec.structs.replace(task.state, subject=with_held(work, task.state.subject)))
         if state is not None:
             work.put(ERASURE_TASKS, msgspec.structs.replace(task, state=state))
             return Result(work.seq, SliceDone(all=False))
         work.remove(ERASURE_TASKS, self.object_id)
         note(work, ERASE, self.object_id, is_finished=True)
-        if task.state.subject.contact_ids:
-            _keep(work, self.object_id, task.state)
+        # The chains of a deleted object are no erasure of a person.
+        subject, later = task.state.subject, _found_later(task.state)
+        if subject.contact_ids:
+            _keep(work, self.object_id, task.state, later)
+        elif later is not None:
+            key = work.get(SETTINGS, KEY)
+            assert key is not None, "a migration has written it"
+            kept_as = [value for each in subject.addresses for value in (erased_address(each), each)]
+            hashes = (keyed_hash(key.value, work.workspace_id, each) for each in kept_as)
+            # The id of the task tells which of the two the erasure is kept as.
+            (hashed,) = (each for each in hashes if task_of_address(each) == self.object_id)
+            _keep_hash(work, hashed, later, task.state)
         return Result(work.seq, SliceDone(all=True))
 
 
@@ -145,28 +188,40 @@ def _after_slice(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     pending = empty_entries(work, state)
     if pending is not None or state.step == len(STEPS):
         return pending
-    return STEPS[state.step](work, state) or msgspec.structs.replace(state, step=state.step + 1, after="")
+    return STEPS[state.step](work, state) or ended(state)
 
 
-def _keep(work: UnitOfWork, contact_id: UUID, state: ErasureState, found: Found | None = None) -> None:
-    """Keep the erasure as keyed hashes: of the contacts' ids, and of all their addresses. Rows found before stay."""
+def _found_later(state: ErasureState) -> FoundLater | None:
+    rows = {OTHER + "change": state.emptied} if state.emptied else {}
+    return FoundLater(rows, state.imports) if rows or state.imports else None
+
+
+def _keep(work: UnitOfWork, contact_id: UUID, state: ErasureState, found: Found | FoundLater | None) -> None:
+    """Keep the erasure as keyed hashes: of the contacts' ids, and of all their addresses. Rows found before stay.
+
+    One that is carried out again is kept as it was before. The restored contact may have had addresses, or have been merged
+    with contacts, that were somebody else's by the time of the erasure.
+    """
+    if not state.is_kept:
+        return
     key = work.get(SETTINGS, KEY)
     assert key is not None, "a migration has written it"
     asked_for = ids.encoded(CONTACT.prefix, contact_id)
     shown = {ids.encoded(CONTACT.prefix, each) for each in state.subject.contact_ids}
-    for value in sorted(shown | state.subject.addresses - state.subject.held):
+    kept_as = shown | state.subject.addresses - state.subject.held if state.at is None else {asked_for}
+    for value in sorted(kept_as):
         hashed = keyed_hash(key.value, work.workspace_id, value)
-        _keep_hash(work, hashed, found if value == asked_for else None, with_engagements=state.with_engagements)
+        _keep_hash(work, hashed, found if value == asked_for else None, state)
 
 
-def _keep_hash(work: UnitOfWork, hashed: str, found: Found | None, *, with_engagements: bool) -> None:
+def _keep_hash(work: UnitOfWork, hashed: str, found: Found | FoundLater | None, state: ErasureState) -> None:
     erasure = Erasure(
         workspace_id=work.workspace_id,
         hash=hashed,
-        at=work.at,
+        at=state.at or work.at,
         request_id=work.origin.request_id,
         credential_id=work.origin.credential_id,
-        with_engagements=with_engagements,
+        with_engagements=state.with_engagements,
         found=found,
     )
     work.put(ERASURES, erasure)
@@ -174,6 +229,8 @@ def _keep_hash(work: UnitOfWork, hashed: str, found: Found | None, *, with_engag
 
 # Limits how many entries of each removed object go with it. The others follow in slices.
 MAX_EXPIRED_ENTRIES: Final = 20
+# Duplicates are searched among objects of these types.
+_COMPARED: Final = (CONTACT, COMPANY)
 
 
 class Expirable(NamedTuple):
@@ -218,6 +275,10 @@ class ExpireObjects(msgspec.Struct, frozen=True):
         if self._table is self.object_type.table:
             remove_traces(work, self.object_type, row)
         work.remove(self.object_type.table, row.id)
+        if self.object_type in _COMPARED:
+            work.put(FORGOTTEN_DUPLICATES, ForgottenDuplicate(work.workspace_id, row.id))
+        if self.object_type is CONTACT:
+            forget_cards(work, row.id)
         chain = self._chain_of(row.id, row.version)
         found = work.get(CHAIN_RANGES, range_of(chain, MAX_EXPIRED_ENTRIES))
         assert found is not None, "an object without entries has a range, too"

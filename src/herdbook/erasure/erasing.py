@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from herdbook import ids
@@ -16,20 +19,21 @@ from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import Executor, Pool
 from herdbook.db.survivors import survivors
-from herdbook.erasure import store
-from herdbook.erasure.commands import EraseAddress, EraseContact, EraseSlice, Expirable, ExpireObjects
-from herdbook.erasure.model import Certificate, Found, erased_address, keyed_hash
-from herdbook.erasure.store import KnownContact, KnownParticipants
+from herdbook.erasure import again_store, store
+from herdbook.erasure.commands import EraseAddress, EraseContact, EraseSlice, Expirable, ExpireObjects, RemoveImports
+from herdbook.erasure.model import Certificate, erased_address, in_words, keyed_hash
+from herdbook.erasure.store import Credential
 from herdbook.erasure_list import ErasureList, ErasureListInvalid, ListedErasure
 from herdbook.errors import NotFound, Refusal, Unavailable
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unfinished import SliceDone, finish
 from herdbook.ledger.unit_of_work import Origin
+from herdbook.media_sweep import sweep
 from herdbook.shared_schemas import shown_time
 
+T = TypeVar("T")
 _CONTACTS: Final = 2000
-_ENGAGEMENTS: Final = 500
 # Limits how many ids are encoded before others have their turn.
 _SHOWN_IDS: Final = 1000
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -55,92 +59,133 @@ async def command_for(
     )
 
 
-async def command_for_address(statements: Executor, workspace_id: UUID, address: str) -> EraseAddress:
-    """Return the command that erases the participants with an address, with what is found of them now."""
+async def command_for_address(
+    statements: Executor, workspace_id: UUID, address: str, *, at: datetime | None = None, is_of_contact: bool = False
+) -> EraseAddress:
+    """Return the command that erases what an address alone names, with what is found of it now."""
     subject = await store.subject_with_address(statements, workspace_id, address)
     found = await store.count(statements, workspace_id, subject, with_engagements=False)
-    return EraseAddress(address=address, subject=subject, found=found)
+    return EraseAddress(address=address, subject=subject, found=found, at=at, is_of_contact=is_of_contact)
 
 
-async def preview(command: EraseContact | EraseAddress, request_id: UUID, shown_credential_id: str | None) -> Certificate:
+async def preview(statements: Executor, command: EraseContact | EraseAddress, origin: Origin) -> Certificate:
     """Return the expected certificate of an erasure that is not carried out."""
     is_of_contact = isinstance(command, EraseContact)
+    credential = await store.credential(statements, origin.credential_id)
     return Certificate(
         object="erasure_certificate",
         dry_run=True,
         contact_id=ids.encoded(ids.CONTACT, command.contact_id) if is_of_contact else None,
         erased_at=None,
-        request_id=ids.encoded(ids.REQUEST, request_id),
-        credential_id=shown_credential_id,
+        request_id=ids.encoded(ids.REQUEST, origin.request_id),
+        credential_id=_shown_credential(origin.credential_id, credential),
+        credential_name=credential.name,
         finished=False,
         engagements=is_of_contact and command.with_engagements,
-        engagement_ids=await _shown_engagements(command.found),
+        engagement_ids=await _shown_engagements(command.found.engagement_ids),
+        kept_engagement_ids=await _shown_engagements(command.found.kept_engagement_ids),
+        imports=[*command.found.imports],
+        others=[*command.found.others],
         rows=command.found.rows,
         kept=command.found.kept,
+        in_words=in_words(command.found),
     )
+
+
+def _shown_credential(credential_id: UUID, credential: Credential) -> str | None:
+    prefix = CLIENT_PREFIX if credential.is_client else ids.CREDENTIAL
+    return None if credential_id == ids.NIL else ids.encoded(prefix, credential_id)
 
 
 async def require_list(erasures: ErasureList) -> None:
     """Refuse an erasure that a restored database could not learn of. Refusal: Unavailable."""
-    try:
-        await asyncio.to_thread(erasures.check)
-    except (OSError, ErasureListInvalid) as error:
-        _log.error("the list of erasures cannot be written", extra={"error": str(error)})
-        raise Unavailable("The server cannot write its list of erasures. Nothing was erased. Tell its operator.") from None
+    if not await _are_listed(erasures, ()):
+        raise Unavailable("The server cannot read or write its list of erasures. Nothing was erased. Tell its operator.")
 
 
-async def finished(pool: Pool, ledger: Ledger, erasures: ErasureList, these: tuple[UUID, Sequence[UUID]] | None = None) -> None:
-    """Finish erasures that were begun, all or those of some contacts, and add them to the list outside of the database."""
+async def finished(pool: Pool, ledger: Ledger, erasures: ErasureList, these: tuple[UUID, Sequence[UUID]] | None = None) -> bool:
+    """Finish erasures that were begun, all or those of some contacts, and add them to the list outside of the database.
+
+    Return whether the list has them. If it cannot be written now, the next call adds them.
+    """
     await finish(pool, ledger, store.ERASE, EraseSlice, these)
-    if recent := await store.listed(pool, days=1):
-        await asyncio.to_thread(erasures.add, recent)
+    recent = await store.listed(pool, days=1)
+    return not recent or await _are_listed(erasures, recent)
+
+
+async def _are_listed(erasures: ErasureList, these: Sequence[ListedErasure]) -> bool:
+    """Add erasures to the list outside of the database. Return whether it has them, and can be written."""
+    try:
+        await asyncio.to_thread(erasures.add, these)
+    except (OSError, ErasureListInvalid) as error:
+        # A server of an external database may have another data folder than the one whose list has them.
+        _log.error("the list of erasures cannot be read or written", extra={"error": str(error)})  # the error says all
+        return False
+    return True
+
+
+async def sweep_uploads(statements: Executor, folder: Path) -> None:
+    """Remove the files in the folder of uploads whose imports are gone."""
+    await sweep(folder, partial(store.needing_uploads, statements))
 
 
 async def finish_address(
     pool: Pool, ledger: Ledger, erasures: ErasureList, workspace_id: UUID, task_id: UUID, origin: Origin
-) -> None:
-    """Finish the erasure of an address under the request that asked for it, and add it to the list outside of the database."""
+) -> bool:
+    """Finish the erasure of an address under the request that asked for it. Return what `finished` does."""
     done = SliceDone(all=False)
     with contextlib.suppress(Refusal):
         while not done.all:
             done = msgspec.json.decode((await ledger.write(workspace_id, EraseSlice(task_id), origin)).body, type=SliceDone)
-    await finished(pool, ledger, erasures, (workspace_id, [task_id]))
+    return await finished(pool, ledger, erasures, (workspace_id, [task_id]))
 
 
-async def certificate(statements: Executor, workspace_id: UUID, contact_id: UUID) -> Certificate | None:
-    """Return the certificate of a contact's erasure, or None if it was not erased."""
+async def certificate(
+    statements: Executor, workspace_id: UUID, contact_id: UUID, *, is_listed: bool = True
+) -> Certificate | None:
+    """Return the certificate of a contact's erasure, or None if it was not erased.
+
+    An erasure is not finished before the list outside of the database has it.
+    """
     kept = await store.erasure_of(statements, workspace_id, contact_id)
-    return None if kept is None else await _shown(kept, ids.encoded(ids.CONTACT, contact_id))
+    return None if kept is None else await _shown(statements, kept, ids.encoded(ids.CONTACT, contact_id), is_listed=is_listed)
 
 
-async def certificate_of_address(statements: Executor, workspace_id: UUID, address: str) -> Certificate | None:
-    """Return the certificate of an erasure by address, or None if there was none."""
+async def certificate_of_address(
+    statements: Executor, workspace_id: UUID, address: str, *, is_listed: bool = True
+) -> Certificate | None:
+    """Return the certificate of an erasure by address as `certificate` does, or None if there was none."""
     kept = await store.erasure_of_address(statements, workspace_id, address)
-    return None if kept is None else await _shown(kept, None)
+    return None if kept is None else await _shown(statements, kept, None, is_listed=is_listed)
 
 
-async def _shown(kept: store.KeptErasure, contact_id: str | None) -> Certificate:
-    prefix = CLIENT_PREFIX if kept.is_client else ids.CREDENTIAL
+async def _shown(statements: Executor, kept: store.KeptErasure, contact_id: str | None, *, is_listed: bool) -> Certificate:
+    credential = await store.credential(statements, kept.credential_id)
     return Certificate(
         object="erasure_certificate",
         dry_run=False,
         contact_id=contact_id,
         erased_at=shown_time(kept.at),
         request_id=ids.encoded(ids.REQUEST, kept.request_id),
-        credential_id=None if kept.credential_id == ids.NIL else ids.encoded(prefix, kept.credential_id),
-        finished=kept.is_finished,
+        credential_id=_shown_credential(kept.credential_id, credential),
+        credential_name=credential.name,
+        finished=kept.is_finished and is_listed,
         engagements=kept.with_engagements,
-        engagement_ids=await _shown_engagements(kept.found),
+        engagement_ids=await _shown_engagements(kept.found.engagement_ids),
+        kept_engagement_ids=await _shown_engagements(kept.found.kept_engagement_ids),
+        imports=[*kept.found.imports],
+        others=[*kept.found.others],
         rows=kept.found.rows,
         kept=kept.found.kept,
+        in_words=in_words(kept.found),
     )
 
 
-async def _shown_engagements(found: Found) -> list[str]:
-    """Return the ids of the engagements that go, as the API shows them. Others have their turn meanwhile."""
+async def _shown_engagements(engagement_ids: Sequence[UUID]) -> list[str]:
+    """Return the ids of engagements, as the API shows them. Others have their turn meanwhile."""
     shown: list[str] = []
-    for start in range(0, len(found.engagement_ids), _SHOWN_IDS):
-        shown += [ids.encoded(ids.ENGAGEMENT, each) for each in found.engagement_ids[start : start + _SHOWN_IDS]]
+    for start in range(0, len(engagement_ids), _SHOWN_IDS):
+        shown += [ids.encoded(ids.ENGAGEMENT, each) for each in engagement_ids[start : start + _SHOWN_IDS]]
         await asyncio.sleep(0)
     return shown
 
@@ -149,6 +194,9 @@ async def not_found(statements: Executor, workspace_id: UUID, object_type: Objec
     """Return the refusal for an object that is not there. It says so if the object was erased."""
     if object_type is CONTACT and await store.erasure_of(statements, workspace_id, object_id) is not None:
         return NotFound("contact", "It cannot come back.", fault="This contact was erased.")
+    if await store.has_erased_entry(statements, object_type, workspace_id, object_id):
+        fault = f"This {object_type.noun} was erased, or was deleted too long ago."
+        return NotFound(object_type.noun, "It cannot come back.", fault=fault)
     return NotFound(object_type.noun, object_id=object_id)
 
 
@@ -168,8 +216,9 @@ async def not_erasable(statements: Executor, workspace_id: UUID, command: EraseC
 async def erase_again(pool: Pool, ledger: Ledger, erasures: ErasureList, others: Iterable[ListedErasure] = ()) -> int:
     """Erase the persons whom the list outside of the database has and the database does not, because it was restored.
 
-    `others` are further erasures. A contact that was created after an erasure is another matter, and stays. One that is refused
-    is left for the next time. Return how many contacts were erased.
+    All that an address alone names goes, too, and so do imports. `others` are further erasures. A contact that was created
+    after an erasure is another matter, and stays. One that is refused, or fails, is left for the next time, and does not hold
+    up the others. Return how many contacts were erased.
     """
     known = {(each.workspace_id, each.hash): each.at for each in await store.listed(pool)}
     listed = [*await asyncio.to_thread(erasures.read), *others]
@@ -177,32 +226,45 @@ async def erase_again(pool: Pool, ledger: Ledger, erasures: ErasureList, others:
     many, refused = 0, set[ListedErasure]()
     for workspace_id in {each.workspace_id for each in new}:
         of_workspace = [each for each in new if each.workspace_id == workspace_id]
-        meant, doubtful = await _meant(pool, workspace_id, of_workspace)
+        found = await _tried(pool, _meant(pool, workspace_id, of_workspace))
+        meant, doubtful = found or ({}, [])
         for contact_id, by in meant.items():
-            outcome = await _erased_again(pool, ledger, workspace_id, contact_id, by)
+            outcome = await _tried(pool, _erased_again(pool, ledger, workspace_id, contact_id, by))
             many += outcome is True
             refused.update(by if outcome is None else ())
-        for address, by in (await _addresses_meant(pool, workspace_id, of_workspace)).items():
-            command = await command_for_address(pool, workspace_id, address)
-            try:
-                await ledger.write(workspace_id, command, Origin(by.request_id, by.credential_id))
-            except Refusal as refusal:
-                _log.exception("participants are not erased again yet", extra={"error": type(refusal).__name__})
-                refused.add(by)
+        # These take along what names them, and leave little to be looked for by address.
+        await finish(pool, ledger, store.ERASE, EraseSlice)
+        addresses = await _tried(pool, _addresses_meant(pool, workspace_id, of_workspace))
+        for address, by in (addresses or {}).items():
+            refused.update(() if await _tried(pool, _erased_by_address(pool, ledger, workspace_id, address, by)) else by)
+        is_done = await _tried(pool, _imports_removed(pool, ledger, workspace_id, of_workspace[-1]))
+        if not is_done or found is None or addresses is None:
+            refused.update(of_workspace)
         if left := await store.stored(pool, workspace_id, doubtful):
             shown = [ids.encoded(ids.CONTACT, each) for each in left]
             _log.warning("contacts have the address of an erased person: erase them if they are the same", extra={"ids": shown})
     if new:
         await store.note(pool, [each for each in new if each not in refused])
+    if many:
         _log.warning("persons were erased again, because the database was restored", extra={"contacts": many})
     await finish(pool, ledger, store.ERASE, EraseSlice)
     if all_listed := await store.listed(pool):
-        try:
-            await asyncio.to_thread(erasures.add, all_listed)
-        except OSError as error:
-            # A server of an external database may have another data folder than the one whose list has them.
-            _log.error("the list of erasures cannot be written", extra={"error": str(error)})  # the error says all
+        await _are_listed(erasures, all_listed)
     return many
+
+
+async def _tried(pool: Pool, work: Awaitable[T]) -> T | None:
+    """Return the outcome of some work, or None if it fails by itself. An outage ends all, because all else would fail."""
+    try:
+        return await work
+    except asyncpg.LockNotAvailableError:
+        # A migration may have locked a table, for all.
+        raise
+    except Exception:
+        # A statement that takes too long looks like an outage. In a real one this fails, too.
+        await store.read_key(pool)
+        _log.exception("an erasure failed, and is not carried out again yet")
+        return None
 
 
 async def _erased_again(
@@ -212,17 +274,22 @@ async def _erased_again(
     replacing = await survivors(pool, "contact", workspace_id, [contact_id])
     with_engagements = any(each.with_engagements for each in by)
     replaced_by = replacing.get(contact_id, contact_id)
+    # Contacts that were created since the erasure are others, at the next time, too.
+    at = max(each.at for each in by)
     command = await command_for(pool, workspace_id, replaced_by, with_engagements=with_engagements)
+    # The list gets nothing new by a restore, because a later one may be of a time at which it would be wrong.
+    shown = ids.encoded(ids.CONTACT, replaced_by)
+    is_kept = any(each.hash == keyed_hash(each.key, workspace_id, shown) for each in by)
+    command = msgspec.structs.replace(command, at=at, is_kept=is_kept)
     try:
         await ledger.write(workspace_id, command, Origin(by[0].request_id, by[0].credential_id))
     except Refusal as refusal:
         # Another process has erased it, or it went with another one.
         if not await store.stored(pool, workspace_id, [contact_id]):
             return False
-        shown = ids.encoded(ids.CONTACT, contact_id)
         _log.error(
             "a person is not erased again yet: restart the server, or erase the contact",
-            extra={"contact_id": shown, "error": type(refusal).__name__},
+            extra={"contact_id": ids.encoded(ids.CONTACT, contact_id), "error": type(refusal).__name__},
         )
         return None
     return True
@@ -237,67 +304,114 @@ async def _meant(
     erasure that was asked for by address means every contact that has it.
     """
     found, doubtful = dict[UUID, list[ListedErasure]](), list[UUID]()
-    by_key = {each.key: {other.hash: other for other in erasures if other.key == each.key} for each in erasures}
-    after = ids.NIL
-    while contacts := await store.contacts_after(pool, workspace_id, after, _CONTACTS):
+    by_key = _by_key(erasures)
+    after: UUID | None = ids.NIL
+    while after is not None:
+        contacts = await store.contacts_after(pool, workspace_id, after, _CONTACTS)
         for contact in contacts:
-            for key, by_hash in by_key.items():
-                meant = (ids.encoded(ids.CONTACT, contact.id), *map(erased_address, contact.addresses))
-                if by := _listed(by_hash, key, workspace_id, contact, meant):
-                    found.setdefault(contact.id, []).extend(by)
-                elif _listed(by_hash, key, workspace_id, contact, contact.addresses):
-                    doubtful.append(contact.id)
-        after = contacts[-1].id
+            meant = (ids.encoded(ids.CONTACT, contact.id), *map(erased_address, contact.addresses))
+            if by := _later(_listed(by_key, workspace_id, meant), contact.created_at):
+                found[contact.id] = by
+            elif _later(_listed(by_key, workspace_id, contact.addresses), contact.created_at):
+                doubtful.append(contact.id)
+        # A page that is not full is the last one, though others may add contacts meanwhile.
+        after = contacts[-1].id if len(contacts) == _CONTACTS else None
         await asyncio.sleep(0)
-    return found, [each for each in doubtful if each not in found]
+    return found, doubtful
 
 
-async def _addresses_meant(pool: Pool, workspace_id: UUID, erasures: Sequence[ListedErasure]) -> dict[str, ListedErasure]:
-    """Return the addresses of participants that erasures mean: one of an erased contact, too, if no contact has it now."""
-    found: dict[str, ListedErasure] = {}
-    by_key = {each.key: {other.hash: other for other in erasures if other.key == each.key} for each in erasures}
-    after = ids.NIL
-    while engagements := await store.participants_after(pool, workspace_id, after, _ENGAGEMENTS):
-        for engagement in engagements:
-            for address in engagement.addresses - found.keys():
-                for key, by_hash in by_key.items():
-                    for each in _listed(by_hash, key, workspace_id, engagement, (address, erased_address(address))):
-                        found[address] = each
-        after = engagements[-1].id
-        await asyncio.sleep(0)
+async def _erased_by_address(pool: Pool, ledger: Ledger, workspace_id: UUID, address: str, by: Sequence[ListedErasure]) -> bool:
+    """Erase what an address alone names again, unless a contact has the address. Return whether that was not refused."""
+    last = max(by, key=lambda each: each.at)
+    is_asked_for = any(each.hash == keyed_hash(each.key, workspace_id, erased_address(address)) for each in by)
+    command = await command_for_address(pool, workspace_id, address, at=last.at, is_of_contact=not is_asked_for)
+    if command.subject.held:
+        return True
+    try:
+        await ledger.write(workspace_id, command, Origin(last.request_id, last.credential_id))
+    except Refusal as refusal:
+        _log.exception("an address is not erased again yet", extra={"error": type(refusal).__name__})
+        return False
+    return True
+
+
+async def _imports_removed(pool: Pool, ledger: Ledger, workspace_id: UUID, by: ListedErasure) -> bool:
+    """Remove the imports that came back, because any row may be about an erased person. Return whether that was not refused."""
+    if not await again_store.has_imports(pool, workspace_id):
+        return True
+    origin = Origin(by.request_id, by.credential_id)
+    try:
+        await ledger.write(workspace_id, RemoveImports(), origin)
+        done = SliceDone(all=False)
+        while not done.all:
+            done = msgspec.json.decode((await ledger.write(workspace_id, RemoveImports(), origin)).body, type=SliceDone)
+    except Refusal as refusal:
+        _log.exception("imports are not removed again yet", extra={"error": type(refusal).__name__})
+        return False
+    return True
+
+
+async def _addresses_meant(pool: Pool, workspace_id: UUID, erasures: Sequence[ListedErasure]) -> dict[str, list[ListedErasure]]:
+    """Return the addresses that erasures mean, of those that anything older mentions: that of an erased contact, too."""
+    meant, found = dict[str, list[ListedErasure]](), dict[str, list[ListedErasure]]()
+    by_key = _by_key(erasures)
+    async for mention in again_store.mentions(pool, workspace_id):
+        for address in mention.addresses - found.keys():
+            if address not in meant:
+                meant[address] = _listed(by_key, workspace_id, (address, erased_address(address)))
+            if by := _later(meant[address], mention.created_at):
+                found[address] = by
     return found
 
 
-def _listed(
-    by_hash: dict[str, ListedErasure],
-    key: str,
-    workspace_id: UUID,
-    known: KnownContact | KnownParticipants,
-    values: Iterable[str],
-) -> list[ListedErasure]:
-    """Return the erasures of any of these values that are later than what is known."""
-    found = (by_hash.get(keyed_hash(key, workspace_id, value)) for value in values)
-    return [each for each in found if each is not None and known.created_at < each.at]
+_ByKey: TypeAlias = Mapping[str, Mapping[str, ListedErasure]]
 
 
-async def expire(pool: Pool, ledger: Ledger, object_types: Iterable[ObjectType[Any, Any]], days: int) -> None:
-    """Remove objects that were deleted more than this many days ago. Stop early if a slice is refused."""
+def _by_key(erasures: Sequence[ListedErasure]) -> _ByKey:
+    """Return erasures by the keys of their hashes, and by these."""
+    return {key: {each.hash: each for each in erasures if each.key == key} for key in {each.key for each in erasures}}
+
+
+def _listed(by_key: _ByKey, workspace_id: UUID, values: Iterable[str]) -> list[ListedErasure]:
+    """Return the erasures of any of these values."""
+    hashes = ((by_hash, keyed_hash(key, workspace_id, value)) for value in values for key, by_hash in by_key.items())
+    return [by_hash[hashed] for by_hash, hashed in hashes if hashed in by_hash]
+
+
+def _later(erasures: Sequence[ListedErasure], time: datetime) -> list[ListedErasure]:
+    return [each for each in erasures if time < each.at]
+
+
+async def expire(
+    pool: Pool, ledger: Ledger, object_types: Iterable[ObjectType[Any, Any]], days: int, only: UUID | None = None
+) -> None:
+    """Remove objects that were deleted more than this many days ago, `only` those of a workspace, if it is named.
+
+    Stop early if a slice is refused.
+    """
     for object_type in object_types:
         try:
-            place: tuple[UUID, UUID] | None = (ids.NIL, ids.NIL)
-            while place is not None:
-                place = await _expire_slice(pool, ledger, object_type, days, place)
+            place: tuple[UUID, UUID] | None = (only or ids.NIL, ids.NIL)
+            while place is not None and only in (None, place[0]):
+                place = await _expire_slice(pool, ledger, object_type, days, place, only)
         except Refusal as refusal:
             _log.warning("deleted objects stay for now", extra={"error": type(refusal).__name__})
 
 
 async def _expire_slice(
-    pool: Pool, ledger: Ledger, object_type: ObjectType[Any, Any], days: int, after: tuple[UUID, UUID]
+    pool: Pool,
+    ledger: Ledger,
+    object_type: ObjectType[Any, Any],
+    days: int,
+    after: tuple[UUID, UUID],
+    only: UUID | None,
 ) -> tuple[UUID, UUID] | None:
     """Remove some objects after a place. Return the place after them, or None at the end."""
     began = time.monotonic()
     found, place = await store.expirable(pool, object_type.table.name, days, after)
     for workspace_id, objects in found.items():
+        if only not in (None, workspace_id):
+            continue
         origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
         command = ExpireObjects(object_type, tuple(Expirable(*each) for each in objects))
         await ledger.write(workspace_id, command, origin)

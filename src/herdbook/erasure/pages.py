@@ -1,15 +1,19 @@
 """The page that erases a contact: what goes and what stays, the confirmation, and the certificate."""
 
 from typing import Any, Final
+from unicodedata import category, normalize
 
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.console.page import Page, PageAnswer, Shown
 from herdbook.console.visit import MergedInto, Refused, Visit
-from herdbook.custom_fields.telling import Named, name_of
+from herdbook.custom_fields.naming import Named, name_of
 from herdbook.erasure.erasing import certificate
 from herdbook.erasure.model import Certificate
 from herdbook.http.problems import Problem
+
+# Marks of direction, joiners and the like.
+_FORMAT: Final = "Cf"
 
 
 async def show_erase(visit: Visit, contact_id: str, problem: Problem | None = None, error: str = "") -> PageAnswer:
@@ -58,7 +62,7 @@ async def _name(visit: Visit, contact_id: str) -> str:
 
 async def erase(visit: Visit, contact_id: str) -> PageAnswer:
     """Erase a contact, if its name was typed, and show the certificate."""
-    if visit.field("name").strip() != (await _name(visit, contact_id)).strip():
+    if _as_seen(visit.field("name")) != _as_seen(await _name(visit, contact_id)):
         return await show_erase(visit, contact_id, error="This is not the name above. Type it as it is written there.")
     query = {"engagements": "true"} if visit.field("engagements") else {}
     try:
@@ -68,6 +72,12 @@ async def erase(visit: Visit, contact_id: str) -> PageAnswer:
             raise
         return await show_erase(visit, contact_id, refused.problem)
     return visit.redirect(f"/console/contacts/{contact_id}/erase", "Erased.")
+
+
+def _as_seen(name: str) -> str:
+    """Return a name as people see and type it: in one spelling of its letters, without invisible marks, with single spaces."""
+    visible = "".join(each for each in normalize("NFC", name) if category(each) != _FORMAT)
+    return " ".join(visible.split())
 
 
 _ADMIN: Final = (ADMIN,)

@@ -1,7 +1,8 @@
 """The places that have personal data of contacts: which tables, and how their rows are found.
 
 An erasure empties each place, and `herdbook erase` counts by it. A new table that may have such data is declared here; a test
-walks over all tables of the schema, and one over the places after an erasure. `steps.py` says how the rows of a place go.
+walks over all tables of the schema, and one over the places after an erasure. `steps.py` says how the rows of a place go, and
+how the fields of other contacts and of companies lose what they say of the person.
 """
 
 from dataclasses import dataclass
@@ -50,8 +51,18 @@ def searched(text: LiteralString) -> LiteralString:
     return "replace(lower((" + text + ") collate pg_unicode_fast), '\u03c2', '\u03c3')"
 
 
+def _mentioned(text: LiteralString) -> LiteralString:
+    """Return the condition that a text mentions the contacts by an id or an address."""
+    found: LiteralString = "exists (select from unnest($4::text[]) as term(text) where strpos($said, term.text) > 0)"
+    return found.replace("$said", searched(text))
+
+
+# All that an import `t` says of its file, beside the rows.
+_IMPORT_TEXT: Final[LiteralString] = "t.content::text"
 # All that a saved view `t` says.
 VIEW_TEXT: Final[LiteralString] = "t.name || ' ' || t.content::text"
+# All that a saved mapping of imports `t` says.
+MAPPING_TEXT: Final[LiteralString] = "t.name || ' ' || t.columns::text || ' ' || t.mapping::text"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +71,16 @@ class Place:
 
     `found` is a statement that selects each as JSON: by the contacts and their addresses, or by the engagements. It never asks
     for both at once, so that the engagements can be read in slices. `goes_with_engagements` if an erasure empties the
-    place only when the engagements of the person are erased, too. `is_own` if the rows say nothing of others.
+    place only when the engagements of the person are erased, too. `is_own` if the rows say nothing of others. `is_of_imports`
+    if the statement reads some outcomes of one import: $5 is the import, $6 whether they are of its dry run, and $7 and $8 are
+    the numbers of the rows before the first and of the last.
     """
 
     table: LiteralString
     found: LiteralString
     goes_with_engagements: bool = False
     is_own: bool = False
+    is_of_imports: bool = False
 
     @property
     def is_of_engagements(self) -> bool:
@@ -75,7 +89,7 @@ class Place:
 
     @property
     def rows(self) -> LiteralString:
-        """The statement that returns the rows, one JSON object each; it takes all four parameters."""
+        """The statement that returns the rows, one JSON object each; it takes the first four parameters at least."""
         return (
             "select found.row from ("
             + self.found
@@ -98,6 +112,21 @@ def _of_engagements(
     return Place(table=table, found=found, goes_with_engagements=goes_with_engagements)
 
 
+# The other object of a pair is somebody else's.
+_PAIRS_OF: Final[LiteralString] = """
+    select json_build_object('contact_id', asked.id, $members)
+    from unnest($2::uuid[]) as asked(id) cross join lateral (
+        select * from $table t where t.workspace_id = $1 and t.one_id = asked.id
+        union all
+        select * from $table t where t.workspace_id = $1 and t.other_id = asked.id
+    ) as t
+"""
+
+
+def _of_pairs(table: LiteralString, members: LiteralString) -> Place:
+    return Place(table=table, found=_PAIRS_OF.replace("$table", table).replace("$members", members), is_own=True)
+
+
 PLACES: Final = (
     _of_contacts("contact", "id"),
     _of_contacts("contact_email"),
@@ -109,6 +138,19 @@ PLACES: Final = (
     _of_contacts("contact_word"),
     _of_contacts("contact_tag"),
     _of_contacts("company_contact"),
+    _of_contacts("duplicate_object", "id"),
+    Place(
+        table="duplicate_key",
+        found="""
+        select to_json(k) from duplicate_object o join duplicate_key k on k.workspace_id = $1 and k.key = any(o.keys)
+            and k.object_id = o.id
+        where o.workspace_id = $1 and o.id = any($2)
+        """,
+        is_own=True,
+    ),
+    _of_pairs("duplicate_pair", "'score', t.score"),
+    _of_pairs("distinct_pair", "'at', t.at"),
+    _of_contacts("card"),
     _of_contacts("note", is_own=False),
     _of_contacts("contact_note", is_own=False),
     _of_contacts("engagement_contact", is_own=False),
@@ -118,19 +160,42 @@ PLACES: Final = (
     Place(
         table="idempotency_record",
         found="""
-        select to_json(t) from idempotency_record t where t.workspace_id = $1 and exists (
-            select from unnest($4::text[]) as term(text)
-            where strpos($key, term.text) > 0 or strpos($answer, term.text) > 0
-        )
-        """.replace("$key", searched("t.key")).replace("$answer", searched("t.answer::text")),
+        select to_json(t) from idempotency_record t where t.workspace_id = $1 and $mentioned
+        """.replace("$mentioned", _mentioned("t.key || ' ' || t.answer::text")),
     ),
     Place(
         table="saved_view",
         found="""
-        select to_json(t) from saved_view t where t.workspace_id = $1 and exists (
-            select from unnest($4::text[]) as term(text) where strpos($said, term.text) > 0
+        select to_json(t) from saved_view t where t.workspace_id = $1 and $mentioned
+        """.replace("$mentioned", _mentioned(VIEW_TEXT)),
+    ),
+    # The rows of its file may have the person, too. An erasure therefore removes all imports of the workspace, and counts them.
+    Place(
+        table="import_job",
+        found="""
+        select json_build_object(
+            'workspace_id', t.workspace_id, 'id', t.id, 'state', t.state, 'created_at', t.created_at,
+            'expires_at', t.expires_at, 'file', json_build_object('name', t.content -> 'file' ->> 'name')
         )
-        """.replace("$said", searched(VIEW_TEXT)),
+        from import_job t where t.workspace_id = $1 and $mentioned
+        """.replace("$mentioned", _mentioned(_IMPORT_TEXT)),
+    ),
+    Place(
+        table="import_slice",
+        found="""
+        select json_build_object(
+            'workspace_id', t.workspace_id, 'job_id', t.job_id, 'is_check', t.is_check, 'last_row', t.last_row, 'row', row.value
+        )
+        from import_slice t cross join lateral json_array_elements(t.rows) as row(value)
+        where t.workspace_id = $1 and t.job_id = $5 and t.is_check = $6 and t.last_row > $7 and t.last_row <= $8 and $mentioned
+        """.replace("$mentioned", _mentioned("row.value::text")),
+        is_of_imports=True,
+    ),
+    Place(
+        table="import_mapping",
+        found="""
+        select to_json(t) from import_mapping t where t.workspace_id = $1 and $mentioned
+        """.replace("$mentioned", _mentioned(MAPPING_TEXT)),
     ),
     _of_contacts("erasure_task", "id", is_own=False),
     _of_engagements("transcript", "id"),
@@ -143,23 +208,28 @@ PLACES: Final = (
     _of_engagements("engagement_external_id"),
 )
 
+# The tables of imports, all of which go with any erasure.
+OF_IMPORTS: Final = frozenset({"import_job", "import_slice"})
+
 # The tables without personal data of contacts, and why.
-WITHOUT: Final = {
+WITHOUT: Final[dict[LiteralString, LiteralString]] = {
     "setting": "secrets and settings",
     "migration": "names of migrations",
     "workspace": "names of teams",
     "credential": "names of keys",
     "change_trimmed": "numbers and times",
     "change_mark": "numbers and times",
+    "undone_request": "ids alone",
     "unfinished": "ids alone",
     "erasure": "keyed hashes",
-    "company": "companies, not persons",
+    "company": "companies, whose fields are cleared of persons",
     "company_word": "companies, not persons",
     "company_domain": "companies, not persons",
     "company_note": "companies, not persons",
     "company_tag": "companies, not persons",
-    "company_field": "companies, not persons",
-    "company_field_value": "companies, not persons",
+    "company_field": "companies, whose fields are cleared of persons",
+    "company_field_value": "companies, whose fields are cleared of persons",
+    "duplicate_search": "numbers, and values that more than a hundred contacts have",
     "field": "definitions",
     "field_key": "definitions",
     "workspace_user": "users, not contacts",
@@ -176,8 +246,12 @@ WITHOUT: Final = {
     "sign_in_link": "hashes of secrets",
     "console_session": "users, not contacts",
     "passkey": "users, not contacts",
+    "person_openid": "users, not contacts",
     "sign_in_challenge": "hashes of secrets",
     "webhook_endpoint": "addresses of programs",
     "request_log": "paths with ids, and names of parameters",
     "webhook_reader": "numbers and times",
 }
+
+# All tables. An erasure may change any of them: it also clears what others, such as companies, say of the person.
+TABLES: Final[tuple[LiteralString, ...]] = (*dict.fromkeys(place.table for place in PLACES), *WITHOUT)

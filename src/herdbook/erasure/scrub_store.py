@@ -12,7 +12,7 @@ from typing import Final, LiteralString
 import asyncpg
 
 from herdbook.db.pool import Connection
-from herdbook.erasure.places import PLACES
+from herdbook.erasure.places import TABLES
 
 _TRIES: Final = 20
 # A rewrite keeps the rows that were removed after the moment which another transaction reads, in this database or prepared.
@@ -38,15 +38,14 @@ class EarlierMomentRead(Exception):
 
 
 async def scrubbed_tables(connection: Connection) -> AsyncGenerator[tuple[str, float]]:
-    """Rewrite each table that has personal data, and its indexes. Yield its name and how many seconds that took.
+    """Rewrite each table and its indexes. Yield its name and how many seconds that took.
 
     Nobody reads or writes a table meanwhile. A rewrite waits for others for two seconds at a time. Refusal: EarlierMomentRead.
     """
     await _wait_for_earlier_readers(connection)
     await connection.execute("set lock_timeout = '2s'")
-    tables: list[LiteralString] = list(dict.fromkeys(place.table for place in PLACES))
-    await connection.execute(_CLEAR, tables)
-    for table in (*tables, _STATISTICS):
+    await connection.execute(_CLEAR, TABLES)
+    for table in (*TABLES, _STATISTICS):
         yield table, await _rewritten(connection, table)
 
 

@@ -133,13 +133,14 @@ def _subscribed(visit: Visit) -> Generator[_Wakes]:
 
 
 PAGES: Final = (
-    Page(method="GET", path="/changes", id="follow-list", scopes=(), handler=follow_list),
+    Page(method="GET", path="/changes", id="follow-list", scopes=(), handler=follow_list, is_by_itself=True),
     Page(
         method="GET",
         path="/contacts/{contact_id}/changes",
         id="follow-contact",
         scopes=("contacts:read",),
         handler=follow_contact,
+        is_by_itself=True,
     ),
     Page(
         method="GET",
@@ -147,5 +148,6 @@ PAGES: Final = (
         id="follow-company",
         scopes=("companies:read",),
         handler=follow_company,
+        is_by_itself=True,
     ),
 )

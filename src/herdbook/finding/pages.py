@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from herdbook.console.page import BASE, Page, PageAnswer, Shown
+from herdbook.console.shortcuts import JUMP, SHORTCUTS
 from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields.pages import Named, name_of
+from herdbook.search_text import folded
 
-_LIMIT: Final = "6"
+# Among so many found records, those with the words in their names are shown first.
+_LIMIT: Final = "30"
+_SHOWN: Final = 6
 
 
 class Found(NamedTuple):
@@ -36,7 +40,8 @@ async def show_found(visit: Visit) -> PageAnswer:
     search = visit.query.get("search", "").strip()
     kinds = [each for each in _KINDS if visit.session.may(f"{each.plural}:read")] if search else []
     records = await asyncio.gather(*(_records(visit, each, search) for each in kinds))
-    found = {each.label: listed for each, listed in zip(kinds, records, strict=True)}
+    listed = sorted(zip(kinds, records, strict=True), key=lambda each: not _is_of_names(each[1], search))
+    found = {each.label: some for each, some in listed}
     return Shown({"search": search, "found": {"Pages": _pages(visit, search), "Actions": _actions(visit, search)} | found})
 
 
@@ -52,8 +57,8 @@ def _actions(visit: Visit, search: str) -> list[Found]:
 
 def _has_words(name: str, search: str) -> bool:
     """Whether each searched word begins a word of a name."""
-    words = name.lower().split()
-    return all(any(word.startswith(sought) for word in words) for sought in search.lower().split())
+    words = folded(name).split()
+    return all(any(word.startswith(sought) for word in words) for sought in folded(search).split())
 
 
 async def _records(visit: Visit, kind: _Kind, search: str) -> Sequence[Found]:
@@ -64,7 +69,15 @@ async def _records(visit: Visit, kind: _Kind, search: str) -> Sequence[Found]:
         if refused.problem.status != 400:
             raise
         return ()
-    return [Found(name_of(each), f"{BASE}/{kind.plural}/{each.id}", kind.icon, _hint(each)) for each in listed.value.data]
+    # The latest first, as listed, but those with the words in their names before those with them in an address.
+    by_name = sorted(listed.value.data, key=lambda each: not _has_words(name_of(each), search))
+    some = by_name[:_SHOWN]
+    return [Found(name_of(each), f"{BASE}/{kind.plural}/{each.id}", kind.icon, _hint(each)) for each in some]
+
+
+def _is_of_names(found: Sequence[Found], search: str) -> bool:
+    """Whether the first of some records has the words in its name."""
+    return any(_has_words(each.name, search) for each in found[:1])
 
 
 def _hint(record: Named) -> str:
@@ -75,7 +88,7 @@ def _hint(record: Named) -> str:
 
 async def show_keys_help(_: Visit) -> PageAnswer:
     """Show the keys of the console."""
-    return Shown({})
+    return Shown({"shortcuts": SHORTCUTS, "jump": JUMP})
 
 
 PAGES: Final = (

@@ -1,6 +1,6 @@
 """The operations of /herdbook/.../history, deleted and restore, /herdbook/activity and /herdbook/undo."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -13,6 +13,7 @@ from herdbook import fields, ids
 from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.engagements.commands import PRIVATE_READ
+from herdbook.engagements.store import TRANSCRIPT
 from herdbook.erasure.erasing import not_found
 from herdbook.errors import InvalidQuery, NoLongerKept, NotFound, Stale, Taken
 from herdbook.history import store
@@ -47,6 +48,8 @@ from herdbook.ledger.changes import Action
 from herdbook.ledger.object_types import ObjectType
 from herdbook.object_types import OBJECT_TYPES, readable_types
 from herdbook.shared_schemas import shown_time
+from herdbook.tags.api import shown_record, with_existing_tags
+from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
 
 # Maps each list in an engagement's details to the scope that is needed to see it in a history.
 _LISTS: Final = {"contact_ids": "contacts:read", "company_ids": "companies:read", "tag_ids": None}
@@ -82,25 +85,28 @@ async def show_history(object_type: ObjectType[Any, Any], call: Call, object_id:
 
 
 def _entry(object_type: ObjectType[Any, Any], caller: Caller, entry: HistoryRow) -> HistoryEntry:
+    told = _told(object_type, caller, entry)
+    assert told["changes"] is not None, "a history leaves no object out"
+    return HistoryEntry(object="history_entry", **told)
+
+
+def _told(object_type: ObjectType[Any, Any], caller: Caller, entry: HistoryRow) -> dict[str, Any]:
+    """Return the members that an entry has in a history and in the activity."""
     lists = [name for name, scope in _LISTS.items() if scope is None or caller.may(scope)]
-    return HistoryEntry(
-        object="history_entry",
-        version=entry.seq,
-        action=HistoryAction[entry.action.name],
-        at=shown_time(entry.at),
-        request_id=ids.encoded(ids.REQUEST, entry.request_id),
-        by=_by(entry),
-        changes=changes_of(entry.action, entry.object, entry.previous, lists),
-        merged_into=UNSET if entry.merged_into is None else ids.encoded(object_type.prefix, entry.merged_into),
-    )
+    return {
+        "version": entry.seq,
+        "action": HistoryAction[entry.action.name],
+        "at": shown_time(entry.at),
+        "request_id": ids.encoded(ids.REQUEST, entry.request_id),
+        "by": _by(entry),
+        "changes": None if entry.object is None else changes_of(entry.action, entry.object, entry.previous, lists),
+        "merged_into": UNSET if entry.merged_into is None else ids.encoded(object_type.prefix, entry.merged_into),
+        "undoes": UNSET if entry.undoes is None else ids.encoded(ids.REQUEST, entry.undoes),
+    }
 
 
-def _by(entry: HistoryRow | ActivityRow | DeletedRow) -> HistoryBy:
-    credential_id = None
-    if entry.credential_id != ids.NIL:
-        credential_id = ids.encoded(CLIENT_PREFIX if entry.is_client else ids.CREDENTIAL, entry.credential_id)
-    user_id = None if entry.user_id is None else ids.encoded(ids.USER, entry.user_id)
-    return HistoryBy(credential_id=credential_id, credential_name=entry.credential_name, user_id=user_id)
+def _by(entry: HistoryRow | DeletedRow) -> HistoryBy:
+    return HistoryBy.of(entry.credential_id, entry.credential_name, entry.user_id, is_client=entry.is_client)
 
 
 async def _as_it_was(object_type: ObjectType[Any, Any], call: Call, row: StoredObject, at: str) -> Answer:
@@ -185,7 +191,7 @@ async def list_activity(call: Call, query: ActivityQuery) -> Answer:
     found = await store.activity(pool, workspace_id, view, below, query.limit + 1)
     shown, following = found[: query.limit], found[query.limit :]
     # The scan may have ended before the page was full.
-    next_version = following[0].seq if following else below - store.LOOKED_AT - 1
+    next_version = following[0].entry.seq if following else below - store.LOOKED_AT - 1
     has_more = next_version > trimmed
     activity = Activity(
         object="list",
@@ -217,28 +223,29 @@ class _Called(msgspec.Struct):
     label: str | None = None
     first_name: str | None = None
     last_name: str | None = None
+    contact_id: str | None = None
+    company_id: str | None = None
+    engagement_id: str | None = None
 
 
-def _activity_entry(caller: Caller, entry: ActivityRow) -> ActivityEntry:
-    changes = name = None
-    if entry.object is not None:
-        lists = [each for each, scope in _LISTS.items() if scope is None or caller.may(scope)]
-        changes = changes_of(entry.action, entry.object, entry.previous, lists)
-        called = msgspec.json.decode(entry.object, type=_Called)
-        full = " ".join(part for part in (called.first_name, called.last_name) if part)
-        name = called.name or called.title or called.label or full or None
+def _part_of(object_type: ObjectType[Any, Any], object_id: str, called: _Called) -> str | None:
+    if object_type is TRANSCRIPT:
+        return object_id
+    return called.engagement_id if object_type is TRANSCRIPT_COMMENT else called.contact_id or called.company_id
+
+
+def _activity_entry(caller: Caller, row: ActivityRow) -> ActivityEntry:
+    object_type = row.object_type
+    object_id = ids.encoded(object_type.prefix, row.object_id)
+    called = _Called() if row.entry.object is None else msgspec.json.decode(row.entry.object, type=_Called)
+    full = " ".join(part for part in (called.first_name, called.last_name) if part)
     return ActivityEntry(
         object="activity_entry",
-        object_type=entry.object_type.name,
-        object_id=ids.encoded(entry.object_type.prefix, entry.object_id),
-        name=name,
-        version=entry.seq,
-        action=HistoryAction[entry.action.name],
-        at=shown_time(entry.at),
-        request_id=ids.encoded(ids.REQUEST, entry.request_id),
-        by=_by(entry),
-        changes=changes,
-        merged_into=UNSET if entry.merged_into is None else ids.encoded(entry.object_type.prefix, entry.merged_into),
+        object_type=object_type.name,
+        object_id=object_id,
+        name=called.name or called.title or called.label or full or None,
+        part_of=_part_of(object_type, object_id, called),
+        **_told(object_type, caller, row.entry),
     )
 
 
@@ -255,6 +262,8 @@ async def list_deleted(object_type: ObjectType[Any, Any], call: Call, query: Bin
         pool, object_type, workspace_id, version, query.limit + 1, sees_private=call.caller.may(PRIVATE_READ)
     )
     shown, following = found[: query.limit], found[query.limit :]
+    if object_type.has_own:
+        shown = await _with_existing_tags(object_type, call, shown)
     page = Bin(
         object="list",
         data=tuple(_bin_item(object_type, each) for each in shown),
@@ -262,6 +271,15 @@ async def list_deleted(object_type: ObjectType[Any, Any], call: Call, query: Bin
         next_cursor=call.services.cursors.cursor(HistoryCursor(following[0].version), salt) if following else None,
     )
     return Answer(msgspec.json.encode(page))
+
+
+async def _with_existing_tags(object_type: ObjectType[Any, Any], call: Call, deleted: Sequence[DeletedRow]) -> list[DeletedRow]:
+    """Return deleted objects without tags that are deleted, too."""
+    tagged = {
+        each.id: msgspec.json.decode(each.object, type=object_type.entry) for each in deleted if b'"tag_ids":' in each.object
+    }
+    entries = dict(zip(tagged, await with_existing_tags(call, [*tagged.values()]), strict=True))
+    return [each._replace(object=msgspec.json.encode(entries[each.id])) if each.id in entries else each for each in deleted]
 
 
 def _bin_item(object_type: ObjectType[Any, Any], each: DeletedRow) -> BinItem:
@@ -280,7 +298,14 @@ def _bin_item(object_type: ObjectType[Any, Any], each: DeletedRow) -> BinItem:
 async def restore_object(object_type: ObjectType[Any, Any], call: Call, object_id: UUID) -> Answer:
     """Restore a deleted object."""
     try:
-        return await call.write(Restore(object_type=object_type, object_id=object_id, if_version=call.if_version))
+        restoring = Restore(
+            object_type=object_type,
+            object_id=object_id,
+            if_version=call.if_version,
+            tells_values=all(map(call.caller.may, object_type.read_scopes)),
+        )
+        answer = await call.write(restoring)
+        return await shown_record(call, answer, object_type.entry) if object_type.has_own else answer
     except NotFound as refusal:
         if refusal.object_id not in (None, object_id):
             # Another object is missing, which this one is on.
@@ -346,6 +371,7 @@ def history_of(object_type: ObjectType[Any, Any]) -> Iterator[Operation]:
         handler=partial(restore_object, object_type),
         answer=object_type.shown,
         answer_description=f"Restored {name} response.",
+        has_variants=object_type.has_own,
         refusals=(Taken,),
     )
 

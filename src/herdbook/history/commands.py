@@ -1,9 +1,8 @@
 """The commands that restore deleted objects and undo requests."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -14,16 +13,35 @@ from herdbook.companies.model import CompanyRecord
 from herdbook.companies.store import COMPANIES, COMPANY
 from herdbook.contacts.model import Contact, ContactRecord
 from herdbook.contacts.store import CONTACT
-from herdbook.custom_fields.commands import conversions, shown_entry
+from herdbook.custom_fields.commands import (
+    EntryAt,
+    conversions,
+    fitted_entries,
+    require_room,
+    require_unconverted,
+    shown_entry,
+    unconverted_holders,
+    without_hidden,
+)
 from herdbook.custom_fields.model import Field
-from herdbook.custom_fields.store import FIELD
-from herdbook.custom_fields.values import Conversion, fitted, former_lists
+from herdbook.custom_fields.store import FIELD, changes_form, note_undone
+from herdbook.custom_fields.values import Conversion, former_lists
 from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENTS, TRANSCRIPT, TRANSCRIPTS
-from herdbook.errors import NotFound, Stale
-from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo
+from herdbook.errors import NotFound, Stale, Taken, quoted
+from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo, value_at
 from herdbook.history.references import ObjectKey, company_of, engagement_of, named, provided, without
-from herdbook.history.store import ENTRY_MARKS, MAX_COMPANY_CONTACTS, REFERENCES, Around, EntryMark
+from herdbook.history.store import (
+    ENTRY_MARKS,
+    MAX_COMPANY_CONTACTS,
+    REFERENCES,
+    SURVIVORS,
+    UNDONE,
+    Around,
+    EntryMark,
+    UndoneRequest,
+)
 from herdbook.http.problems import Holder
+from herdbook.ledger.changes import same
 from herdbook.ledger.claims import HeldKey, UniqueKey
 from herdbook.ledger.object_types import ObjectType, ObjectTypes, active, deleted, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
@@ -31,19 +49,24 @@ from herdbook.notes.model import Note
 from herdbook.notes.store import NOTE, place_of
 from herdbook.tags.store import TAG
 
+# The types whose objects have values of fields.
+_WITH_VALUES: Final = (CONTACT, COMPANY)
+
 
 class Restore(msgspec.Struct, frozen=True, kw_only=True):
     """Restore a deleted object in the state that it had. A contact whose company is gone comes back without a company.
 
     Its values of fields come back in the form, and with the claims, that the definitions of the fields give them now. A note
-    comes back only to an object that exists.
+    comes back only to an object that exists, or to the one that replaces a merged one.
 
-    An object that is not deleted stays unchanged. Refusals: NotFound, Stale, Taken.
+    An object that is not deleted stays unchanged. `tells_values` says that a refusal may tell values that another one has by
+    now. Refusals: Invalid for a field past the limit, NotFound, Stale, Taken.
     """
 
     object_type: ObjectType[Any, Any]
     object_id: UUID
     if_version: frozenset[int] | None = None
+    tells_values: bool = False
 
     def needs(self) -> Iterator[Need]:
         yield Need(self.object_type.table, self.object_id)
@@ -57,7 +80,11 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
             raise Stale(row.version)
         if row.deleted_at is None:
             return Result(row.version, row.entry)
-        after = _fitted(row.entry, partial(conversions, work), row.version)
+        if object_type is FIELD:
+            require_room(work, row.object_type)
+        after = self._with_values(work, row) if object_type in _WITH_VALUES else row.entry
+        if isinstance(after, Note):
+            after = _on_survivor(work, after)
         work.require(_needs_to_be_there(object_type, after))
         if active(work, COMPANIES, company_of(after)) is None and isinstance(after, Contact):
             after = msgspec.structs.replace(after, company=UNSET)
@@ -65,17 +92,53 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
             place, place_id = place_of(after)
             if active(work, place.table, place_id) is None:
                 raise NotFound(place.noun, object_id=place_id)
-        object_type.claim(work, self.object_id, None, after)
+        self._claim(work, after)
         version, _ = restored(work, object_type, row, after)
         now: Any = work.get(object_type.table, self.object_id)
         return Result(version, _shown(work, now.entry))
 
+    def _claim(self, work: UnitOfWork, after: Any) -> None:
+        """Claim the keys that the object had. The caller has not sent them, so a refusal tells them."""
+        try:
+            self.object_type.claim(work, self.object_id, None, after)
+        except Taken as taken:
+            errors = [
+                error._replace(message=_in_the_way(self.object_type, after, error.field, tells_it=self.tells_values))
+                for error in taken.errors
+            ]
+            raise Taken(errors, taken.holders, taken.read_scope) from None
 
-def _fitted(state: Any, defined: Callable[[str], Mapping[str, Conversion]], version: int) -> Any:
-    """Return a state of an object, which it had at an entry, with its values as the fields of its type are defined."""
-    if isinstance(state, ContactRecord | CompanyRecord) and state.fields is not UNSET:
-        return fitted(state, defined(state.object.value), version)
-    return state
+    def _with_values(self, work: UnitOfWork, row: Any) -> Any:
+        """Return the state with the values that the object gets back, and the claims of them. Refusal: Taken."""
+        object_type = self.object_type
+        (after,) = fitted_entries(work, object_type, [EntryAt(row.id, row.entry, row.version)])
+        if after.unique_values is not UNSET:
+            defined = conversions(work, object_type.name)
+            (after,) = without_hidden(work, object_type, [after], defined, lambda _, holder: holder == self.object_id)
+            require_unconverted(work, object_type, after)
+        return after
+
+
+def _in_the_way(object_type: ObjectType[Any, Any], state: Any, path: str, *, tells_it: bool) -> str:
+    """Return the sentence that says which value of an earlier state another object has by now."""
+    value = value_at(state, path) if tells_it else None
+    subject = f"`{path}`" if value is None else f"The value `{quoted(str(value))}` of `{path}`"
+    return f"{subject} now belongs to another active {object_type.name}. Free it there first."
+
+
+def _on_survivor(work: UnitOfWork, note: Note) -> Note:
+    """Return a deleted note on the object that replaces a merged one, as the notes that were there when it was merged."""
+    place, place_id = place_of(note)
+    seen: set[UUID] = set()
+    row: Any = work.get(place.table, place_id)
+    # An undo can turn a chain of merges into a circle.
+    while row is not None and row.deleted_at is not None and row.merged_into is not None and row.id not in seen:
+        seen.add(row.id)
+        replaced = None if work.has_changed(place.table, row.id) else work.get(SURVIVORS[place.name], row.id)
+        row = work.get(place.table, row.merged_into if replaced is None else replaced.survivor_id)
+    if row is None or row.id == place_id:
+        return note
+    return msgspec.structs.replace(note, **{f"{place.name}_id": ids.encoded(place.prefix, row.id)})
 
 
 def _shown(work: UnitOfWork, entry: Any) -> Any:
@@ -91,7 +154,8 @@ class Reversal(msgspec.Struct, frozen=True, kw_only=True):
 
     `version` is the number of the request's last entry for the object. `before` is the object as it was before the first one.
     None means that it did not exist; it may have been merged into another one. `read_from` is the mark of the entry that
-    `before` was read from, and `had_at` the number of the entry before that one.
+    `before` was read from, and `had_at` the number of the entry before that one. `is_undone` says that an undo has taken
+    the changes back before.
     """
 
     object_type: ObjectType[Any, Any]
@@ -101,6 +165,7 @@ class Reversal(msgspec.Struct, frozen=True, kw_only=True):
     merged_into: UUID | None = None
     read_from: EntryMark | None = None
     had_at: int = 0
+    is_undone: bool = False
 
     @property
     def place(self) -> ObjectKey:
@@ -133,7 +198,8 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
     `object_types` are all types, and `may_name` those whose holders the caller may see. `others` are the objects that earlier
     commands of the same undo have reverted, or would have in a dry run, and whether each then exists. `defined` are the
     definitions of fields that they would have given back. Values of fields get the form, and the claims, that the definitions
-    then give them. There are no refusals. A dry run raises UndoPreview, which no caller sees.
+    then give them. `converts` tells whether the undo gives back definitions of fields, so that a conversion follows. There are
+    no refusals. A dry run raises UndoPreview, which no caller sees.
     """
 
     request_id: str
@@ -144,6 +210,7 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
     is_dry_run: bool = False
     others: Mapping[ObjectKey, bool] = {}
     defined: tuple[Field, ...] = ()
+    converts: bool = False
 
     def needs(self) -> Iterator[Need]:
         yield Need(REFERENCES, _around(self))
@@ -153,7 +220,7 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
         work.require(_rows_needed(self.reversals))
         plan = _UndoPlan(work, self)
         plan.settle()
-        reverted = _revert(work, plan.going)
+        reverted = plan.given_back | _revert(work, plan.going, ids.decoded(ids.REQUEST, self.request_id) or ids.NIL)
         undo = Undo(
             object="undo",
             request_id=self.request_id,
@@ -163,6 +230,10 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
         )
         if self.is_dry_run:
             raise UndoPreview(undo)
+        if reverted:
+            undone_id = ids.decoded(ids.REQUEST, self.request_id)
+            assert undone_id is not None, "it has changes"
+            work.put(UNDONE, UndoneRequest(work.workspace_id, work.origin.request_id, undone_id))
         return Result(work.seq, undo)
 
 
@@ -253,11 +324,13 @@ class _UndoPlan:
         self._gone = {each.id: each for each in references.gone}
         self._reversals = self._possible_reversals()
         self._claimed: dict[ObjectKey, list[HeldKey]] = {}
+        self._unconverted: dict[ObjectKey, dict[str, UUID]] = {}
         self._moves: dict[ObjectKey, _Move] = {}
         self._needed = {*references.needed, *ids.decoded_all(ids.TAG, references.needed_tags)}
         self._named_beside = self._named_in_batch()
         self.going: dict[ObjectKey, Reversal] = {}
         self.kept: dict[ObjectKey, Kept] = {}
+        self.given_back: dict[ObjectKey, Reverted] = {}
 
     def settle(self) -> None:
         """Sort all turns into `going` and `kept`."""
@@ -287,6 +360,7 @@ class _UndoPlan:
             each.place: self._work.get(each.object_type.table, each.object_id) for each in self._reversals
         }
         lacking = {each.merged_into for each in self._reversals if rows[each.place] is None}
+        self.given_back = self._given_back(self._reversals, rows)
         for reversal in self._reversals:
             row = rows[reversal.place]
             if row is not None:
@@ -295,28 +369,77 @@ class _UndoPlan:
                 self.kept[reversal.place] = reversal.kept(KeptReason.ERASED)
             elif reversal.object_id in lacking:
                 self.kept[reversal.place] = reversal.kept(lacks_merged(reversal.object_type))
+            elif reversal.place in self.given_back:
+                continue
             elif row.version != reversal.version or self._is_emptied(reversal):
-                self.kept[reversal.place] = reversal.kept(KeptReason.CHANGED_SINCE)
+                reason = KeptReason.ALREADY_UNDONE if reversal.is_undone else KeptReason.CHANGED_SINCE
+                self.kept[reversal.place] = reversal.kept(reason)
             else:
                 self.going[reversal.place] = reversal
 
     def _fit(self) -> None:
         """Give values the form that they would have, and leave out the turns that would then change nothing."""
+        going = [each for each in self._reversals if each.place in self.going]
+        fitted = self._fitted(going)
         self.going = {
-            place: reversal
-            for each in self._reversals
-            if (place := each.place) in self.going
-            and _differs(
-                reversal := msgspec.structs.replace(each, before=_fitted(each.before, self._defined, each.had_at)),
+            each.place: reversal
+            for each in going
+            if _differs(
+                reversal := msgspec.structs.replace(each, before=fitted.get(each.place, each.before)),
                 self._work.get(each.object_type.table, each.object_id),
             )
         }
         self._claimed = {place: reversal.object_type.held(reversal.before) for place, reversal in self.going.items()}
+        for object_type in _WITH_VALUES:
+            states = [
+                each.before for (type_, _), each in self.going.items() if type_ is object_type and each.before is not None
+            ]
+            found = unconverted_holders(self._work, object_type, states)
+            self._unconverted |= {(object_type, object_id): holders for object_id, holders in found.items()}
         held = [each for claimed in self._claimed.values() for each in claimed]
         self._work.require(each.need for each in held)
         for unique_key in {each.unique_key for each in held}:
             # The rows that this misses are loaded together.
             unique_key.holders(self._work, [each.key for each in held if each.unique_key is unique_key])
+
+    def _given_back(self, reversals: Sequence[Reversal], rows: Mapping[ObjectKey, Any]) -> dict[ObjectKey, Reverted]:
+        """Return objects whose values the conversion that follows from this undo has given back before it came to them."""
+        changed = [
+            each
+            for each in reversals
+            if self._command.converts
+            and each.object_type in _WITH_VALUES
+            and each.before is not None
+            and (row := rows[each.place]) is not None
+            and row.deleted_at is None
+            and row.version != each.version
+        ]
+        fitted = self._fitted(changed)
+        return {
+            each.place: Reverted(object=each.object_type.name, id=each.shown_id, action=RevertedBy.UPDATED)
+            for each in changed
+            if not _differs(msgspec.structs.replace(each, before=fitted.get(each.place, each.before)), rows[each.place])
+        }
+
+    def _fitted(self, reversals: Sequence[Reversal]) -> dict[ObjectKey, Any]:
+        """Return the states with values that objects would get back, without claims that nobody can free for them."""
+        fitted: dict[ObjectKey, Any] = {}
+        for object_type in _WITH_VALUES:
+            those = [each for each in reversals if each.object_type is object_type and each.before and each.before.fields]
+            befores = [EntryAt(each.object_id, each.before, each.had_at) for each in those]
+            if not those:
+                continue
+            defined = self._defined(object_type.name)
+
+            def may_hold(state: Any, holder: UUID, object_type: ObjectType[Any, Any] = object_type) -> bool:
+                place = object_type, holder
+                is_own = ids.encoded(object_type.prefix, holder) == state.id
+                return is_own or place in self.going or place in self._command.others
+
+            found = fitted_entries(self._work, object_type, befores, defined)
+            found = without_hidden(self._work, object_type, found, defined, may_hold)
+            fitted |= {each.place: before for each, before in zip(those, found, strict=True)}
+        return fitted
 
     def _defined(self, object_type: str) -> Mapping[str, Conversion]:
         """Return the conversions of values to the definitions of the fields of a type as they would be."""
@@ -419,17 +542,21 @@ class _UndoPlan:
             if holder is None or (object_type, holder) in self.going or (object_type, holder) in self._command.others:
                 holder = claimed[held.unique_key, held.key]
             if holder != reversal.object_id:
-                return self._taken(reversal, held, holder)
+                return self._taken(reversal, held.field_path, holder)
+        for key, holder in self._unconverted.get(reversal.place, {}).items():
+            if (object_type, holder) not in self.going and (object_type, holder) not in self._command.others:
+                return self._taken(reversal, f"fields.{key}", holder)
         return None
 
-    def _taken(self, reversal: Reversal, held: HeldKey, holder: UUID) -> Kept:
+    def _taken(self, reversal: Reversal, path: str, holder: UUID) -> Kept:
         object_type = reversal.object_type
         may_name = object_type in self._command.may_name
         return Kept(
             object=object_type.name,
             id=reversal.shown_id,
             reason=KeptReason.CONFLICT,
-            message=f"`{held.field_path}` now belongs to another active {object_type.name}. Free it there first.",
+            field=path,
+            message=_in_the_way(object_type, reversal.before, path, tells_it=may_name),
             conflict=Holder(object_type.name, ids.encoded(object_type.prefix, holder)) if may_name else UNSET,
         )
 
@@ -480,11 +607,13 @@ def _differs(reversal: Reversal, row: Any) -> bool:
         return (reversal.before is None) != (row.deleted_at is not None)
     now = row.entry
     aside = reversal.object_type.context_fields | {"updated_at"}
-    return any(getattr(now, name) != getattr(reversal.before, name) for name in now.__struct_fields__ if name not in aside)
+    return any(
+        not same(getattr(now, name), getattr(reversal.before, name)) for name in now.__struct_fields__ if name not in aside
+    )
 
 
-def _revert(work: UnitOfWork, going: Mapping[ObjectKey, Reversal]) -> dict[ObjectKey, Reverted]:
-    """Give objects back their earlier state. Return the result for each."""
+def _revert(work: UnitOfWork, going: Mapping[ObjectKey, Reversal], undone: UUID) -> dict[ObjectKey, Reverted]:
+    """Give objects back their state before a request. Return the result for each."""
     rows: dict[ObjectKey, Any] = {
         place: work.get(reversal.object_type.table, reversal.object_id) for place, reversal in going.items()
     }
@@ -504,13 +633,15 @@ def _revert(work: UnitOfWork, going: Mapping[ObjectKey, Reversal]) -> dict[Objec
     )
     return {
         reversal.place: Reverted(
-            object=reversal.object_type.name, id=reversal.shown_id, action=_reverted(work, reversal, rows[reversal.place])
+            object=reversal.object_type.name,
+            id=reversal.shown_id,
+            action=_reverted(work, reversal, rows[reversal.place], undone),
         )
         for reversal in (*staying, *leaving)
     }
 
 
-def _reverted(work: UnitOfWork, reversal: Reversal, row: Any) -> RevertedBy:
+def _reverted(work: UnitOfWork, reversal: Reversal, row: Any, undone: UUID) -> RevertedBy:
     object_type = reversal.object_type
     if reversal.before is None:
         deleted(work, object_type, row, reversal.merged_into, _as_entered(work, reversal, row.entry))
@@ -521,6 +652,8 @@ def _reverted(work: UnitOfWork, reversal: Reversal, row: Any) -> RevertedBy:
         restored(work, object_type, row, after)
         return RevertedBy.RESTORED
     updated(work, object_type, row, after)
+    if object_type is FIELD and changes_form(row.entry, after):
+        note_undone(work, reversal.object_id, undone)
     return RevertedBy.UPDATED
 
 

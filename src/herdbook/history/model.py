@@ -1,8 +1,10 @@
 """Histories and undo as clients see them, and the changes that an entry of the ledger describes."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -71,6 +73,16 @@ class HistoryBy(msgspec.Struct, frozen=True, kw_only=True):
     credential_name: str | None
     user_id: Annotated[str | None, Meta(description="The user for whom the credential was created, if any.")]
 
+    @classmethod
+    def of(cls, credential_id: UUID, name: str | None, user_id: UUID | None, *, is_client: bool) -> Self:
+        """Return what is known about a credential, with ids as clients see them."""
+        prefix = CLIENT_PREFIX if is_client else ids.CREDENTIAL
+        return cls(
+            credential_id=None if credential_id == ids.NIL else ids.encoded(prefix, credential_id),
+            credential_name=name,
+            user_id=None if user_id is None else ids.encoded(ids.USER, user_id),
+        )
+
 
 class HistoryChange(msgspec.Struct, frozen=True, kw_only=True):
     """The old and the new value of a field; null if it was or is absent."""
@@ -112,6 +124,9 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     merged_into: Annotated[str, Meta(description="The object that this one was merged into, if it was merged.")] | UnsetType = (
         UNSET
     )
+    undoes: (
+        Annotated[str, fields.id_schema(ids.REQUEST, "The request that this change is an undo of, if it is one.")] | UnsetType
+    ) = UNSET
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,12 +199,16 @@ class ActivityEntry(HistoryEntry, frozen=True, kw_only=True):
         "object_type": "contact",
         "object_id": _EXAMPLE_CONTACT,
         "name": "Augusta Lovelace",
+        "part_of": None,
     }
 
     object: Literal["activity_entry"]  # pyright: ignore[reportIncompatibleVariableOverride]
     object_type: Annotated[str, Meta(extra_json_schema={"enum": list(_TYPES)})]
     object_id: Annotated[str, Meta(description="The object's id; for a transcript, the id of its engagement.")]
     name: Annotated[str | None, Meta(description="The name or the title of the object after the change, if it had one.")]
+    part_of: Annotated[
+        str | None, Meta(description="The contact, company or engagement that a note, comment or transcript is part of.")
+    ]
     changes: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
         dict[str, HistoryChange] | None, Meta(description="Each changed field, or null for a very long object.")
     ]
@@ -320,6 +339,17 @@ def state_before(object_: bytes, previous: bytes, entry: type[msgspec.Struct]) -
     return msgspec.json.decode(msgspec.json.encode(members), type=entry)
 
 
+def value_at(state: Any, path: str) -> Any:
+    """Return the value at a path of an object, such as `emails[0].email` or `fields.code`, or None if it shows none there."""
+    found: Any = msgspec.to_builtins(state)
+    try:
+        for step in re.findall(r"[^.\[\]]+", path):
+            found = found[int(step) if step.isdecimal() else step]
+    except LookupError:
+        return None
+    return found
+
+
 class UndoRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for undoing a request."""
 
@@ -363,6 +393,7 @@ class KeptReason(Enum):
     """Why an undo leaves an object unchanged."""
 
     CHANGED_SINCE = "changed_since"
+    ALREADY_UNDONE = "already_undone"
     ERASED = "erased"
     CONFLICT = "conflict"
     CONTACT_NOT_FOUND = "contact_not_found"
@@ -385,6 +416,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     id: Annotated[str, Meta(description="Absent if the credential may not see the object.")] | UnsetType = UNSET
     reason: KeptReason
     message: str
+    field: Annotated[str, Meta(description="The field whose value another object has by now.")] | UnsetType = UNSET
     conflict: (
         Annotated[Holder, Meta(description="The object that now holds the value, if the credential may read it.")] | UnsetType
     ) = UNSET
@@ -411,6 +443,7 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True):
 
 KEPT_MESSAGES: Final[Mapping[KeptReason, str]] = {
     KeptReason.CHANGED_SINCE: "It was changed since. Undo the later change first, or change the object by hand.",
+    KeptReason.ALREADY_UNDONE: "An undo has taken it back before, and it has not changed since.",
     KeptReason.ERASED: "It was erased, or was deleted too long ago, and cannot come back.",
     KeptReason.CONTACT_NOT_FOUND: "A contact that it referred to is gone. Restore that contact first.",
     KeptReason.COMPANY_NOT_FOUND: "A company that it referred to is gone. Restore that company first.",

@@ -1,21 +1,28 @@
 """The pages of histories, of the workspace's activity, of an undo, and of deleted objects."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from herdbook import ids
+from herdbook.auth.scopes import ADMIN
+from herdbook.auth.store import list_keys
 from herdbook.companies.store import COMPANY
-from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
-from herdbook.console.visit import Listed, Refused, Visit, own_path
+from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown, moment_of, path_of
+from herdbook.console.store import CONSOLE
+from herdbook.console.visit import UNDONE, Listed, MergedInto, Refused, Visit, own_path
 from herdbook.contacts.store import CONTACT
-from herdbook.custom_fields.pages import moment_of
+from herdbook.custom_fields.naming import Named, name_of
 from herdbook.custom_fields.store import FIELD
-from herdbook.custom_fields.telling import Named, ToldEntry, author_of, name_of, names_of, told
+from herdbook.custom_fields.telling import author_of, deletion_of, names_of, told
 from herdbook.engagements.store import ENGAGEMENT
-from herdbook.history.model import Undo
+from herdbook.history import store
+from herdbook.history.deeds import deeds, group_of
+from herdbook.history.model import Kept, Reverted, Undo
 from herdbook.http.problems import Problem
 from herdbook.ledger.object_types import ObjectType
 from herdbook.notes.store import NOTE
@@ -28,6 +35,9 @@ SHOWN_TYPES: Final = (CONTACT, COMPANY, TAG, FIELD, ENGAGEMENT)
 # The types in the bin. Those without a form to restore them come back by an undo.
 _BINNED: Final = {each.plural: each for each in (CONTACT, COMPANY, TAG, NOTE, ENGAGEMENT)}
 _MAX_EXCERPT: Final = 120
+# The deleted objects whose names a page of an undo looks up, each by requests of its own, and their types.
+_LAST_NAMES: Final = 20
+_NAMED_TYPES: Final = frozenset(each.name for each in (CONTACT, COMPANY, TAG))
 
 
 async def show_history(object_type: ObjectType[Any, Any], visit: Visit, object_id: str) -> PageAnswer:
@@ -35,46 +45,31 @@ async def show_history(object_type: ObjectType[Any, Any], visit: Visit, object_i
     cursor = visit.query.get("cursor")
     query = {"limit": str(LIMIT)} | ({"cursor": cursor} if cursor else {})
     found = await visit.call(f"get-{object_type.name}-history", Listed[dict[str, Any]], object_id, query=query)
+    is_there = await _has_page(visit, object_type, object_id)
+    bin_path = f"{BASE}/bin?type={object_type.plural}" if object_type.plural in _BINNED else f"{BASE}/{object_type.plural}"
     context: Mapping[str, Any] = {
         "object_type": object_type,
         "object_id": object_id,
         "history": await told(visit, found.value.data, lambda _: object_type.name),
         "has_more": found.value.has_more,
+        "back": f"{BASE}/{object_type.plural}/{object_id}" if is_there else bin_path,
+        "is_there": is_there,
         "has_moments": object_type in (CONTACT, COMPANY),
-        "moment_of": moment_of,
         "may_write": all(map(visit.session.may, object_type.write_scopes)),
-        "next": visit.here(cursor=found.value.next_cursor),
+        "next": visit.next_page(found.value.next_cursor),
     }
     return Shown(context)
 
 
-class RequestGroup(NamedTuple):
-    """The changes of one request on a page of the activity."""
-
-    request_id: str
-    author: str
-    key: str
-    by: Mapping[str, Any]
-    at: str
-    entries: Sequence[ToldEntry]
-
-    @property
-    def summary(self) -> str:
-        """The number of objects that the request created, changed and so on."""
-        counted: dict[tuple[str, str], set[str]] = {}
-        for each in self.entries:
-            entry = each.entry
-            counted.setdefault((entry["action"], entry["object_type"]), set()).add(entry["object_id"])
-        return ", ".join(f"{_VERBS[action]} {_many(len(found), name)}" for (action, name), found in counted.items())
-
-
-_VERBS: Final = {"created": "created", "updated": "changed", "deleted": "deleted", "restored": "restored", "erased": "erased"}
-
-
-def _many(count: int, name: str) -> str:
-    object_type = OBJECT_TYPES.named(name)
-    noun = object_type.noun if count == 1 else object_type.plural.replace("_", " ")
-    return f"{count} {noun}" if count > 1 else f"a{'n' if noun[0] in 'aeiou' else ''} {noun}"
+async def _has_page(visit: Visit, object_type: ObjectType[Any, Any], object_id: str) -> bool:
+    """Whether an object is there, or was merged into one that is."""
+    try:
+        await visit.call(f"get-{object_type.name}-by-id", dict[str, Any], object_id)
+    except MergedInto:
+        return True
+    except Refused:
+        return False
+    return True
 
 
 async def show_activity(visit: Visit) -> PageAnswer:
@@ -90,43 +85,56 @@ async def show_activity(visit: Visit) -> PageAnswer:
             raise
         problem = refused.problem
     known: list[dict[str, Any]] = [{**each, "changes": each["changes"] or {}} for each in page.data]
-    entries = await told(visit, known, lambda entry: entry["object_type"])
-    groups = [
-        RequestGroup(request_id, some[0].author, some[0].key, some[0].entry["by"], some[0].entry["at"], some)
-        for request_id, found in groupby(entries, lambda each: each.entry["request_id"])
-        if (some := list(found))
-    ]
-    users = (await visit.call("list-users", Listed[Named], query={"limit": "100"})).value.data
+    found = await deeds(visit, await told(visit, known, lambda entry: entry["object_type"]))
+    by_request = groupby(found, lambda each: each.told.entry["request_id"])
+    groups = [group_of(request_id, [*some], visit.session.may) for request_id, some in by_request]
+    imports = await _imports(visit, {each for group in groups for each in (group.request_id, group.undoes) if each})
+    users = await visit.all_of("list-users", Listed[Named], {})
     context: dict[str, Any] = {
         "groups": groups,
+        "shown_requests": {each.request_id: each for each in groups},
+        "imports": imports,
         "problem": problem,
-        "next": visit.here(cursor=page.next_cursor),
+        "next": visit.next_page(page.next_cursor),
         "has_more": page.has_more,
         "is_first": not visit.query.get("cursor"),
         "users": {each.id: name_of(each) for each in users},
         "types": {each.name: each.noun.capitalize() for each in OBJECT_TYPES if all(map(visit.session.may, each.read_scopes))},
-        "path_of": path_of,
-        "may_undo": visit.session.may("contacts:write"),
+        "keys": await _keys(visit, page.data),
     }
     return Shown(context, 200 if problem is None else problem.status)
 
 
-def path_of(object_type: str, object_id: str) -> str | None:
-    """Return the path of an object's page, if it has one."""
-    folder = _FOLDERS.get(object_type)
-    return None if folder is None else f"{BASE}/{folder}/{object_id}"
+class Imported(NamedTuple):
+    """The import that a request was: the name of its file, and the path of its page, for those who may open it."""
+
+    name: str
+    path: str
 
 
-_FOLDERS: Final = {
-    "contact": "contacts",
-    "company": "companies",
-    "tag": "tags",
-    "user": "users",
-    "engagement": "engagements",
-    "transcript": "engagements",
-    "field": "fields",
-    "webhook_endpoint": "webhooks",
-}
+async def _imports(visit: Visit, request_ids: Collection[str]) -> dict[str, Imported]:
+    """Return the imports among some requests, by their ids."""
+    by_id = {found: each for each in request_ids if (found := ids.decoded(ids.REQUEST, each)) is not None}
+    if not by_id:
+        return {}
+    files = await store.imported_files(visit.services.database.pool, visit.session.stored.workspace_id, [*by_id])
+    may_open = visit.session.may("contacts:write")
+    return {
+        by_id[request_id]: Imported(each.name, f"{BASE}/imports/{ids.encoded(ids.IMPORT, each.id)}" if may_open else "")
+        for request_id, each in files.items()
+    }
+
+
+async def _keys(visit: Visit, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the names of the keys and programs to choose from: those of the entries and, for an administrator, all keys."""
+    found = {each["by"]["credential_id"]: each["by"]["credential_name"] for each in entries if each["by"]["credential_name"]}
+    if visit.session.may(ADMIN):
+        keys = await list_keys(visit.services.database.pool, visit.session.stored.workspace_id)
+        found |= {ids.encoded(ids.CREDENTIAL, each.id): each.name for each in keys}
+    chosen = visit.query.get("credential_id", "")
+    # The sessions of people are found by the people.
+    shown = {key: name for key, name in found.items() if name != CONSOLE or key == chosen}
+    return dict(sorted(shown.items(), key=lambda each: each[1].lower())) | ({} if chosen in ("", *shown) else {chosen: chosen})
 
 
 async def show_undo(visit: Visit) -> PageAnswer:
@@ -142,15 +150,31 @@ async def undo_request(visit: Visit) -> PageAnswer:
     request_id, back = visit.field("request_id"), own_path(visit.field("back"))
     undo = (await visit.call("undo-request", Undo, body={"request_id": request_id})).value
     if not undo.kept:
-        return visit.redirect(back, "Undone.", undoes=True)
+        return visit.redirect(back, "Done again." if visit.field("again") else UNDONE, undoes=True)
     return await _shown_undo(visit, undo, back)
 
 
 async def _shown_undo(visit: Visit, undo: Undo, back: str) -> Shown:
     shown = [*undo.reverted[:LIMIT], *undo.kept[:LIMIT]]
     holders = [each.conflict.id for each in undo.kept if each.conflict]
-    names = await names_of(visit, [*(each.id for each in shown if each.id), *holders])
-    return Shown({"undo": undo, "back": back, "names": names, "path_of": path_of, "limit": LIMIT})
+    wanted = [*(each.id for each in shown if each.id), *holders]
+    names = await names_of(visit, wanted)
+    gone = [each for each in shown if each.id and each.id not in names and each.object in _NAMED_TYPES]
+    names |= await _last_names(visit, gone[:_LAST_NAMES])
+    return Shown({"undo": undo, "back": back, "names": names, "limit": LIMIT})
+
+
+async def _last_names(visit: Visit, gone: Sequence[Reverted | Kept]) -> dict[str, str]:
+    """Return the names that deleted objects had last, by their ids."""
+    found: dict[str, str] = {}
+    for each in gone:
+        object_id = each.id or ""
+        if (deletion := await deletion_of(visit, each.object, object_id)) is None or not (at := moment_of(deletion)):
+            continue
+        with contextlib.suppress(Refused):
+            then = await visit.call(f"get-{each.object}-history", dict[str, Any], object_id, query={"at": at})
+            found[object_id] = _called(then.value)
+    return found
 
 
 class BinRow(NamedTuple):
@@ -191,7 +215,7 @@ async def show_bin(visit: Visit, object_type: ObjectType[Any, Any] | None = None
         "names": await names_of(visit, holder),
         "is_restorable": object_type is not ENGAGEMENT,
         "may_write": all(map(visit.session.may, object_type.write_scopes)),
-        "next": visit.here(cursor=page.next_cursor),
+        "next": visit.next_page(page.next_cursor),
         "has_more": page.has_more,
         "is_first": not cursor,
     }

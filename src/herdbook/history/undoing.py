@@ -1,11 +1,12 @@
-"""The undo of a request: in one command for at most five hundred objects, otherwise in consecutive slices.
+"""The undo of a request: in one command for at most 500 objects that are not large, otherwise in consecutive slices.
 
 Slices keep other writes from waiting for the whole undo. Each slice is atomic, but all of them together are not. A repeated
-undo finds the reverted objects changed since, and undoes the rest.
+undo finds the reverted objects undone already, and undoes the rest.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -14,10 +15,11 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
-from herdbook.custom_fields.effects import ValueSource, does_not_fit, effect_of
+from herdbook.custom_fields.effects import ValueSource, effect_of
 from herdbook.custom_fields.model import Field
 from herdbook.custom_fields.store import FIELD, changes_form
-from herdbook.db.database import find_in
+from herdbook.custom_fields.values import misfits
+from herdbook.db.database import Database, find_in
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.engagements.commands import PRIVATE_READ, PRIVATE_WRITE
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
@@ -30,10 +32,12 @@ from herdbook.history.store import EntryMark, FirstEntry, TouchedObject
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
 from herdbook.http.problems import Holder
+from herdbook.ledger.batch import MANY_ROWS
 from herdbook.ledger.changes import Action, is_erased
 from herdbook.ledger.ledger import Written
-from herdbook.ledger.object_types import ObjectType
+from herdbook.ledger.object_types import TOGETHER_BYTES, ObjectType, ObjectTypes
 from herdbook.notes.store import NOTE
+from herdbook.tags.store import TAG
 from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
 from herdbook.turns import MAX_TRIES, pause
 
@@ -60,7 +64,10 @@ async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
     kept = [_kept(each, KeptReason.PRIVATE, names_it=may_see) for each in touched if each in hidden]
     kept += [_kept(each, KeptReason.NOT_SUPPORTED) for each in touched if not each.object_type.write_scopes]
     going = [each for each in touched if each not in hidden and each.object_type.write_scopes]
-    undoing = _Undoing(call, request_id, touched[0].first, kept, is_dry_run=is_dry_run)
+    undone_id = ids.decoded(ids.REQUEST, request_id)
+    assert undone_id is not None, "it has changes"
+    going = await effective(call.services.database.pool, call.caller.workspace_id, undone_id, going)
+    undoing = _Undoing(call, request_id, touched, kept, is_dry_run=is_dry_run)
     await undoing.undo(going)
     return undoing.answer()
 
@@ -74,11 +81,34 @@ async def _touched(call: Call, request_id: str) -> list[TouchedObject]:
     touched = await store.touched(pool, call.services.object_types, workspace_id, found)
     if not touched:
         raise _no_such_request()
-    if await store.may_be_cut(pool, workspace_id, found):
+    await require_whole(pool, workspace_id, found)
+    return touched
+
+
+async def require_whole(pool: Pool, workspace_id: UUID, request_id: UUID) -> None:
+    """Require that all entries of a request are still kept. Refusal: NoLongerKept."""
+    if await store.may_be_cut(pool, workspace_id, request_id):
         head, trimmed, _ = await store.ledger_range(pool, workspace_id)
         message = f"Entries up to {trimmed} are no longer kept, and some of this request may have been among them."
         raise NoLongerKept(message, trimmed, head)
-    return touched
+
+
+async def effective(pool: Pool, workspace_id: UUID, request_id: UUID, touched: Sequence[TouchedObject]) -> list[TouchedObject]:
+    """Return objects that a request changed without the later changes that undos have taken back.
+
+    The last entry of such an object is the present one. Objects that are undone already stay in their place, so that a retry of
+    an undo in slices finds the same slices.
+    """
+    states: dict[ObjectKey, store.Effective] = {}
+    for object_type in {each.object_type for each in touched}:
+        some = [each.object_id for each in touched if each.object_type is object_type]
+        of_type = await store.effective(pool, object_type, workspace_id, some, request_id)
+        states |= {(object_type, object_id): state for object_id, state in of_type.items()}
+    known = [(each, states.get((each.object_type, each.object_id))) for each in touched]
+    return [
+        each if state is None else each._replace(last=state.version if state.is_same else each.last, is_undone=state.is_undone)
+        for each, state in known
+    ]
 
 
 def _no_such_request() -> NotFound:
@@ -121,10 +151,11 @@ def _kept(each: TouchedObject, reason: KeptReason, *, names_it: bool = True) -> 
 class _Undoing:
     """An undo in progress, with the results so far."""
 
-    def __init__(self, call: Call, request_id: str, since: int, kept: Sequence[Kept], *, is_dry_run: bool) -> None:
+    def __init__(
+        self, call: Call, request_id: str, touched: Sequence[TouchedObject], kept: Sequence[Kept], *, is_dry_run: bool
+    ) -> None:
         self._call = call
         self._request_id = request_id
-        self._since = since
         self._is_dry_run = is_dry_run
         self._reverted: list[Reverted] = []
         self._kept = [*kept]
@@ -132,14 +163,32 @@ class _Undoing:
         self._written: list[Written] = []
         self._others: dict[ObjectKey, bool] = {}
         self._defined: list[Field] = []
+        workspace_id, object_types = call.caller.workspace_id, call.services.object_types
+        self._undone = UndoneHere(
+            workspace_id=workspace_id,
+            request_id=request_id,
+            since=touched[0].first,
+            object_types=object_types,
+            may_name=may_name(object_types, call.caller.may),
+        )
 
     async def undo(self, touched: Sequence[TouchedObject]) -> None:
         """Undo the changes of these objects, part by part."""
-        for number, part in enumerate(_parts(touched)):
+        by_place = {(each.object_type, each.object_id): each for each in touched}
+
+        async def among(object_type: ObjectType[Any, Any], object_ids: Collection[UUID]) -> dict[UUID, TouchedObject]:
+            found = {each: by_place.get((object_type, each)) for each in object_ids}
+            return {object_id: each for object_id, each in found.items() if each is not None}
+
+        undone = msgspec.structs.replace(self._undone, converts=any(each.object_type is FIELD for each in touched))
+        commands = UndoCommands(self._call.services.database, undone, among, self._call.time_slice)
+        number = -1
+        async for part in self._parts(commands, touched):
+            number += 1
             try:
-                reversals = await self._reversals(part)
-                reversals = await self._without_unfit(reversals, touched)
-                undo = await self._slice(number, reversals)
+                command, kept = await commands.of(part)
+                self._kept += kept
+                undo = await self._slice(number, command)
             except (*CONNECTION_ERRORS, Unavailable) as error:
                 if not self._written:
                     raise
@@ -148,8 +197,24 @@ class _Undoing:
             self._kept += undo.kept
             if self._is_dry_run:
                 reverted = {each.id for each in undo.reverted}
-                self._defined += [each.before for each in reversals if each.object_type is FIELD and each.shown_id in reverted]
+                self._defined += [
+                    each.before for each in command.reversals if each.object_type is FIELD and each.shown_id in reverted
+                ]
                 self._others |= {self._place(each): each.action is not RevertedBy.DELETED for each in undo.reverted}
+
+    async def _parts(
+        self, commands: "UndoCommands", touched: Sequence[TouchedObject]
+    ) -> AsyncIterator[Sequence[TouchedObject]]:
+        """Yield the objects that one command each undoes."""
+        if len(touched) <= MAX_CHANGES and await commands.fitting(touched) == len(touched):
+            yield touched
+            return
+        for ranked in _in_order(touched):
+            left = ranked
+            while left:
+                many = await commands.fitting(left[:SLICE])
+                yield left[:many]
+                left = left[many:]
 
     def answer(self) -> Answer:
         """Return the answer with all results."""
@@ -163,64 +228,9 @@ class _Undoing:
         replayed = bool(self._written) and all(written.replayed for written in self._written)
         return Answer(msgspec.json.encode(undo), replayed=replayed)
 
-    async def _reversals(self, part: Sequence[TouchedObject]) -> tuple[Reversal, ...]:
-        pool, workspace_id = self._call.services.database.pool, self._call.caller.workspace_id
-        entries = await store.first_entries(pool, workspace_id, [each.first for each in part])
-        if len(entries) < len(part):
-            raise _no_such_request()
-        erased = [each for each in part if is_erased(entries[each.first].object)]
-        self._kept += [_kept(each, KeptReason.ERASED) for each in erased]
-        # An object does not get back what it had from one that was merged into it, if that one is erased.
-        restored = [entries[each.first] for each in erased if entries[each.first].action is Action.RESTORED]
-        lacking = {each.merged_into for each in restored}
-        known = [each for each in part if each not in erased and each.object_id not in lacking]
-        self._kept += [_kept(each, lacks_merged(each.object_type)) for each in part if each.object_id in lacking]
-        return tuple(reversal_of(workspace_id, each, entries[each.first]) for each in known)
-
-    async def _without_unfit(self, reversals: tuple[Reversal, ...], touched: Sequence[TouchedObject]) -> tuple[Reversal, ...]:
-        """Return the turns without those of definitions that would not fit the values that objects have then."""
-        fitting: list[Reversal] = []
-        for reversal in reversals:
-            kept = None if reversal.object_type is not FIELD else await self._unfit(reversal, touched)
-            if kept is None:
-                fitting.append(reversal)
-            else:
-                self._kept.append(kept)
-        return tuple(fitting)
-
-    async def _unfit(self, reversal: Reversal, touched: Sequence[TouchedObject]) -> Kept | None:
-        """Return why the definition of a field is kept whose earlier state does not fit values, or None if it does."""
-        database, workspace_id = self._call.services.database, self._call.caller.workspace_id
-        found = await database.find(find_in("field"), workspace_id, reversal.object_id)
-        now = None if found is None else msgspec.json.decode(found.body, type=Field)
-        if now is None or not changes_form(now, reversal.before):
-            return None
-        object_type = self._call.services.object_types.named(now.object_type.value)
-        then = _ValuesThen(database.pool, workspace_id, now.key, [each for each in touched if each.object_type is object_type])
-        values = ValueSource(database.pool, self._call.time_slice, object_type, workspace_id)
-        effect = await effect_of(values, now, reversal.before, then.of)
-        if not effect.refused:
-            return None
-        holder = Holder(object_type.name, effect.examples[0].id)
-        message = f"{does_not_fit(now, effect)} Change these values first."
-        return Kept(
-            object=FIELD.name,
-            id=reversal.shown_id,
-            reason=KeptReason.VALUES_IN_USE,
-            message=message,
-            conflict=holder if self._call.caller.may(object_type.read_scopes[0]) else UNSET,
-        )
-
-    async def _slice(self, number: int, reversals: tuple[Reversal, ...]) -> Undo:
-        command = UndoReversals(
-            request_id=self._request_id,
-            reversals=reversals,
-            since=self._since,
-            object_types=self._call.services.object_types,
-            may_name=self._may_name(),
-            is_dry_run=self._is_dry_run,
-            others=self._others,
-            defined=tuple(self._defined),
+    async def _slice(self, number: int, command: UndoReversals) -> Undo:
+        command = msgspec.structs.replace(
+            command, is_dry_run=self._is_dry_run, others=self._others, defined=tuple(self._defined)
         )
         try:
             written = await self._write(number, command)
@@ -242,11 +252,6 @@ class _Undoing:
             await pause(tries)
         raise Unavailable(_PARTLY_UNDONE)
 
-    def _may_name(self) -> frozenset[ObjectType[Any, Any]]:
-        caller = self._call.caller
-        named = {each for each in self._call.services.object_types if each.unique_keys and caller.may(each.read_scopes[0])}
-        return frozenset(named if caller.may(PRIVATE_READ) else named - {ENGAGEMENT})
-
     def _place(self, reverted: Reverted) -> ObjectKey:
         object_type = self._call.services.object_types.named(reverted.object)
         object_id = ids.decoded(object_type.prefix, reverted.id)
@@ -254,18 +259,131 @@ class _Undoing:
         return object_type, object_id
 
 
+def may_name(object_types: ObjectTypes, may: Callable[[str], bool]) -> frozenset[ObjectType[Any, Any]]:
+    """Return the types whose objects an undo may name as holders of values. `may` tells whether its caller has a scope."""
+    named = {each for each in object_types if each.unique_keys and may(each.read_scopes[0])}
+    return frozenset(named if may(PRIVATE_READ) else named - {ENGAGEMENT})
+
+
+class UndoneHere(msgspec.Struct, frozen=True, kw_only=True):
+    """The facts that all commands of an undo share, as `UndoReversals` has them."""
+
+    workspace_id: UUID
+    request_id: str
+    since: int
+    object_types: ObjectTypes
+    may_name: frozenset[ObjectType[Any, Any]]
+    converts: bool = False
+
+
+# Finds those of some objects of a type that the request has changed, by their ids.
+TouchedAmong: TypeAlias = Callable[[ObjectType[Any, Any], Collection[UUID]], Awaitable[Mapping[UUID, TouchedObject]]]
+
+
+class UndoCommands:
+    """Makes the commands that undo a request, each for some of the objects that it changed."""
+
+    def __init__(
+        self, database: Database, undone: UndoneHere, touched_among: TouchedAmong, time_slice: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._database = database
+        self._undone = undone
+        self._touched_among = touched_among
+        self._time_slice = time_slice
+
+    async def fitting(self, touched: Sequence[TouchedObject]) -> int:
+        """Return how many of the first of some objects one command undoes, by their bytes."""
+        # These can hardly have more.
+        if len(touched) <= MANY_ROWS:
+            return len(touched)
+        return await store.fitting_entries(
+            self._database.pool, self._undone.workspace_id, [each.first for each in touched], TOGETHER_BYTES
+        )
+
+    async def of(self, part: Sequence[TouchedObject]) -> tuple[UndoReversals, list[Kept]]:
+        """Return the command for some objects, and those that are kept without it. Refusal: NotFound, if entries are gone."""
+        undone, kept = self._undone, list[Kept]()
+        reversals = await self._reversals(part, kept)
+        reversals = await self._without_unfit(reversals, kept)
+        command = UndoReversals(
+            request_id=undone.request_id,
+            reversals=reversals,
+            since=undone.since,
+            object_types=undone.object_types,
+            may_name=undone.may_name,
+            converts=undone.converts,
+        )
+        return command, kept
+
+    async def _reversals(self, part: Sequence[TouchedObject], kept: list[Kept]) -> tuple[Reversal, ...]:
+        pool, workspace_id = self._database.pool, self._undone.workspace_id
+        entries = await store.first_entries(pool, workspace_id, [each.first for each in part])
+        if len(entries) < len(part):
+            raise _no_such_request()
+        erased = [each for each in part if is_erased(entries[each.first].object)]
+        kept += [_kept(each, KeptReason.ERASED) for each in erased]
+        # An object does not get back what it had from one that was merged into it, if that one is erased.
+        restored = [entries[each.first] for each in erased if entries[each.first].action is Action.RESTORED]
+        lacking = {each.merged_into for each in restored}
+        known = [each for each in part if each not in erased and each.object_id not in lacking]
+        kept += [_kept(each, lacks_merged(each.object_type)) for each in part if each.object_id in lacking]
+        return tuple(reversal_of(workspace_id, each, entries[each.first]) for each in known)
+
+    async def _without_unfit(self, reversals: tuple[Reversal, ...], kept: list[Kept]) -> tuple[Reversal, ...]:
+        """Return the turns without those of definitions that would not fit the values that objects have then."""
+        fitting: list[Reversal] = []
+        for reversal in reversals:
+            unfit = None if reversal.object_type is not FIELD else await self._unfit(reversal)
+            if unfit is None:
+                fitting.append(reversal)
+            else:
+                kept.append(unfit)
+        return tuple(fitting)
+
+    async def _unfit(self, reversal: Reversal) -> Kept | None:
+        """Return why the definition of a field is kept whose earlier state does not fit values, or None if it does."""
+        database, workspace_id = self._database, self._undone.workspace_id
+        found = await database.find(find_in("field"), workspace_id, reversal.object_id)
+        now = None if found is None else msgspec.json.decode(found.body, type=Field)
+        if now is None or not changes_form(now, reversal.before):
+            return None
+        object_type = self._undone.object_types.named(now.object_type.value)
+        then = _ValuesThen(database.pool, workspace_id, now.key, partial(self._touched_among, object_type))
+        values = ValueSource(database.pool, self._time_slice, object_type, workspace_id)
+        effect = await effect_of(values, now, reversal.before, then.of)
+        if not effect.refused:
+            return None
+        holder = Holder(object_type.name, effect.examples[0].id)
+        found = misfits(now, effect.field, effect.refused, effect.examples)
+        found_unfit = " ".join(error.message for error in found)
+        return Kept(
+            object=FIELD.name,
+            id=reversal.shown_id,
+            reason=KeptReason.VALUES_IN_USE,
+            message=f"{found_unfit} Change these values first.",
+            conflict=holder if object_type in self._undone.may_name else UNSET,
+        )
+
+
 class _ValuesThen:
     """The values of a field that objects have again once the same undo has reverted them, too."""
 
-    def __init__(self, pool: Pool, workspace_id: UUID, key: str, touched: Iterable[TouchedObject]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        workspace_id: UUID,
+        key: str,
+        touched_among: Callable[[Collection[UUID]], Awaitable[Mapping[UUID, TouchedObject]]],
+    ) -> None:
         self._pool = pool
         self._workspace_id = workspace_id
         self._key = key
-        self._touched = {each.object_id: each for each in touched}
+        self._touched_among = touched_among
 
     async def of(self, versions: Mapping[UUID, int]) -> dict[UUID, Any]:
         """Return the values of those of these objects that the undo reverts; None if one then has no value."""
-        going = [each for id_, at in versions.items() if (each := self._touched.get(id_)) is not None and each.last == at]
+        touched = await self._touched_among(versions.keys())
+        going = [each for id_, at in versions.items() if (each := touched.get(id_)) is not None and each.last == at]
         entries = await store.first_entries(self._pool, self._workspace_id, [each.first for each in going]) if going else {}
         befores = {
             each.object_id: reversal_of(self._workspace_id, each, entries[each.first]).before
@@ -275,33 +393,40 @@ class _ValuesThen:
         return {id_: before.fields.get(self._key) if before and before.fields else None for id_, before in befores.items()}
 
 
-def _parts(touched: Sequence[TouchedObject]) -> Iterator[Sequence[TouchedObject]]:
-    """Yield the objects that one command each undoes.
+def _in_order(touched: Sequence[TouchedObject]) -> Iterator[Sequence[TouchedObject]]:
+    """Yield the objects that are undone after each other."""
+    going = {each.object_type for each in touched if not each.was_there}
+    for object_types in in_order({each.object_type for each in touched}, going):
+        yield [each for each in touched if each.object_type in object_types]
+
+
+def in_order(
+    object_types: Iterable[ObjectType[Any, Any]], going: Collection[ObjectType[Any, Any]]
+) -> list[set[ObjectType[Any, Any]]]:
+    """Return the types whose objects are undone after each other, if some of the types `going` did not exist before.
 
     Definitions of fields come first, because values get the form that these give them. Contacts come after companies that are
     restored, and before companies that are deleted. They come before engagements that refer to them again, and after
-    engagements that no longer do. Merged contacts stay together, and so do merged companies.
+    engagements that no longer do. Tags come before all that have them again, and after all that no longer do. Merged contacts
+    stay together, and so do merged companies.
     """
-    if len(touched) <= MAX_CHANGES:
-        yield touched
-        return
-    going = {each.object_type for each in touched if not each.was_there}
-    ranks = [_rank(each.object_type, going) for each in touched]
-    for rank in sorted(set(ranks)):
-        ranked = [each for each, of_it in zip(touched, ranks, strict=True) if of_it == rank]
-        for start in range(0, len(ranked), SLICE):
-            yield ranked[start : start + SLICE]
+    ranked: dict[int, set[ObjectType[Any, Any]]] = {}
+    for each in object_types:
+        ranked.setdefault(_rank(each, going), set()).add(each)
+    return [ranked[rank] for rank in sorted(ranked)]
 
 
 def _rank(object_type: ObjectType[Any, Any], going: Collection[ObjectType[Any, Any]]) -> int:
     """Return the place of a type in the order, if objects of the types `going` did not exist before the request."""
     if object_type is FIELD:
         return 0
+    if object_type is TAG:
+        return 7 if TAG in going else 1
     if object_type is COMPANY:
-        return 5 if COMPANY in going else 1
+        return 6 if COMPANY in going else 2
     if object_type is CONTACT:
-        return 4 if CONTACT in going else 2
-    return 3
+        return 5 if CONTACT in going else 3
+    return 4
 
 
 def reversal_of(workspace_id: UUID, each: TouchedObject, entry: FirstEntry) -> Reversal:
@@ -328,4 +453,5 @@ def reversal_of(workspace_id: UUID, each: TouchedObject, entry: FirstEntry) -> R
         read_from=None if before is None else EntryMark(workspace_id, entry.seq, entry.mark),
         # Entries of older releases do not record the previous version.
         had_at=entry.seq - 1 if entry.previous_version is None else entry.previous_version,
+        is_undone=each.is_undone,
     )

@@ -8,13 +8,13 @@ import difflib
 import functools
 import itertools
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, cast, get_type_hints
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final, NamedTuple, cast, get_type_hints
 
 import msgspec
 from msgspec import UNSET, inspect
 
-from herdbook.errors import MAX_ERRORS, MAX_QUOTE, FieldError, Invalid, UnsupportedMediaType, quoted
+from herdbook.errors import MAX_ERRORS, MAX_QUOTE, FieldError, Invalid, UnsupportedMediaType, first_errors, quoted
 from herdbook.fields import HasRules, Rule
 from herdbook.turns import finished
 
@@ -57,16 +57,41 @@ _FAULT_BYTES: Final = 24
 _TOO_MANY: Final = re.compile("Expected `array` of at most length")
 
 
-class BodyReader:
-    """Reads the bodies of one operation, or a part of them that is checked on its own."""
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body, or the query, of an operation that takes none."""
 
-    def __init__(self, struct: type[msgspec.Struct]) -> None:
-        self._decoder: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(struct)
+    rules: ClassVar[dict[str, Rule]] = {}
+
+
+class BodyReader:
+    """Reads the bodies of one operation, or a part of them that is checked on its own.
+
+    `parameters` are the operation's query parameters, which a refusal of a field of the same name points to.
+    """
+
+    def __init__(self, struct: type[msgspec.Struct], parameters: Collection[str] = ()) -> None:
+        self._parameters = parameters
+        self._struct = struct
         self._rules: Mapping[str, Rule] = cast("type[HasRules]", struct).rules
-        self._type = cast("inspect.StructType", inspect.type_info(struct))
-        attributes = {field.encode_name: field.name for field in self._type.fields}
-        self._checks = [(name, attributes[name], rule) for name, rule in self._rules.items()]
-        self._hints = get_type_hints(struct, include_extras=True)
+
+    # The following are made for the first body: for all operations together they would take a tenth of a start.
+
+    @functools.cached_property
+    def _decoder(self) -> msgspec.json.Decoder[msgspec.Struct]:
+        return msgspec.json.Decoder(self._struct)
+
+    @functools.cached_property
+    def _type(self) -> inspect.StructType:
+        return cast("inspect.StructType", inspect.type_info(self._struct))
+
+    @functools.cached_property
+    def _checks(self) -> list[tuple[str, str, Rule]]:
+        attributes = {field.encode_name: field.name for field in msgspec.structs.fields(self._struct)}
+        return [(name, attributes[name], rule) for name, rule in self._rules.items()]
+
+    @functools.cached_property
+    def _hints(self) -> dict[str, Any]:
+        return get_type_hints(self._struct, include_extras=True)
 
     @functools.cached_property
     def _outline(self) -> msgspec.json.Decoder[Any]:
@@ -98,16 +123,16 @@ class BodyReader:
         except UnicodeDecodeError:
             raise _not_json(_NOT_UTF_8, path) from None
         else:
-            found: list[FieldError] = []
-            for name, attribute, rule in self._checks:
-                value = getattr(struct, attribute)
-                if value is not UNSET and len(found) < most_errors:
-                    found += itertools.islice(rule(value, _member_of(path, name) if path else name), most_errors - len(found))
-            if found:
+            if found := first_errors(self._faults(struct, path), path, most_errors):
                 raise Invalid(found)
             return struct
         yield
         raise (yield from self._invalid(why, body, path, most_errors))
+
+    def _faults(self, struct: msgspec.Struct, path: str) -> Iterator[FieldError]:
+        for name, attribute, rule in self._checks:
+            if (value := getattr(struct, attribute)) is not UNSET:
+                yield from rule(value, _member_of(path, name) if path else name)
 
     def _error_of_arrays(self, body: bytes) -> str | None:
         """Return the error if an array is too long, before anything is made of its items. Refusal: Invalid for many arrays."""
@@ -149,7 +174,7 @@ class BodyReader:
             return [FieldError(path, "invalid_type", message)]
         members = cast("dict[str, Any]", value)
         errors = itertools.chain(self._member_errors(members, path), _missing(self._type, members, path))
-        return list(itertools.islice(errors, most_errors))
+        return first_errors(errors, path, most_errors)
 
     def _members(self, body: bytes) -> Generator[None, None, object]:
         """Return the members of a long body; values too long to check become `_UNSEEN`."""
@@ -189,7 +214,11 @@ class BodyReader:
 
     def _member_errors(self, members: Mapping[str, Any], path: str) -> Iterator[FieldError]:
         for name, item in members.items():
-            found = list(itertools.islice(_struct_member_errors(self._type, name, item, path), MAX_ERRORS))
+            if not path and name in self._parameters:
+                message = f"There is no field `{name}`. Send it as a query parameter, as in `?{name}=...`."
+                yield FieldError(name, "unknown_field", message)
+                continue
+            found = list(itertools.islice(_struct_member_errors(self._type, name, item, path), MAX_ERRORS + 1))
             yield from found
             rule = self._rules.get(name)
             if rule is None or item is None or item is _UNSEEN:
@@ -372,17 +401,22 @@ def unknown_parameter(name: str, known: Iterable[str]) -> FieldError:
 
 
 def _hint(name: str, owner: str, known: Sequence[str]) -> str:
+    if not known:
+        return "This operation takes none."
     return did_you_mean(name, known) or f"{owner} takes {', '.join(f'`{each}`' for each in known)}."
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Return a question for the known name that is most similar to an unknown one, or None if none is similar."""
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str | None:
+    """Return a question for the known name that is most similar to an unknown one, or None if none is similar.
+
+    `prefix` is that of all names in the request.
+    """
     if len(name) > MAX_QUOTE:
         return None
     # Names of filters resemble each other in all but the field.
     alike = {each.removeprefix("filter["): each for each in known}
     near = difflib.get_close_matches(name.removeprefix("filter["), alike, n=1)
-    return f"Did you mean `{alike[near[0]]}`?" if near else None
+    return f"Did you mean `{prefix}{alike[near[0]]}`?" if near else None
 
 
 def _missing(struct: inspect.StructType, value: Mapping[str, Any], path: str) -> Iterator[FieldError]:
@@ -418,7 +452,7 @@ def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[Fiel
         case (inspect.BoolType(), bool()) | ((inspect.RawType() | inspect.AnyType()), _):
             pass
         case (inspect.IntType(), int()) | (inspect.FloatType(), int() | float()) if not isinstance(value, bool):
-            yield from _range_errors(expected.ge, expected.le, value, path)
+            yield from _range_errors(expected, value, path)
         case _:
             wanted = next(words for kind, words in _KINDS if isinstance(expected, kind))
             remedy = _NO_NULL if value is None and isinstance(expected, inspect.DictType) else ""
@@ -462,11 +496,12 @@ def _length_errors(least: int | None, most: int | None, length: int, path: str, 
         yield FieldError(path, "too_long", f"`{path}` has {length} {unit}. Send at most {most}.")
 
 
-def _range_errors(least: float | None, most: float | None, value: float, path: str) -> Iterator[FieldError]:
-    if least is not None and value < least:
-        yield FieldError(path, "invalid_range", f"`{path}` must be at least {least:g}.")
-    elif most is not None and value > most:
-        yield FieldError(path, "invalid_range", f"`{path}` must be at most {most:g}.")
+def _range_errors(expected: inspect.IntType | inspect.FloatType, value: float, path: str) -> Iterator[FieldError]:
+    form = "" if isinstance(expected, inspect.IntType) else "g"
+    if expected.ge is not None and value < expected.ge:
+        yield FieldError(path, "invalid_range", f"`{path}` must be at least {expected.ge:{form}}.")
+    elif expected.le is not None and value > expected.le:
+        yield FieldError(path, "invalid_range", f"`{path}` must be at most {expected.le:{form}}.")
 
 
 def _kind_of(value: Any) -> str:

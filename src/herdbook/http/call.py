@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -18,12 +19,12 @@ from herdbook.db.pool import CONNECTION_ERRORS, PagePool
 from herdbook.db.survivors import survivors
 from herdbook.disk import DiskWatch
 from herdbook.erasure_list import ErasureList
-from herdbook.errors import FieldError, Invalid, NotFound, Taken
+from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.http.merged import naming_survivors
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.page import CursorSigner, ListReader
 from herdbook.http.problems import Problem, problem_of
-from herdbook.ledger.idempotency import IdempotencyKey
+from herdbook.ledger.idempotency import FirstAnswer, IdempotencyKey, NotDoneYet
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.ledger.object_types import ObjectType, ObjectTypes
@@ -32,8 +33,11 @@ from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.media import Recordings
 from herdbook.settings import TargetRules
 from herdbook.turns import TimeSlices
+from herdbook.uploads import Uploads
 
 MAX_KEY_LENGTH = 255
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+T = TypeVar("T")
 _log: Final = logging.getLogger("herdbook.requests")
 
 
@@ -51,12 +55,13 @@ class Services(NamedTuple):
     targets: TargetRules = TargetRules()
     # Whether callers behind a proxy may also use this machine's own addresses.
     proxies_may_name_loopback: bool = False
-    # The OpenAPI document, as JSON.
-    document: bytes = b""
+    # Returns the OpenAPI document, as JSON. The first call takes a while.
+    document: Callable[[], bytes] = bytes
     request_log_hours: int = 0
     disk: DiskWatch = DiskWatch(None)
     # For how many days the history is kept, and deleted objects; 0: for ever.
     retention_days: tuple[int, int] = (90, 90)
+    uploads: Uploads = Uploads(Path("imports"), 0, 0)
 
 
 class Call:
@@ -66,8 +71,8 @@ class Call:
     """
 
     __slots__ = (
-        *("_authenticator", "_body", "_path_parameters", "_problem_type_base", "_scope", "_sent_fingerprint", "_slices"),
-        *("address", "caller", "headers"),
+        *("_authenticator", "_body", "_check", "_path_parameters", "_problem_type_base", "_scope", "_sent_fingerprint"),
+        *("_slices", "address", "caller", "headers"),
         *("has_written", "if_version", "operation", "path", "query_string", "request_id", "services"),
     )
 
@@ -90,6 +95,7 @@ class Call:
         authenticator: Authenticator,
         slices: TimeSlices,
         problem_type_base: str,
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.services = services
         self.operation = operation
@@ -105,6 +111,7 @@ class Call:
         self.if_version = if_version
         self.address = address
         self._authenticator = authenticator
+        self._check = check
         self._slices = slices
         self._problem_type_base = problem_type_base
         # Whether a command of this request is committed.
@@ -121,8 +128,18 @@ class Call:
         return b"if-match" in self.headers
 
     async def check_caller(self) -> None:
-        """Look whether the caller's credential still stands, in a request that takes its time. Refusal: Unauthenticated."""
+        """Look whether the caller's credential still stands, in a request that takes its time.
+
+        Refusals: Unauthenticated; Forbidden, for a page.
+        """
+        if self._check is not None:
+            await self._check()
+            return
         await self._authenticator.caller(self.headers.get(b"authorization"), self.address)
+
+    async def steps(self, steps: Generator[None, None, T]) -> T:
+        """Run work in steps, each in a slice of the event loop's time, and return its result. Refusals: those of the work."""
+        return await self._slices.run(self.caller.workspace_id, steps)
 
     async def time_slice(self) -> None:
         """Wait for a slice of the event loop's time, in work that takes long. The work of others has its turn before."""
@@ -188,6 +205,19 @@ class Call:
         self.has_written = True
         return Answer(written.body, written.version, written.replayed)
 
+    async def first_answer(self) -> Answer | None:
+        """Return the answer to the first request with this one's Idempotency-Key, or None if there was none.
+
+        An operation that looks at anything before its command asks for it, because a repeated request gets its first answer
+        whatever has changed since. Refusals: KeyReused, AnswerErased, and those of an outage.
+        """
+        if self.idempotency_key() is None:
+            return None
+        try:
+            return await self.write(FirstAnswer())
+        except NotDoneYet:
+            return None
+
     async def finish(self, task: Task, next_slice: Callable[[UUID], Command], object_ids: Collection[UUID]) -> None:
         """Finish a task that this request's command may have left unfinished for these objects.
 
@@ -211,9 +241,10 @@ class Call:
     async def problem_of(self, refusal: Exception) -> Problem:
         """Return a refusal as the problem that this caller may see, for use inside an answer."""
         refusal = await naming_survivors(refusal, self.services.object_types, self.services.database.pool, self.caller)
-        may_name_holder = isinstance(refusal, Taken) and self.caller.may(refusal.read_scope)
         request_id = ids.encoded(ids.REQUEST, self.request_id)
-        return problem_of(refusal, request_id, self._problem_type_base, may_name_holder=may_name_holder)
+        return problem_of(
+            refusal, request_id, self._problem_type_base, may=self.caller.may, names_each_holder=self.operation.is_own
+        )
 
     def idempotency_key(self) -> IdempotencyKey | None:
         """Return the request's Idempotency-Key, if it has one. That of a write is valid."""
@@ -247,8 +278,14 @@ def fingerprint(
 
 
 def address_of(scope: Scope) -> str:
-    """Return the address that received a request. The request's own `Host` is not trusted."""
+    """Return the address that received a request. The request's own `Host` is trusted only if it is `localhost`.
+
+    The server listens at both addresses of that name, and either may get the request. A program compares what it is told
+    with the address that it uses (RFC 8414, section 3.3, and RFC 9207).
+    """
     host, port = scope.get("server") or ("localhost", None)
+    if host in _LOOPBACK and port is not None and (b"host", b"localhost:%d" % port) in scope["headers"]:
+        host = "localhost"
     shown = f"[{host}]" if ":" in host and port is not None else host
     return f"{scope['scheme']}://{shown}" + ("" if port is None else f":{port}")
 

@@ -8,8 +8,13 @@ import asyncio
 import errno
 import fcntl
 import functools
+import gc
 import logging
+import multiprocessing
+import os
+import signal
 import socket
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -124,11 +129,31 @@ class Server(uvicorn.Server):
             server_state=self.server_state,
             app_state=self.lifespan.state,
         )
+        keep_what_is_there()
         self.servers: list[Any] = [Listener(sockets, factory, self._front)]
 
 
 class Worker(multiprocess.Process):
-    """A worker of uvicorn's supervisor with such a server."""
+    """A worker of uvicorn's supervisor with such a server. It ends with its parent."""
+
+    def target(self, sockets: list[socket.socket] | None = None) -> None:
+        """Run the server in the worker's process."""
+        for each in sockets or ():
+            # Its own children would otherwise have the sockets, too, and keep the port after it.
+            each.set_inheritable(False)
+        threading.Thread(target=self._end_with_parent, daemon=True).start()
+        super().target(sockets)
+
+    def _end_with_parent(self) -> None:
+        """Stop as soon as the parent process is gone, because this worker would block the port for the next server."""
+        parent = multiprocessing.parent_process()
+        assert parent is not None, "only the supervisor makes workers"
+        parent.join()
+        if self._server is not None and self._server.started:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            # It may wait for a database that went away with its parent, and nobody waits for it.
+            os._exit(1)
 
     @property
     def server(self) -> Server:
@@ -137,6 +162,16 @@ class Worker(multiprocess.Process):
             self._server = Server(self.config)
         assert isinstance(self._server, Server)
         return self._server
+
+
+def keep_what_is_there() -> None:
+    """Exempt everything allocated so far from garbage collection, because it is as long-lived as the process; then allow it.
+
+    No garbage is looked for before, because that takes as long as a tenth of a start.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 def _prepare_for_files(any_socket: socket.socket, count: int) -> None:

@@ -30,8 +30,6 @@ from herdbook.shared_schemas import Deleted
 
 _MEDIA_TYPES_OF_PROBLEMS: Final = ("application/json", "application/problem+json")
 _EXAMPLE_REQUEST_ID: Final = ids.example(ids.REQUEST)
-# Paths that the vendor's API does not have.
-_OWN_PATHS: Final = "/herdbook/"
 _ABOUT: Final = """\
 Every request must authenticate: `Authorization: Bearer <token>`, or an API key as the whole value of that header.
 Every error is a problem (RFC 9457) with a stable `type`; quote its `request_id` when you ask for help.
@@ -93,6 +91,11 @@ _HEADERS: Final[dict[str, Json]] = {
     "ETagOfObject": {
         "description": "Version of the object, if the answer is an object.",
         "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
+    },
+    "ETagOfRecord": {
+        "required": True,
+        "description": "Version of the object, and what is shown of the parts that may be hidden.",
+        "schema": {"type": "string", "pattern": r'^"[0-9]+(\.[0-9a-f]{16})?"$'},
     },
     "Location": {"required": True, "description": "Address of the object.", "schema": {"type": "string"}},
     "CurrentETag": {"description": "Current version of the object.", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}},
@@ -164,13 +167,13 @@ def refusals_of(operation: Operation) -> tuple[type[errors.Refusal], ...]:
         found += (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
     if operation.path_parameters:
         found.append(errors.NotFound)
-    if not operation.list_of is operation.query is operation.expand is None:
+    if operation.is_strict or not operation.takes_no_query:
         found.append(errors.InvalidQuery)
     if operation.is_write:
         found += (errors.Stale, errors.Invalid, errors.KeyReused, errors.AnswerErased, errors.Busy, errors.OutcomeUnknown)
-    if operation.body is not None or operation.form is not None:
+    if operation.is_strict or not operation.takes_no_body:
         found += (errors.TooLarge, errors.UnsupportedCoding)
-    if operation.body is not None:
+    if operation.body is not None or (operation.is_strict and operation.takes_no_body):
         found += (errors.Invalid, errors.UnsupportedMediaType)
     return tuple(dict.fromkeys(found))
 
@@ -193,6 +196,9 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
     elif operation.form is not None:
         content = _content(schema_ref(operation.form), _example(operation.form), "application/x-www-form-urlencoded")
         described["requestBody"] = {"content": content, "required": True}
+    elif operation.takes_file:
+        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        described["requestBody"] = {"content": content, "required": True}
     return described
 
 
@@ -206,7 +212,7 @@ def _description(operation: Operation) -> str:
     if operation.scopes:
         named = " and ".join(f"`{scope}`" for scope in operation.scopes)
         sentences.append(f"Requires the {named} scope{'s' if len(operation.scopes) > 1 else ''}.")
-    if operation.path.startswith(_OWN_PATHS):
+    if operation.is_own:
         sentences.append("Not part of the vendor's API.")
     return " ".join(sentences)
 
@@ -333,7 +339,7 @@ def _crm_parameter(crm_types: Sequence[str]) -> Json:
 def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
     responses = {operation.status: _success(operation, operations)}
     if operation.method == "GET" and operation.shows_version:
-        headers = _headers((*_EVERYWHERE, "ETag", *_QUOTA))
+        headers = _headers((*_EVERYWHERE, "ETag", *_QUOTA)) | _etag_of_record(operation)
         responses[304] = {"description": "If-None-Match names the current version.", "headers": headers}
     by_status: dict[int, list[ProblemType]] = {500: [INTERNAL_ERROR]}
     for refusal in refusals_of(operation):
@@ -375,15 +381,26 @@ def _success(operation: Operation, operations: Sequence[Operation]) -> Json:
         names = (*names, *_QUOTA)
     if operation.or_answer is not None:
         reference = {"anyOf": [reference, schema_ref(operation.or_answer)]}
-    response: Json = {"description": operation.answer_description, "headers": _headers(names)}
+    headers = _headers(names) | _etag_of_record(operation)
+    response: Json = {"description": operation.answer_description, "headers": headers}
     if operation.or_answer is not None:
         response["headers"] |= _header_references({"ETag": "ETagOfObject"})
-    response["content"] = _content(reference, example)
+    response["content"] = _files(operation, reference) or _content(reference, example)
     if operation.event_stream is not None:
         response["content"] |= _content({"type": "string", "description": operation.event_stream}, None, "text/event-stream")
     if operation.status == 201:
         response["links"] = _links(operation, operations)
     return response
+
+
+def _etag_of_record(operation: Operation) -> Json:
+    return _header_references({"ETag": "ETagOfRecord"}) if operation.has_variants else {}
+
+
+def _files(operation: Operation, line: Json) -> Json:
+    """Return the contents of an answer that is a file; `line` is the schema of a line as NDJSON."""
+    file = {"type": "string"}
+    return {each: {"schema": line if each.endswith("ndjson") else file} for each in operation.files}
 
 
 def _refusal(status: int, kinds: Iterable[ProblemType]) -> Json:
@@ -475,7 +492,7 @@ def _list_schema(operation: Operation) -> Json:
 def _problem_examples(type_base: str) -> Json:
     examples: Json = {}
     for sample in _SAMPLES:
-        problem = problem_of(sample, _EXAMPLE_REQUEST_ID, type_base, may_name_holder=True)
+        problem = problem_of(sample, _EXAMPLE_REQUEST_ID, type_base, may=lambda _: True)
         name = problem.type.removeprefix(type_base)
         examples[name] = {"summary": problem.title, "value": msgspec.json.decode(msgspec.json.encode(problem))}
     return examples

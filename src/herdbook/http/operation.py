@@ -1,7 +1,7 @@
 """An operation of the API, declared once. Routing, scopes, decoding and the OpenAPI document read the declaration."""
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -10,9 +10,11 @@ import msgspec
 
 from herdbook import fields
 from herdbook.db.paging import TimeColumn
-from herdbook.errors import Refusal
+from herdbook.errors import FieldError, Refusal
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+# Paths that the vendor's API does not have.
+_OWN_PATHS: Final = "/herdbook/"
 
 
 class Answer(NamedTuple):
@@ -20,7 +22,8 @@ class Answer(NamedTuple):
 
     `status` and `headers` override or extend those that the operation declares. `stream` replaces the body: its parts are sent
     as they come, until the client disconnects. `media_type` is the type of the body or stream. `is_own` says that the caller
-    created the object, so that it may see all of it without a scope to read.
+    created the object, so that it may see all of it without a scope to read. `variant` tells this answer from others that show
+    the same version, and goes into the ETag behind it.
     """
 
     body: bytes
@@ -31,6 +34,7 @@ class Answer(NamedTuple):
     stream: AsyncGenerator[bytes] | None = None
     media_type: bytes = b"application/json"
     is_own: bool = False
+    variant: str = ""
 
 
 class OtherAnswer(NamedTuple):
@@ -44,8 +48,13 @@ class OtherAnswer(NamedTuple):
     headers: tuple[str, ...] = ()
 
 
-# Takes the call, the ids in the path in order, then the body and the query, if the operation has them.
+# Takes the call, the ids in the path in order, then the body or the parts of a file, and the query, if the operation has them.
 Handler: TypeAlias = Callable[..., Awaitable[Answer]]
+
+
+# Takes the call, a body that was refused, the errors so far, and the ids in the path, and returns the further errors of the
+# body: those of members that the workspace defines are not known before.
+FurtherErrors: TypeAlias = Callable[..., Awaitable[Sequence[FieldError]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +74,9 @@ class Operation:
     that do not follow from the rest; `openapi.refusals_of` returns all. `event_stream` describes the stream for clients that
     accept `text/event-stream`; None: no stream. `or_answer` is an alternative to `answer` that the query can select. `is_older`
     says that it is of the vendor's older API: it also takes the key in `X-Api-Key`, and a 429 has `retryAfterSeconds`.
+    `has_variants` says that parts of the answer may be hidden while its version stays, so that the ETag tells more. `files` are
+    the media types of an answer that is a file; `answer` is then a line of one as NDJSON. `further_errors` looks for errors
+    that the declaration of the body does not know, in a body that has others.
     """
 
     method: str
@@ -80,6 +92,7 @@ class Operation:
     status: int = 200
     body: type[msgspec.Struct] | None = None
     form: type[msgspec.Struct] | None = None
+    takes_file: bool = False
     is_large: bool = False
     envelope: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
@@ -91,11 +104,37 @@ class Operation:
     event_stream: str | None = None
     or_answer: type[msgspec.Struct] | None = None
     is_older: bool = False
+    has_variants: bool = False
+    files: tuple[str, ...] = ()
+    further_errors: FurtherErrors | None = None
 
     @cached_property
     def path_parameters(self) -> tuple[str, ...]:
         """The names of the objects whose ids are in the path, such as `contact`, in order."""
         return tuple(name.removesuffix("_id") for name in _PATH_PARAMETER.findall(self.path))
+
+    @cached_property
+    def is_own(self) -> bool:
+        """Whether the vendor's API does not have it."""
+        return self.path.startswith(_OWN_PATHS)
+
+    @cached_property
+    def is_strict(self) -> bool:
+        """Whether it refuses a body or a query parameter that it does not take.
+
+        The vendor's operations ignore them, and so do those with a form (RFC 6749, section 3.2).
+        """
+        return self.is_own and self.form is None
+
+    @cached_property
+    def takes_no_body(self) -> bool:
+        """Whether it has no use for a body."""
+        return self.body is None and self.form is None and not self.takes_file
+
+    @cached_property
+    def takes_no_query(self) -> bool:
+        """Whether it has no query parameters."""
+        return self.query is None and self.list_of is None and self.expand is None
 
     @cached_property
     def shows_version(self) -> bool:
@@ -108,6 +147,11 @@ class Operation:
         A newly created object consists only of what was sent.
         """
         return self.is_write and status != 201
+
+    @cached_property
+    def creates(self) -> bool:
+        """Whether it creates an object through the ledger, each time that it is called."""
+        return self.is_write and self.status == 201
 
     @cached_property
     def is_write(self) -> bool:

@@ -11,10 +11,10 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from herdbook import fields
 from herdbook.db.paging import Bound, CrmRecord, ListRow, PageQuery, TimeColumn
-from herdbook.errors import MAX_ERRORS, FieldError, InvalidQuery, quoted
+from herdbook.errors import MAX_ERRORS, FieldError, quoted
 from herdbook.http.body import unknown_parameter
 from herdbook.http.operation import Answer, Filter, ListOf
-from herdbook.http.query import pairs
+from herdbook.http.query import invalid_query, pairs
 
 QueryT = TypeVar("QueryT", bound=msgspec.Struct)
 
@@ -108,7 +108,7 @@ class ListReader:
             self._members[EXPAND] = "expand"
 
     def read(self, query_string: bytes) -> PageQuery:
-        """Return the query. Refusal: InvalidQuery, with all errors."""
+        """Return the query. Refusal: InvalidQuery, with all errors, or the first of very many."""
         errors: list[FieldError] = []
         given: dict[str, str] = {}
         crm: dict[int, dict[str, str]] = {}
@@ -128,14 +128,14 @@ class ListReader:
             else:
                 given[name] = value
             seen.add(name)
-            if len(errors) == MAX_ERRORS:
+            if len(errors) > MAX_ERRORS:
                 break
         query = self._asked(given, crm, errors)
         # Some programs send it empty with the first page.
         if given.get("cursor"):
             query = self._continued(query, given | ({CRM: ""} if crm else {}), errors)
         if errors:
-            raise InvalidQuery(errors)
+            raise invalid_query(errors)
         return query
 
     def answer(self, rows: Sequence[ListRow], query: PageQuery, count: int | None = None) -> Answer:
@@ -218,7 +218,7 @@ class ListReader:
             return ()
         names = [name.strip() for name in text.split(",")]
         choices = ", ".join(f"`{choice}`" for choice in self._expand)
-        for name in itertools.islice((name for name in names if name not in self._expand), MAX_ERRORS):
+        for name in itertools.islice((name for name in names if name not in self._expand), MAX_ERRORS + 1):
             message = f"`{quoted(name)}` cannot be expanded. Choose from {choices}."
             errors.append(FieldError(EXPAND, "invalid_choice", message))
         return tuple(name for name in self._expand if name in names)

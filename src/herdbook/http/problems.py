@@ -1,7 +1,8 @@
 """Refusals as problem details (RFC 9457). This module alone knows their statuses."""
 
 import dataclasses
-from typing import Annotated, Any, ClassVar, Final
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -70,6 +71,15 @@ PROBLEM_TYPES: Final[dict[type[errors.Refusal], ProblemType]] = {
 INTERNAL_ERROR: Final = ProblemType("internal_error", "Internal Server Error", 500, "Unexpected server error.")
 
 
+class Holder(msgspec.Struct, frozen=True):
+    """The active object that already has the value that the request claims."""
+
+    schema_name: ClassVar[str] = "conflict_holder"
+
+    object: str
+    id: str
+
+
 class ErrorItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Structured validation or field-level error detail."""
 
@@ -81,15 +91,16 @@ class ErrorItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     merged_into: Annotated[
         str, Meta(description="The object that replaces the one that the field names, which was merged.")
     ] = ""
-
-
-class Holder(msgspec.Struct, frozen=True):
-    """The active object that already has the value that the request claims."""
-
-    schema_name: ClassVar[str] = "conflict_holder"
-
-    object: str
-    id: str
+    conflict: (
+        Annotated[
+            Holder,
+            Meta(
+                description="The object that has the value of the field, if the caller may read it. Only herdbook's own "
+                "operations tell it of each error."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,8 +131,18 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     ) = msgspec.field(default=UNSET, name="retryAfterSeconds")
 
 
-def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_holder: bool) -> Problem:
-    """Return the problem for a refusal. For any other exception, it reveals only the request id."""
+# Whether the caller has a scope.
+May: TypeAlias = Callable[[str], bool]
+
+
+def problem_of(
+    refusal: Exception, request_id: str, type_base: str, *, may: May | None = None, names_each_holder: bool = False
+) -> Problem:
+    """Return the problem for a refusal. For any other exception, it reveals only the request id.
+
+    It names the objects that hold values to callers who `may` read them: the first one, and with `names_each_holder` that of
+    each error.
+    """
     kind = PROBLEM_TYPES.get(type(refusal)) if isinstance(refusal, errors.Refusal) else None
     members: dict[str, Any] = {}
     detail = "Something went wrong on our side. Report the request id to the operator of this server."
@@ -131,10 +152,8 @@ def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_
         assert isinstance(refusal, errors.Refusal)
         detail = refusal.detail
     if isinstance(refusal, errors.FieldsRefusal):
-        members["errors"] = tuple(
-            ErrorItem(field=e.field, code=e.code, message=e.message, merged_into=e.merged_into) for e in refusal.errors
-        )
-    if isinstance(refusal, errors.Taken) and may_name_holder:
+        members["errors"] = tuple(_item_of(each, may if names_each_holder else None) for each in refusal.errors)
+    if isinstance(refusal, errors.Taken) and may is not None and may(refusal.read_scope):
         members["conflict"] = Holder(*refusal.holders[0])
     if isinstance(refusal, errors.NotFound) and refusal.merged_into is not None:
         members["merged_into"] = refusal.merged_into
@@ -147,6 +166,17 @@ def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_
         detail=detail,
         request_id=request_id,
         **members,
+    )
+
+
+def _item_of(error: errors.FieldError, may: May | None) -> ErrorItem:
+    held = error.holder
+    return ErrorItem(
+        field=error.field,
+        code=error.code,
+        message=error.message,
+        merged_into=error.merged_into,
+        conflict=UNSET if held is None or may is None or not may(held.read_scope) else Holder(held.object, held.id),
     )
 
 

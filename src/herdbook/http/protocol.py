@@ -54,6 +54,8 @@ _CROWDED_PIECE_BYTES: Final = 64
 _LOOKS: Final = 12
 # How long bytes are read and dropped after a refusal: unread, they would make the client lose it (RFC 9112, section 9.6).
 _LINGER_SECONDS: Final = 2.0
+# A file of an import is as large as its setting allows, so it has more time the more of it has come.
+BODY_BYTES: Final = 8_388_608
 # How much of a body is read and dropped after its request was answered, because many clients read nothing before they have sent
 # all of it.
 MAX_DROPPED_BYTES: Final = 67_108_864
@@ -69,6 +71,8 @@ _is_host: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*").fullmatch
 
 HAS_CALLER: Final = "has_caller"
 """A member of a request's `state` by which the application says that it authenticated a caller."""
+CUT: Final = "cut"
+"""A member of a request's `state`: a function that ends its connection at once, without an answer."""
 ANSWER: Final = "answer"
 """A member of a request's `state`: a function of status, headers and body that sends a whole answer in one step.
 
@@ -85,6 +89,7 @@ class Limits(NamedTuple):
     head_bytes: int = 65_536
     head_lines: int = 256
     head_seconds: float = 20.0
+    # A body has this time for each `BODY_BYTES`.
     body_seconds: float = 60.0
     # A client that takes nothing of an answer for so long loses its connection; where room is needed, after the shorter time.
     write_seconds: float = 60.0
@@ -136,7 +141,7 @@ class Front:
     def answer_to(self, refusal: Refusal) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Return the problem for a refusal that closes the connection: status, headers, body."""
         request_id = ids.encoded(ids.REQUEST, ids.new_id())
-        problem = problem_of(refusal, request_id, self._problem_type_base, may_name_holder=False)
+        problem = problem_of(refusal, request_id, self._problem_type_base)
         body = msgspec.json.encode(problem)
         headers = [
             *((b"x-request-id", request_id.encode()), *problem_headers(refusal), (b"connection", b"close")),
@@ -321,6 +326,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._awaited: tuple[str, float] | None = None
         # Bytes read since the parser last produced a complete head or a part of a body.
         self._fruitless = 0
+        # Bytes of a body that have come since its time began.
+        self._come = 0
         self._is_refused = False
         self.headers = []
         self._last_word: Refusal | None = None
@@ -347,7 +354,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._taken_at = 0.0
         self._write_watch: asyncio.TimerHandle | None = None
         # The application notes in `scope["state"]` that it authenticated the caller of the current request.
-        self._state: dict[str, Any] = {ANSWER: self._answer}
+        self._state: dict[str, Any] = {ANSWER: self._answer, CUT: self._cut}
         # The `Host` of the last request; most send the same again.
         self._valid_hosts: list[bytes] | None = None
         # Whether it did so for the request before.
@@ -605,6 +612,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._waits_since = self.loop.time()
         self._fruitless = 0
         self._awaited = self._body_awaited
+        self._come = 0
         if self._deadline is not None:
             self._reset_deadline()
 
@@ -651,6 +659,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of a body. The application gets small parts together."""
         self._fruitless = 0
+        self._come += len(body)
         if self.cycle.response_complete:
             self._dropped += len(body)
             if self._dropped > MAX_DROPPED_BYTES:
@@ -722,6 +731,9 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.transport.write(head + body)
         cycle.on_response()
         return True
+
+    def _cut(self) -> None:
+        self.transport.abort()
 
     def _start_in_turn(self, cycle: Any, app: Any) -> None:
         if not cycle.disconnected:
@@ -801,6 +813,9 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         part, seconds = self._awaited or ("head", self._limits.head_seconds)
         if self.flow.read_paused or (part == "head" and not self.is_silent):
             # The delay is the server's, not the client's.
+            self._deadline = self.loop.call_later(seconds, self._when_late)
+        elif part == "body" and self._come >= BODY_BYTES:
+            self._come -= BODY_BYTES
             self._deadline = self.loop.call_later(seconds, self._when_late)
         elif part == "body" and self.is_silent:
             # The request was answered without its body.

@@ -1,17 +1,21 @@
 """Query parameters of operations other than lists, declared as a struct like bodies."""
 
+import functools
 import itertools
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import UNSET, inspect
 
-from herdbook.errors import MAX_ERRORS, FieldError, InvalidQuery
+from herdbook.errors import MAX_ERRORS, FieldError, InvalidQuery, first_errors
 from herdbook.fields import HasRules, Rule
 from herdbook.http.body import unknown_parameter, unwrapped, value_errors
 
+# A fraction may have 17 digits behind its zeros.
+_NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,30})?").fullmatch
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
@@ -21,11 +25,15 @@ class QueryReader:
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._struct = struct
         self._rules: Mapping[str, Rule] = cast("type[HasRules]", struct).rules
-        self._type = cast("inspect.StructType", inspect.type_info(struct))
-        self._fields = {field.encode_name: field.type for field in self._type.fields}
+
+    @functools.cached_property
+    def _fields(self) -> dict[str, inspect.Type]:
+        # For the first query, as in `BodyReader`.
+        declared = cast("inspect.StructType", inspect.type_info(self._struct))
+        return {field.encode_name: field.type for field in declared.fields}
 
     def read(self, query_string: bytes) -> Any:
-        """Return the struct. Refusal: InvalidQuery, with all errors."""
+        """Return the struct. Refusal: InvalidQuery, with all errors, or the first of very many."""
         errors: list[FieldError] = []
         given: dict[str, Any] = {}
         for name, text in pairs(query_string, errors):
@@ -35,17 +43,22 @@ class QueryReader:
                 errors.append(unknown_parameter(name, self._fields))
             else:
                 given[name] = value = _value(declared, text)
-                errors += itertools.islice(value_errors(declared, value, name), MAX_ERRORS)
-            if len(errors) >= MAX_ERRORS:
+                errors += itertools.islice(value_errors(declared, value, name), MAX_ERRORS + 1)
+            if len(errors) > MAX_ERRORS:
                 break
         if not errors:
             struct = msgspec.convert(given, self._struct)
             for name, rule in self._rules.items():
                 if (value := getattr(struct, name)) not in (UNSET, None):
-                    errors += itertools.islice(rule(value, name), MAX_ERRORS)
+                    errors += itertools.islice(rule(value, name), MAX_ERRORS + 1)
             if not errors:
                 return struct
-        raise InvalidQuery(errors)
+        raise invalid_query(errors)
+
+
+def invalid_query(errors: Iterable[FieldError]) -> InvalidQuery:
+    """Return the refusal of a query string. If it has very many errors, the last one says that there are more."""
+    return InvalidQuery(first_errors(errors, "", whole="The query string"))
 
 
 def pairs(query_string: bytes, errors: list[FieldError]) -> Iterator[tuple[str, str]]:
@@ -61,6 +74,8 @@ def _value(declared: inspect.Type, text: str) -> Any:
     match unwrapped(declared)[0]:
         case inspect.IntType() if text.isascii() and text.isdecimal() and len(text) < 20:
             return int(text)
+        case inspect.FloatType() if _NUMBER(text) is not None:
+            return float(text)
         case inspect.BoolType():
             return _BOOLEANS.get(text, text)
         case inspect.VarTupleType():

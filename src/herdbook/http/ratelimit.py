@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
@@ -36,7 +37,8 @@ class RateLimit(Protocol):
 class TokenBuckets:
     """Counts in this process: a bucket of tokens per credential, refilled at `rate` a second up to `burst`."""
 
-    def __init__(self, rate: int, burst: int) -> None:
+    def __init__(self, rate: int, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._rate = rate
         self._burst = max(burst, rate)
         self._window = math.ceil(self._burst / rate)
@@ -44,7 +46,7 @@ class TokenBuckets:
 
     async def take(self, credential_id: UUID) -> Quota:
         """Take a token if there is one."""
-        now = time.monotonic()
+        now = self._clock()
         tokens, then = self._buckets.get(credential_id, (float(self._burst), now))
         tokens = min(float(self._burst), tokens + (now - then) * self._rate)
         wait = 0 if tokens >= 1 else max(1, math.ceil((1 - tokens) / self._rate))

@@ -38,10 +38,11 @@ class RequestLog:
 
     def __init__(self) -> None:
         self._waiting: list[AnsweredRequest] = []
-        self._of_workspaces: dict[UUID, int] = {}
+        # By the ids as they are shown, because texts are found sooner than ids are.
+        self._of_workspaces: dict[str, int] = {}
         self._dropped = 0
 
-    def has_room(self, workspace_id: UUID, *, is_good_read: bool) -> bool:
+    def has_room(self, workspace_id: str, *, is_good_read: bool) -> bool:
         """Whether there is room for a request; one without is counted as dropped."""
         most = _MOST_READS_OF_ONE if is_good_read else _MOST_OF_ONE
         if self._of_workspaces.get(workspace_id, 0) < most and len(self._waiting) < _MOST:
@@ -49,10 +50,10 @@ class RequestLog:
         self._dropped += 1
         return False
 
-    def add(self, request: AnsweredRequest) -> None:
+    def add(self, workspace_id: str, request: AnsweredRequest) -> None:
         """Add a request for which there is room."""
         self._waiting.append(request)
-        self._of_workspaces[request.workspace_id] = self._of_workspaces.get(request.workspace_id, 0) + 1
+        self._of_workspaces[workspace_id] = self._of_workspaces.get(workspace_id, 0) + 1
 
     def take(self) -> list[AnsweredRequest]:
         """Return the requests that were added since the last call."""

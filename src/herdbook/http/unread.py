@@ -4,6 +4,7 @@ A write answers the object's new state, which is more than was sent if the objec
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast, get_args, get_type_hints
 
 import msgspec
@@ -43,6 +44,7 @@ class ShownObject(NamedTuple):
         return all(map(caller.may, self.scopes))
 
 
+@cache
 def shown_objects(answer: type[msgspec.Struct]) -> tuple[ShownObject, ...]:
     """Return the objects that an answer shows."""
     return tuple(_shown_in(answer, ()))

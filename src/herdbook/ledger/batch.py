@@ -4,8 +4,9 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -16,15 +17,19 @@ from herdbook import metrics
 from herdbook.db.placeholders import placeholder
 from herdbook.db.pool import Connection
 from herdbook.ledger.changes import SAVE_CHANGES, Change
-from herdbook.ledger.unit_of_work import Need, Removed, Row, Table, UnitOfWork
+from herdbook.ledger.unit_of_work import LOAD_BYTES, Need, Removed, Row, Table, UnitOfWork
 
 # The first parameter of a batch's statements is its workspaces; the rows of each table follow.
 _FIRST_ROWS: Final = 2
+# The save of a single workspace has the five members of its head in place of that.
+_FIRST_ROWS_OF_ONE: Final = 6
 _WARN_EVERY_SECONDS: Final = 60.0
 # The bytes of rows that are encoded before others have their turn.
 TURN_BYTES: Final = 1_048_576
 # Decoding takes several times as long as encoding.
 DECODING_TURN_BYTES: Final = TURN_BYTES // 8
+# A load looks at the bytes of rows if it has more than so many of a table.
+MANY_ROWS: Final = 64
 _LOCK: Final = "select id from workspace where id = any($1) order by id for update"
 
 # Use the database's time, so that all servers share one clock.
@@ -32,14 +37,26 @@ _LOAD_HEADS: Final[LiteralString] = """
     clock_timestamp(), (select json_agg(w) from (select id, seq, last_at from workspace where id = any($1)) as w)
 """
 
-# The guard of every save. `held` lacks the workspaces whose head moved since they were loaded, so nothing is written there.
+# The end of each statement that saves.
+SAVED: Final[LiteralString] = " select id, pg_current_xact_id()::xid as transaction from held"
+# The guard of every save. `held` lacks the workspaces whose head moved since they were loaded, so nothing is written there, and
+# those with a row that was kept since an earlier batch and has been written by anybody meanwhile.
 # Compare the time, too: every save moves it, while the sequence moves only with a change, and an idempotency record may be
-# saved without one. Rows are locked in the order of their ids, so that two processes cannot deadlock.
+# saved without one.
+_HOLD_ONE: Final[LiteralString] = """
+    with $outdated held as (
+        update workspace w set seq = $4, last_at = $5
+        where w.id = $1 and w.seq = $2 and w.last_at = $3 $unless_outdated
+        returning w.id
+    )
+"""
+# Rows are locked in the order of their ids, so that two processes cannot deadlock.
 _HOLD: Final[LiteralString] = """
     with head as (
         select * from json_to_recordset($1) as h(id uuid, old_seq bigint, old_at timestamptz, seq bigint, at timestamptz)
-    ), locked as (
+    ), $outdated locked as (
         select w.id from workspace w join head on head.id = w.id and (head.old_seq, head.old_at) = (w.seq, w.last_at)
+            $unless_outdated
         order by w.id for update of w
     ), held as (
         update workspace w set seq = head.seq, last_at = head.at
@@ -64,6 +81,26 @@ class _NewHead(msgspec.Struct):
     at: datetime
 
 
+class _KeptRow(msgspec.Struct):
+    workspace_id: UUID
+    id: Any
+    seen: int
+
+
+class SavedRows(NamedTuple):
+    """The rows that a transaction has written, as JSON, with their workspaces."""
+
+    transaction: int
+    rows: Sequence[tuple[UUID, Need, bytes]]
+
+
+class _First(msgspec.Struct):
+    """The first rows of a load, and the number of those that were looked up."""
+
+    many: int
+    rows: msgspec.Raw
+
+
 _log: Final = logging.getLogger("herdbook.ledger")
 # Clocks agree within this time once they are synchronized, so a time further ahead was written by a wrong clock.
 _AHEAD: Final = timedelta(minutes=1)
@@ -73,7 +110,9 @@ _number: Final = attrgetter("number")
 _head_decoder: Final = msgspec.json.Decoder(list[_Head])
 _encode: Final = msgspec.json.Encoder().encode
 _raw_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_first_decoder: Final = msgspec.json.Decoder(_First)
 _row_decoders: Final[dict[Table[Any], msgspec.json.Decoder[list[Any]]]] = {}
+_single_decoders: Final[dict[Table[Any], msgspec.json.Decoder[Any]]] = {}
 
 
 async def lock_all(connection: Connection, workspace_ids: Iterable[UUID]) -> None:
@@ -86,13 +125,17 @@ async def lock_at_once(connection: Connection) -> None:
     await connection.execute("set local lock_timeout = '50ms'")
 
 
-async def load(connection: Connection, needs: Mapping[UUID, Collection[Need]]) -> dict[UUID, UnitOfWork]:
-    """Open a unit of work, with the rows needed, for each workspace that exists.
+async def load(
+    connection: Connection, needs: Mapping[UUID, Collection[Need]], note_time: Callable[[datetime], None] | None = None
+) -> dict[UUID, UnitOfWork]:
+    """Open a unit of work, with the rows needed, for each workspace that exists. `note_time` is told the time of the database.
 
     One statement loads them, so they share a snapshot. A lock must be taken by an earlier statement, because a statement that
     waits for a lock keeps the snapshot from before it.
     """
-    loaded = await _loaded(connection, needs)
+    loaded = await _loaded(connection, needs, LOAD_BYTES)
+    if note_time is not None:
+        note_time(loaded.now)
     units = {
         head.id: UnitOfWork(head.id, head.seq, head.last_at, max(loaded.now, head.last_at + timedelta(microseconds=1)))
         for head in loaded.heads
@@ -103,10 +146,13 @@ async def load(connection: Connection, needs: Mapping[UUID, Collection[Need]]) -
 
 
 async def load_more(
-    connection: Connection, units: Mapping[UUID, UnitOfWork], needs: Mapping[UUID, Collection[Need]]
+    connection: Connection, units: Mapping[UUID, UnitOfWork], needs: Mapping[UUID, Collection[Need]], loads: int
 ) -> set[UUID]:
-    """Load further rows into units of work. Return the workspaces that another process has changed since their first load."""
-    loaded = await _loaded(connection, needs)
+    """Load further rows into units of work. Return the workspaces that another process has changed since their first load.
+
+    After several loads, a load has many more bytes, so that a command which needs all of its rows gets them.
+    """
+    loaded = await _loaded(connection, needs, LOAD_BYTES << 2 * max(0, loads - 1))
     await _add(units, needs, loaded)
     return {
         head.id for head in loaded.heads if (head.seq, head.last_at) != (units[head.id].loaded_seq, units[head.id].loaded_at)
@@ -118,50 +164,100 @@ class _Loaded(NamedTuple):
 
     now: datetime
     heads: Sequence[_Head]
-    rows: Sequence[tuple[Table[Any], bytes | None]]
+    rows: Sequence[tuple[Table[Any], bytes | msgspec.Raw | None]]
+    left_out: Mapping[UUID, Collection[Need]]
 
 
-async def _loaded(connection: Connection, needs: Mapping[UUID, Collection[Need]]) -> _Loaded:
+async def _loaded(connection: Connection, needs: Mapping[UUID, Collection[Need]], most_bytes: int) -> _Loaded:
     asked: dict[Table[Any], list[dict[str, Any]]] = {}
     for workspace_id, wanted in needs.items():
         for need in wanted:
             asked.setdefault(need.table, []).append({"workspace_id": workspace_id, "key": need.key})
     tables = _in_order(asked)
-    record = await connection.fetchrow(_load_statement(tables), list(needs), *(_encode(asked[table]) for table in tables))
+    many = tuple(table for table in tables if table.load_first is not None and len(asked[table]) > MANY_ROWS)
+    for table in many:
+        # A slice of a long task takes the first objects, so these must come first.
+        asked[table].sort(key=lambda each: each["key"])
+    statement = _load_statement(tables, many)
+    bound = [most_bytes] if many else []
+    record = await connection.fetchrow(statement, list(needs), *(_encode(asked[table]) for table in tables), *bound)
     assert record is not None, "a select without `from` has one row"
     heads = _head_decoder.decode(record[1]) if record[1] else ()
-    return _Loaded(record[0], heads, list(zip(tables, record[2:], strict=True)))
+    rows: list[tuple[Table[Any], bytes | msgspec.Raw | None]] = []
+    left_out: dict[UUID, list[Need]] = {}
+    for table, found in zip(tables, record[2:], strict=True):
+        if table not in many:
+            rows.append((table, found))
+            continue
+        first = _first_decoder.decode(found)
+        rows.append((table, first.rows))
+        for each in asked[table][first.many :]:
+            left_out.setdefault(each["workspace_id"], []).append(Need(table, each["key"]))
+    return _Loaded(record[0], heads, rows, left_out)
 
 
 async def _add(units: Mapping[UUID, UnitOfWork], needs: Mapping[UUID, Collection[Need]], loaded: _Loaded) -> None:
     for workspace_id, wanted in needs.items():
         if work := units.get(workspace_id):
-            work.note_looked_up(wanted)
+            left_out = loaded.left_out.get(workspace_id)
+            work.note_looked_up(set(wanted).difference(left_out) if left_out else wanted)
+            work.note_left_out(left_out or ())
     for table, rows in loaded.rows:
-        for row in () if rows is None else await decoded_in_turns(table, rows):
+        sizes: list[int] = []
+        decoded = [] if rows is None else await decoded_in_turns(table, rows, sizes)
+        for row, size in zip(decoded, sizes or repeat(0), strict=False):
             if work := units.get(row.workspace_id):
-                work.add_loaded(table, row)
+                work.add_loaded(table, row, size)
 
 
-async def save(connection: Connection, units: Sequence[UnitOfWork]) -> set[UUID]:
-    """Write all changes in one statement; return the workspaces that no other process had changed meanwhile."""
+async def save(
+    connection: Connection, units: Sequence[UnitOfWork], note_rows: Callable[[SavedRows], None] | None = None
+) -> set[UUID]:
+    """Write all changes in one statement; return the workspaces that no other process had changed meanwhile.
+
+    `note_rows` is told the rows that were written, if the transaction commits.
+    """
     heads = [_NewHead(work.workspace_id, work.loaded_seq, work.loaded_at, work.seq, work.at) for work in units]
+    is_one = len(heads) == 1
     put: dict[Table[Any], list[Row]] = {}
     changes: list[Change] = []
+    kept: dict[Table[Any], list[_KeptRow]] = {}
     for work in units:
         changes += work.changes
         for (table, _), row in work.changed_rows.items():
             saving = table.removals if type(row) is Removed else table
             assert saving is not None, "a command removes rows of a table that allows it"
             put.setdefault(saving, []).append(row)
-    tables = _in_order(put)
-    parameters = [await encoded_in_turns(rows) for rows in (heads, changes, *(put[table] for table in tables))]
-    records = await connection.fetch(_save_statement(tables), *parameters)
-    return {record["id"] for record in records}
+        for (table, key), seen in work.kept.items():
+            kept.setdefault(table, []).append(_KeptRow(work.workspace_id, key, seen))
+    tables, kept_tables = _in_order(put), _in_order(kept)
+    texts = [await _each_encoded(put[table]) for table in tables]
+    parameters = [
+        *(msgspec.structs.astuple(heads[0]) if is_one else (_encode(heads),)),
+        await encoded_in_turns(changes),
+        *map(_array, texts),
+        *map(_encode, map(kept.get, kept_tables)),
+    ]
+    records = await connection.fetch(_save_statement(tables, kept_tables, is_one=is_one), *parameters)
+    saved = {record["id"] for record in records}
+    if note_rows is not None and saved:
+        rows = [
+            (row.workspace_id, Need(table, table.key(row)), text)
+            for table, encoded in zip(tables, texts, strict=True)
+            if table.outdated is not None
+            for row, text in zip(put[table], encoded, strict=True)
+            if row.workspace_id in saved
+        ]
+        note_rows(SavedRows(records[0]["transaction"], rows))
+    return saved
 
 
 async def encoded_in_turns(rows: Sequence[Any]) -> bytes:
     """Return rows as a JSON array. Others have their turn while a large one is encoded."""
+    return _array(await _each_encoded(rows))
+
+
+async def _each_encoded(rows: Iterable[Any]) -> list[bytes]:
     encoded: list[bytes] = []
     size = 0
     for row in rows:
@@ -172,7 +268,7 @@ async def encoded_in_turns(rows: Sequence[Any]) -> bytes:
         if size > TURN_BYTES:
             size = 0
             await asyncio.sleep(0)
-    return _array(encoded)
+    return encoded
 
 
 def _in_order(tables: Iterable[Table[Any]]) -> tuple[Table[Any], ...]:
@@ -192,39 +288,68 @@ def _look_at_times(units: Iterable[UnitOfWork], now: datetime) -> None:
 
 
 @functools.cache
-def _load_statement(tables: tuple[Table[Any], ...]) -> LiteralString:
+def _load_statement(tables: tuple[Table[Any], ...], many: tuple[Table[Any], ...]) -> LiteralString:
     columns: list[LiteralString] = [_LOAD_HEADS]
+    most = placeholder(_FIRST_ROWS + len(tables))
     for number, table in enumerate(tables, _FIRST_ROWS):
         assert table.load is not None, "a command needs rows of a table that is only written"
+        if table in many and table.load_first is not None:
+            columns.append(
+                "(" + table.load_first.replace("$rows", placeholder(number)).replace("$most", most + "::bigint") + ")"
+            )
+            continue
         columns.append("(select json_agg(r) from (" + table.load.replace("$rows", placeholder(number)) + ") as r)")
     return "select " + ", ".join(columns)
 
 
 @functools.cache
-def _save_statement(tables: tuple[Table[Any], ...]) -> LiteralString:
+def _save_statement(tables: tuple[Table[Any], ...], kept_tables: tuple[Table[Any], ...], *, is_one: bool) -> LiteralString:
     fragments: list[LiteralString] = [SAVE_CHANGES]
     for table in tables:
         assert table.save is not None, "a command writes rows of a table that is only read"
         fragments.append(table.save)
+    outdated: list[LiteralString] = []
+    for table in kept_tables:
+        assert table.outdated is not None, "a row is kept of a table whose rows may be"
+        outdated.append(table.outdated)
     numbered: list[LiteralString] = [
-        fragment.replace("$rows", placeholder(number)) for number, fragment in enumerate(fragments, _FIRST_ROWS)
+        fragment.replace("$rows", placeholder(number))
+        for number, fragment in enumerate((*fragments, *outdated), _FIRST_ROWS_OF_ONE if is_one else _FIRST_ROWS)
     ]
-    return _HOLD + ", " + ", ".join(numbered) + " select id from held"
+    saves, kept = numbered[: len(fragments)], numbered[len(fragments) :]
+    hold = _HOLD_ONE if is_one else _HOLD
+    hold = hold.replace("$outdated", "outdated as (" + " union all ".join(kept) + ")," if kept else "")
+    hold = hold.replace("$unless_outdated", "and w.id not in (select workspace_id from outdated)" if kept else "")
+    return hold + ", " + ", ".join(saves) + SAVED
 
 
-async def decoded_in_turns(table: Table[Any], rows: bytes) -> list[Any]:
-    """Return the rows of a JSON array. Others have their turn while many are decoded."""
+def decoded_row(table: Table[Any], text: bytes) -> Any:
+    """Return one row as it was encoded."""
+    decoder = _single_decoders.get(table)
+    if decoder is None:
+        decoder = _single_decoders[table] = msgspec.json.Decoder(table.row)
+    return decoder.decode(text)
+
+
+async def decoded_in_turns(table: Table[Any], rows: bytes | msgspec.Raw, sizes: list[int] | None = None) -> list[Any]:
+    """Return the rows of a JSON array, and add the bytes of each to `sizes` if they have very many together.
+
+    Others have their turn while many are decoded.
+    """
     decoder = _row_decoders.get(table)
     if decoder is None:
         decoder = _row_decoders[table] = msgspec.json.Decoder(list[table.row])  # type: ignore[name-defined]
-    if len(rows) <= DECODING_TURN_BYTES:
+    if len(memoryview(rows)) <= DECODING_TURN_BYTES:
         return decoder.decode(rows)
     decoded: list[Any] = []
     parts: list[msgspec.Raw] = []
     size = 0
     for part in _raw_decoder.decode(rows):
         parts.append(part)
-        size += len(memoryview(part))
+        part_size = len(memoryview(part))
+        if sizes is not None:
+            sizes.append(part_size)
+        size += part_size
         if size > DECODING_TURN_BYTES:
             decoded += decoder.decode(_array(parts))
             parts.clear()

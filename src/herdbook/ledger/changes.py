@@ -7,6 +7,21 @@ from uuid import UUID
 
 import msgspec
 
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values, or what they hold, are kept as the same JSON. The order of the members of an object means nothing.
+
+    Python also takes 1, 1.0 and true for equal, 0 and -0.0, and decimal numbers with other digits.
+    """
+    if one is other or one != other:
+        return one is other
+    # Most members of a changed object are the very same objects as before.
+    if isinstance(one, msgspec.Struct):
+        return all(map(same, msgspec.structs.astuple(one), msgspec.structs.astuple(other)))
+    return _encode(one) == _encode(other)
+
 
 class Action(Enum):
     """The action of a change; one byte in the table."""

@@ -4,7 +4,7 @@ The table's primary key is the proof. A unit of work decides a claim. It also sa
 before the batch is saved, so that a key that changes hands within a batch is moved, not given twice.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, LiteralString, NamedTuple, Protocol, TypeAlias, TypeVar
 from uuid import UUID
@@ -140,9 +140,7 @@ class UniqueKey(Generic[EntryT]):
         kind = holder_type.name
         for index, key in enumerate(new):
             if (holder := taken.get(key)) is not None:
-                named = (field_path or self.field_path)(index, key)
-                message = f"`{named}` belongs to another active {kind} of this workspace. Use that one, or choose another."
-                errors.append(FieldError(named, "already_in_use", message))
+                errors.append(_already_in_use((field_path or self.field_path)(index, key), kind))
                 holders.append((kind, ids.encoded(holder_type.prefix, holder)))
         if errors:
             raise Taken(errors, holders, holder_type.read_scopes[0])
@@ -158,6 +156,26 @@ class UniqueKey(Generic[EntryT]):
             if claim is None or claim.holder_id == object_id:
                 stored = object_id if claim is None else claim.stored_holder_id
                 work.put(self.table, Claim(work.workspace_id, key, None, stored))
+
+
+def paths_in_request(unique_key: UniqueKey[Any], asked: Sequence[str]) -> Callable[[int, str], str]:
+    """Return the function that names where a request has a key which is added to those of an object.
+
+    The object may always keep its own keys, so a key that is refused was sent in the request.
+    """
+    return lambda _, key: unique_key.field_path(asked.index(key), key)
+
+
+def _already_in_use(path: str, kind: str) -> FieldError:
+    message = f"`{path}` belongs to another active {kind} of this workspace. Use that one, or choose another."
+    return FieldError(path, "already_in_use", message)
+
+
+def in_use(holder_type: HolderType, held: Mapping[str, UUID]) -> Taken:
+    """Return the refusal of values that other objects have, by the paths of their fields."""
+    kind = holder_type.name
+    holders = [(kind, ids.encoded(holder_type.prefix, holder)) for holder in held.values()]
+    return Taken([_already_in_use(path, kind) for path in held], holders, holder_type.read_scopes[0])
 
 
 class HeldKey(NamedTuple):

@@ -1,5 +1,6 @@
 """The idempotency records: the first answer to each Idempotency-Key, kept for a day and saved with its change."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -8,7 +9,8 @@ import msgspec
 
 from herdbook.db.pool import Pool
 from herdbook.db.slices import SLICE, each_slice
-from herdbook.ledger.unit_of_work import Table
+from herdbook.errors import Refusal
+from herdbook.ledger.unit_of_work import Need, Result, Table, UnitOfWork
 
 # The answer once it was erased, because it had personal data.
 ERASED_ANSWER: Final = msgspec.Raw(b'{"erased":true}')
@@ -50,6 +52,23 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
     def part(self, number: int) -> "IdempotencyKey":
         """Return the key of one of several commands of the request. No caller can send it: headers have no line breaks."""
         return IdempotencyKey(f"{self.key}\n{number}", self.fingerprint, self.canonical_fingerprint)
+
+
+class NotDoneYet(Refusal):
+    """No request with the Idempotency-Key was carried out."""
+
+    def __init__(self) -> None:
+        super().__init__("No request with this `Idempotency-Key` was carried out.")
+
+
+class FirstAnswer(msgspec.Struct, frozen=True):
+    """Do nothing: the ledger answers it as the first request with its Idempotency-Key. Refusal: NotDoneYet, without one."""
+
+    def needs(self) -> Iterator[Need]:
+        yield from ()
+
+    def apply(self, work: UnitOfWork) -> Result:  # noqa: ARG002  # as of all commands
+        raise NotDoneYet
 
 
 # `coalesce` rules out the index by time, so the planner uses the primary key.

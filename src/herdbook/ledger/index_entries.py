@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
+from herdbook.ledger.changes import same
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Table, UnitOfWork
 
 
@@ -118,7 +119,7 @@ def reindex(work: UnitOfWork, indexes: Iterable[Index[Any]], before: Any, after:
     is_deleted = after.deleted_at is not None
     for index in indexes:
         was_there, is_there = was_deleted is index.is_of_deleted, is_deleted is index.is_of_deleted
-        if was_there is is_there and (not is_there or index.source(before) == index.source(after)):
+        if was_there is is_there and (not is_there or same(index.source(before), index.source(after))):
             continue
         old = index.keys(before) if was_there else frozenset[Any]()
         new = index.keys(after) if is_there else frozenset[Any]()

@@ -16,6 +16,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from types import CoroutineType
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -36,8 +37,9 @@ from herdbook.errors import (
     Refusal,
     Unavailable,
 )
-from herdbook.ledger.batch import load, load_more, lock_all, lock_at_once, save, was_committed
+from herdbook.ledger.batch import SavedRows, load, load_more, lock_all, lock_at_once, save, was_committed
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
+from herdbook.ledger.kept import MAX_COMMANDS, Kept
 from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.ledger.unit_of_work import Command, LongCommand, Need, NotLoaded, Origin, Result, Savepoint, UnitOfWork
 
@@ -46,7 +48,8 @@ _log = logging.getLogger("herdbook.ledger")
 _WRITERS: Final = 2
 _BATCH_COMMANDS: Final = 128
 _BATCH_WORKSPACES: Final = 64
-# Limits the bodies of a batch's requests and the large rows that it loads, unless a single command has more.
+# Limits the bodies of a batch's requests, and separately the bytes of the large rows that it reads and writes, unless a single
+# command has more. A row of a table that is marked as large counts before it is loaded.
 BATCH_BYTES: Final = 1_048_576
 LARGE_ROW_BYTES: Final = BATCH_BYTES // 2
 # A batch yields to other tasks after commands that need or write this many rows.
@@ -56,7 +59,7 @@ MAX_MISSED_ROWS: Final = 500
 _LOCKED_FOR_SECONDS: Final = 1.0
 # Limits how often more rows are loaded for one command after all earlier ones of its workspace are applied. Each load gets all
 # rows that the command has missed so far, so honest commands need a few loads: one for each step of a path from row to row.
-MAX_LOADS: Final = 8
+MAX_LOADS: Final = 16
 _PATIENCE_SECONDS: Final = 10.0
 _LOOK_EVERY_SECONDS: Final = 0.25
 # The pause before the first retry; it doubles with each further one.
@@ -83,7 +86,19 @@ class Written(NamedTuple):
 class _Waiting:
     """A command in the queue."""
 
-    __slots__ = ("command", "done", "is_sent", "key", "large_needs", "needs", "origin", "since", "size", "workspace_id")
+    __slots__ = (
+        "bytes_loaded",
+        "command",
+        "done",
+        "is_sent",
+        "key",
+        "large_needs",
+        "needs",
+        "origin",
+        "since",
+        "size",
+        "workspace_id",
+    )
 
     def __init__(self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None, size: int) -> None:
         self.workspace_id = workspace_id
@@ -92,6 +107,8 @@ class _Waiting:
         self.key = key
         # The bytes of its request's body.
         self.size = size
+        # The bytes of large rows that an earlier batch has loaded for it and had no room for.
+        self.bytes_loaded = 0
         self.needs = [*command.needs()]
         self.large_needs = {(workspace_id, need) for need in self.needs if need.table.is_large}
         if key is not None:
@@ -132,8 +149,9 @@ class _Room:
         self._large |= one.large_needs
 
     def _bytes_of(self, one: _Waiting) -> int:
+        size = one.size + one.bytes_loaded
         # Commands that need the same row share it.
-        return one.size + LARGE_ROW_BYTES * len(one.large_needs - self._large) if one.large_needs else one.size
+        return size + LARGE_ROW_BYTES * len(one.large_needs - self._large) if one.large_needs else size
 
 
 class TooManyLoads(Exception):
@@ -154,21 +172,71 @@ class _Trial:
     """One attempt at a batch: its units of work, and the outcome of each command if the batch is saved."""
 
     def __init__(self) -> None:
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Begin, without any outcome."""
         self.units: dict[UUID, UnitOfWork] = {}
         self.outcomes: list[tuple[_Waiting, Written | Exception]] = []
         # The workspaces whose changes are in the save, once it runs.
         self.saved_ids: frozenset[UUID] = frozenset()
+        # The rows that the save has written, once it ran.
+        self.saved_rows: SavedRows | None = None
+        # Whether the rows were kept since earlier batches, and not loaded.
+        self.is_of_kept = False
         self.later: list[_Waiting] = []
         self._loads: dict[_Waiting, int] = {}
         self._missed_rows: dict[_Waiting, int] = {}
         self._all_missed = 0
+        # The rows that commands have missed so far, and the bytes of those that were loaded and put.
+        self._missed: dict[_Waiting, list[Need]] = {}
+        self._counted: set[tuple[UUID, Need]] = set()
+        self._bytes_loaded = 0
+        self._bytes_put = 0
+
+    def note_rows(self, saved: SavedRows) -> None:
+        """Note the rows that the save has written."""
+        self.saved_rows = saved
+
+    @property
+    def is_large(self) -> bool:
+        """Whether large rows left some commands for later."""
+        return bool(self.later) and any(work.has_large for work in self.units.values())
+
+    def with_room(self, waiting: Sequence[_Waiting]) -> Sequence[_Waiting]:
+        """Return the commands whose large rows the batch has room for, and leave the others for `later`.
+
+        Once a command has no room, the later ones of its workspace have none either, because they must follow it.
+        """
+        if not any(work.has_large for work in self.units.values()):
+            return waiting
+        full: set[UUID] = set()
+        fitting: list[_Waiting] = []
+        for one in waiting:
+            needs = {(one.workspace_id, need) for need in (*one.needs, *self._missed.get(one, ()))}
+            work = self.units.get(one.workspace_id)
+            sizes = {} if work is None else {each: size for each in needs if (size := work.size_of(each[1]))}
+            size = sum(size for each, size in sizes.items() if each not in self._counted)
+            is_first = not fitting and not self.outcomes
+            is_left_out = work is not None and any(work.is_left_out(need) for _, need in needs)
+            if one.workspace_id in full or (
+                not is_first and (is_left_out or (size and self._bytes_loaded + size > BATCH_BYTES))
+            ):
+                full.add(one.workspace_id)
+                one.bytes_loaded = max(sum(sizes.values()), BATCH_BYTES // 4 if is_left_out else 0)
+                self.later.append(one)
+            else:
+                self._bytes_loaded += size
+                self._counted.update(sizes)
+                fitting.append(one)
+        return fitting
 
     async def apply(self, waiting: Sequence[_Waiting]) -> tuple[list[_Waiting], dict[UUID, set[Need]]]:
         """Apply commands. Return those to be applied again, and the rows that must be loaded before, by workspace.
 
         After a command that misses rows, the later ones of its workspace are applied only to find what they miss as well. Then
-        all of these are taken back, because each must see what the ones before it do. Once very many rows were missed, the
-        commands after these are left for `later`, so that the save does not become very large.
+        all of these are taken back, because each must see what the ones before it do. Once very many rows were missed, or large
+        ones were put, the commands after these are left for `later`, so that the save does not become very large.
         """
         again: list[_Waiting] = []
         missed: dict[UUID, _Missed] = {}
@@ -179,7 +247,7 @@ class _Trial:
             if one.done.done():
                 continue
             is_full = is_full or (self._all_missed >= MAX_MISSED_ROWS and one not in self._missed_rows)
-            if is_full:
+            if is_full or self._bytes_put > BATCH_BYTES:
                 self.later.append(one)
                 continue
             work = self.units.get(one.workspace_id)
@@ -192,6 +260,7 @@ class _Trial:
                 again.append(one)
             else:
                 self.outcomes.append((one, outcome))
+                self._bytes_put += 0 if work is None else work.bytes_put
             rows += 1 + len(one.needs) + self._missed_rows.get(one, 0) + (0 if work is None else work.rows_put)
             if rows > TURN_ROWS:
                 rows = 0
@@ -209,6 +278,7 @@ class _Trial:
                 return TooManyLoads(one.command)
         self._missed_rows[one] = self._missed_rows.get(one, 0) + len(outcome.needs)
         self._all_missed += len(outcome.needs)
+        self._missed.setdefault(one, []).extend(outcome.needs)
         savepoint = self.units[one.workspace_id].savepoint()
         missed.setdefault(one.workspace_id, _Missed(savepoint, set())).needs.update(outcome.needs)
         return outcome
@@ -234,7 +304,12 @@ class Ledger:
     """The only way to write in the workspaces of one database."""
 
     def __init__(
-        self, pool: Pool, queue_limit: int, patience_seconds: float = _PATIENCE_SECONDS, notifier: ChangeNotifier | None = None
+        self,
+        pool: Pool,
+        queue_limit: int,
+        patience_seconds: float = _PATIENCE_SECONDS,
+        notifier: ChangeNotifier | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self._pool = pool
         self._queue_limit = queue_limit
@@ -248,6 +323,7 @@ class Ledger:
         self._blocked: set[UUID] = set()
         self._aside: set[UUID] = set()
         self._batches: set[_Batch] = set()
+        self._kept = kept or Kept()
         self._closing = False
         self._writers: list[asyncio.Task[None]] = []
         self._watch: asyncio.Task[None] | None = None
@@ -370,10 +446,14 @@ class Ledger:
             self._work.set()
 
     def _put_aside(self, waiting: Sequence[_Waiting]) -> None:
-        """Put commands back at the front of their queues for a while, because rows of their workspaces are locked."""
+        """Put commands back for a while, because rows of their workspaces are locked."""
+        self._put_back(waiting)
+        self._aside.update(one.workspace_id for one in waiting)
+
+    def _put_back(self, waiting: Sequence[_Waiting]) -> None:
+        """Put commands back at the front of their queues."""
         for one in reversed(waiting):
             self._queues.setdefault(one.workspace_id, deque()).appendleft(one)
-            self._aside.add(one.workspace_id)
 
     def _bring_back(self, workspace_id: UUID) -> None:
         self._aside.discard(workspace_id)
@@ -400,6 +480,7 @@ class Ledger:
         late += [one for batch in self._batches for one in batch.waiting if one.since <= before]
         self._give_up([one for one in late if not one.done.done()])
         self._cut(before)
+        self._kept.forget_old_rows()
 
     def _cut(self, before: float = math.inf) -> None:
         """Cut the connections of batches that began to wait before a time and have no waiting caller any more."""
@@ -451,8 +532,13 @@ class Ledger:
             trial = _Trial()
             try:
                 waiting = await self._attempt(batch, waiting, trial, doubts, lock=lock)
+                if trial.is_large and not doubts:
+                    # Others have their turn, and the next batch takes no more than it has room for.
+                    self._put_back(waiting)
+                    return
                 lock = bool(doubts) or self._is_contended(waiting)
             except Exception as error:
+                self._kept.forget_heads(one.workspace_id for one in waiting)
                 is_away = isinstance(error, CONNECTION_ERRORS)
                 if trial.saved_ids and (is_away or not isinstance(error, asyncpg.PostgresError)):
                     doubts.append(trial)
@@ -531,12 +617,14 @@ class Ledger:
                             waiting = await self._without_committed(connection, waiting, doubts)
                         again = await self._work_through(connection, waiting, trial)
                 else:
+                    await self._apply_to_kept(waiting, trial)
                     again = await self._work_through(connection, waiting, trial)
             finally:
                 batch.connection = None
         self._blocked -= workspace_ids
         if trial.saved_ids:
             self._note_success()
+        self._keep(trial, again)
         if self._notifier is not None:
             # Late workspaces included: another process has moved their heads.
             self._notifier.notify([work.workspace_id for work in trial.units.values() if work.changes])
@@ -546,23 +634,17 @@ class Ledger:
         late = [one for one in waiting if one.workspace_id in again]
         for one in late:
             one.is_sent = _is_in_doubt(one, doubts)
-        if late:
+        left = {*late, *trial.later}
+        # One that was late because of what was kept is loaded next, which tells more than a lock.
+        if late and not trial.is_of_kept:
             metrics.LATE_BATCHES.inc()
             until = time.monotonic() + _LOCKED_FOR_SECONDS
             self._locked_until.update((one.workspace_id, until) for one in late)
-        return [*late, *(one for one in trial.later if one.workspace_id not in again)]
+        return [one for one in waiting if one in left]
 
     async def _work_through(self, connection: Connection, waiting: Sequence[_Waiting], trial: _Trial) -> set[UUID]:
         """Load, apply and save; return the workspaces where nothing was saved, so that their commands begin again."""
-        needs: dict[UUID, set[Need]] = {}
-        for one in waiting:
-            needs.setdefault(one.workspace_id, set()).update(one.needs)
-        trial.units = await load(connection, needs)
-        again: set[UUID] = set()
-        waiting, missed = await trial.apply(waiting)
-        while missed:
-            again |= await load_more(connection, trial.units, missed)
-            waiting, missed = await trial.apply([one for one in waiting if one.workspace_id not in again])
+        again = set[UUID]() if trial.is_of_kept else await self._load_and_apply(connection, waiting, trial)
         # A caller that was answered meanwhile was told that nothing was written.
         again.update(one.workspace_id for one, _ in trial.outcomes if one.done.done())
         changed = [work for work in trial.units.values() if work.changed_rows and work.workspace_id not in again]
@@ -571,9 +653,50 @@ class Ledger:
             for one, _ in trial.outcomes:
                 if one.workspace_id in trial.saved_ids:
                     one.is_sent = True
-            again |= trial.saved_ids - await save(connection, changed)
+            is_small = len(trial.outcomes) <= MAX_COMMANDS
+            again |= trial.saved_ids - await save(connection, changed, trial.note_rows if is_small else None)
         # Unchanged workspaces need not begin again: their answers only claim what was read at one moment.
         return again
+
+    async def _load_and_apply(self, connection: Connection, waiting: Sequence[_Waiting], trial: _Trial) -> set[UUID]:
+        """Load and apply; return the workspaces that another process has changed between two loads."""
+        trial.units = await load(connection, _needs_of(waiting), self._kept.note_time)
+        again: set[UUID] = set()
+        waiting, missed = await trial.apply(trial.with_room(waiting))
+        loads = 0
+        while missed:
+            loads += 1
+            again |= await load_more(connection, trial.units, missed, loads)
+            waiting, missed = await trial.apply(trial.with_room([one for one in waiting if one.workspace_id not in again]))
+        return again
+
+    async def _apply_to_kept(self, waiting: Sequence[_Waiting], trial: _Trial) -> None:
+        """Apply commands to what was kept, if that has all that they need, and if the save will tell whether it was right.
+
+        A workspace in which nothing is to be saved must be loaded, because its answers claim what is stored.
+        """
+        if len(waiting) > MAX_COMMANDS or any(isinstance(one.command, LongCommand) for one in waiting):
+            return
+        units = self._kept.units(_needs_of(waiting))
+        if units is None:
+            return
+        trial.units = units
+        _, missed = await trial.apply(waiting)
+        trial.is_of_kept = not missed and not trial.later and all(work.changed_rows for work in units.values())
+        if not trial.is_of_kept:
+            trial.begin_again()
+
+    def _keep(self, trial: _Trial, again: AbstractSet[UUID]) -> None:
+        """Keep what a batch has loaded and saved, for those after it. In the workspaces of `again`, nothing was saved."""
+        self._kept.note_shared(again & trial.saved_ids)
+        self._kept.forget_heads(again)
+        for work in trial.units.values():
+            if work.workspace_id not in again:
+                at = work.at if work.workspace_id in trial.saved_ids else work.loaded_at
+                self._kept.note_head(work.workspace_id, work.seq, at)
+            self._kept.forget_rows(work)
+        if trial.saved_rows is not None:
+            self._kept.note_rows(trial.saved_rows)
 
     async def _without_committed(
         self, connection: Connection, waiting: Sequence[_Waiting], doubts: Sequence[_Trial]
@@ -602,6 +725,14 @@ class Ledger:
         now = time.monotonic()
         self._locked_until = {key: until for key, until in self._locked_until.items() if until > now}
         return any(one.workspace_id in self._locked_until for one in waiting)
+
+
+def _needs_of(waiting: Iterable[_Waiting]) -> dict[UUID, set[Need]]:
+    """Return the rows that commands need, by workspace."""
+    needs: dict[UUID, set[Need]] = {}
+    for one in waiting:
+        needs.setdefault(one.workspace_id, set()).update(one.needs)
+    return needs
 
 
 def _is_awaited(waiting: Iterable[_Waiting]) -> bool:

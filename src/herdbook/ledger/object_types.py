@@ -1,10 +1,10 @@
 """Objects with a version: the steps that commands on contacts, companies and the other kinds share."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from itertools import accumulate, takewhile
 from typing import Any, ClassVar, Final, Generic, LiteralString, NamedTuple, Self, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -13,10 +13,10 @@ from msgspec import UNSET
 
 from herdbook import ids, shared_schemas
 from herdbook.errors import NotFound, Stale, Taken
-from herdbook.ledger.changes import Action, Entry, Erased
+from herdbook.ledger.changes import Action, Entry, Erased, same
 from herdbook.ledger.claims import HeldKey, UniqueKey, united
 from herdbook.ledger.index_entries import Index, reindex, unindex
-from herdbook.ledger.unit_of_work import Need, Removed, Result, Table, UnitOfWork
+from herdbook.ledger.unit_of_work import LOAD_BYTES, Need, Removed, Result, Table, UnitOfWork
 from herdbook.shared_schemas import Deleted
 
 
@@ -301,9 +301,13 @@ class ObjectType(Generic[RowT, EntryT]):
         refusals: list[Taken] = []
         for unique_key in self.unique_keys:
             old = [] if before is None else unique_key.keys(before)
+            new = unique_key.keys(after)
+            # Most objects have no key of most unique keys, and most updates change none.
+            if old == new:
+                continue
             field_path = None if field_paths is None else field_paths.get(unique_key)
             try:
-                unique_key.claim(work, self, object_id, old, unique_key.keys(after), field_path)
+                unique_key.claim(work, self, object_id, old, new, field_path)
             except Taken as taken:
                 # The frames refer to this list, so a cycle would stay until the next garbage collection.
                 refusals.append(taken.with_traceback(None))
@@ -336,6 +340,30 @@ class ObjectTypes:
         return next(each for each in self._types if each.name == name)
 
 
+# Limits the bytes of objects that are changed together or not at all.
+TOGETHER_BYTES: Final = 4 * LOAD_BYTES
+
+
+def first_fitting(work: UnitOfWork, table: ObjectTable[Any], object_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Return the first of some objects, at least one, that a slice of a long task may change together. They are loaded."""
+    known = list(takewhile(lambda each: not work.is_left_out(Need(table, each)), object_ids))
+    work.require(Need(table, each) for each in known or object_ids)
+    sizes = accumulate(work.size_of(Need(table, each)) for each in known)
+    many = sum(1 for size in sizes if size <= LOAD_BYTES)
+    return known[: max(1, many)]
+
+
+class TooLarge(Exception):
+    """The objects that a command needs are too large to be loaded at once."""
+
+
+def require_loaded_at_once(work: UnitOfWork) -> None:
+    """Require that a load had no more bytes than a slice of a long task should change. It raises TooLarge."""
+    if work.misses_left_out or work.bytes_loaded > LOAD_BYTES:
+        work.miss_nothing()
+        raise TooLarge
+
+
 def active(work: UnitOfWork, table: Table[RowT], object_id: UUID | None) -> RowT | None:
     """Return the row of an object that exists and is not deleted, or None."""
     row = None if object_id is None else work.get(table, object_id)
@@ -366,10 +394,10 @@ def created(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], object_id: 
 
 def updated(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: RowT, after: EntryT) -> Result:
     """Record the new state of an object, and replace its row; write nothing if nothing changed."""
-    old: Any = before.entry
-    if after == old:
+    changed = _changed(before.entry, after)
+    if not changed:
         return Result(before.version, before.object)
-    return updated_silently(work, object_type, before, old, after)
+    return _updated(work, object_type, before, changed, stamped(work, after))
 
 
 def deleted(
@@ -420,13 +448,24 @@ def updated_silently(
     work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: RowT, told: EntryT, after: EntryT
 ) -> Result:
     """Record the new state of an object whose former state must not be kept; `told` is what may be kept of it."""
-    after = stamped(work, after)
+    return _updated(work, object_type, before, _changed(told, after), stamped(work, after))
+
+
+def _updated(
+    work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: RowT, changed: Mapping[str, Any], after: EntryT
+) -> Result:
+    """Record the new state of an object, given the old values of the members that changed."""
+    # `updated_at` always changes.
+    hidden = object_type.context_fields
+    previous = {
+        name: None if old is UNSET else old for name, old in changed.items() if name != "updated_at" and name not in hidden
+    }
     entry = Entry(
         kind=object_type.kind,
         object_id=before.id,
         action=Action.UPDATED,
         object=after,
-        previous=_previous(told, after, object_type.context_fields),
+        previous=previous,
         previous_version=before.version,
     )
     return _stored(work, object_type, entry, before, after)
@@ -482,15 +521,15 @@ def stamped(work: UnitOfWork, after: EntryT) -> EntryT:
     return msgspec.structs.replace(after, updated_at=work.time)
 
 
-def _previous(before: msgspec.Struct, after: msgspec.Struct, context_fields: AbstractSet[str]) -> dict[str, Any]:
-    """Return the old values of the members that changed, null for absent ones. `updated_at` is left out: it always changes."""
-    changed: dict[str, Any] = {}
+def _changed(before: msgspec.Struct, after: msgspec.Struct) -> dict[str, Any]:
+    """Return the old values of the members that changed."""
     olds, news = msgspec.structs.astuple(before), msgspec.structs.astuple(after)
-    for name, old, new in zip(before.__struct_fields__, olds, news, strict=True):
-        # Most members are the very same object.
-        if old is not new and old != new and name != "updated_at" and name not in context_fields:
-            changed[name] = None if old is UNSET else old
-    return changed
+    # Most members are the very same objects as before.
+    return {
+        name: old
+        for name, old, new in zip(before.__struct_fields__, olds, news, strict=True)
+        if old is not new and not same(old, new)
+    }
 
 
 _SAVE: Final[LiteralString] = """
@@ -513,10 +552,46 @@ _REMOVE: Final[LiteralString] = """
         where t.workspace_id = r.workspace_id and t.id = r.id
     )
 """
+_OUTDATED: Final[LiteralString] = """
+    select kept.workspace_id
+    from json_to_recordset($rows) as kept(workspace_id uuid, id uuid, seen xid)
+    left join $table c on c.workspace_id = kept.workspace_id and c.id = kept.id
+    where c.xmin is distinct from kept.seen
+"""
 _LOAD: Final[LiteralString] = """
     from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
     join $table c on c.workspace_id = asked.workspace_id and c.id = asked.key
 """
+
+
+# Reads rows in the order of `$rows` until they have very many bytes, and says how many it has looked up.
+_LOAD_FIRST: Final[LiteralString] = """
+    with recursive asked as materialized (
+        select array_agg((a.value ->> 'workspace_id')::uuid order by a.place) as workspace_ids,
+            array_agg((a.value ->> 'key')::uuid order by a.place) as ids
+        from json_array_elements($rows) with ordinality as a(value, place)
+    ), walk as (
+        select 0 as many, 0::bigint as bytes
+        union all
+        select walk.many + 1, walk.bytes + coalesce((
+            select octet_length(c.object::text)$columns from $table c
+            where c.workspace_id = asked.workspace_ids[walk.many + 1] and c.id = asked.ids[walk.many + 1]
+        ), 0)
+        from walk cross join asked
+        where walk.many < cardinality(asked.ids) and walk.bytes < $most
+    ), counted as materialized (
+        select max(many) as many from walk
+    )
+    select json_build_object('many', counted.many, 'rows', coalesce((
+        select json_agg(r) from (
+            select $selected
+            from unnest(asked.workspace_ids[:counted.many], asked.ids[:counted.many]) as a(workspace_id, key)
+            join $table c on c.workspace_id = a.workspace_id and c.id = a.key
+        ) as r
+    ), '[]'))
+    from counted cross join asked
+"""
+_BYTES: Final[LiteralString] = " + coalesce(octet_length(c.$name::text), 0)"
 
 
 def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *, is_large: bool = False) -> ObjectTable[RowT]:
@@ -529,7 +604,6 @@ def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *
         .replace("$sets", _each(columns, ", $name = excluded.$name"))
     )
     load = "select " + row_columns(columns) + _LOAD.replace("$table", table_name)
-    removals = Table(row=Removed, key=lambda each: each.id, load=None, save=_REMOVE.replace("$table", table_name))
     versions = Table(
         row=ObjectVersion,
         key=lambda each: each.id,
@@ -540,12 +614,21 @@ def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *
         row=row,
         key=lambda each: each.id,
         load=load,
+        load_first=_LOAD_FIRST.replace("$selected", row_columns(columns))
+        .replace("$table", table_name)
+        .replace("$columns", _each(columns, _BYTES)),
         save=save,
         is_large=is_large,
-        removals=removals,
+        removals=removals_of(table_name),
+        outdated=None if is_large else _OUTDATED.replace("$table", table_name),
         name=table_name,
         versions=versions,
     )
+
+
+def removals_of(table_name: LiteralString) -> Table[Removed]:
+    """Return the mapping that removes rows of a table by their ids."""
+    return Table(row=Removed, key=lambda each: each.id, load=None, save=_REMOVE.replace("$table", table_name))
 
 
 def row_columns(columns: Columns) -> LiteralString:

@@ -20,9 +20,14 @@ KEPT_FOR_DISABLED_DAYS: Final = 30
 async def trim_ledgers(statements: Executor, days: int) -> None:
     """Delete entries that are older than this many days and no longer needed, workspace by workspace."""
     async for workspace_ids in slices_of_workspaces(statements):
-        await _mark(statements, workspace_ids)
-        for workspace_id in await ledgers_with_old_entries(statements, workspace_ids, days):
-            await each_slice(functools.partial(trim_slice, statements, workspace_id, days))
+        await trim_ledgers_of(statements, workspace_ids, days)
+
+
+async def trim_ledgers_of(statements: Executor, workspace_ids: Sequence[UUID], days: int) -> None:
+    """Delete old entries of some workspaces, as `trim_ledgers` does."""
+    await _mark(statements, workspace_ids)
+    for workspace_id in await ledgers_with_old_entries(statements, workspace_ids, days):
+        await each_slice(functools.partial(trim_slice, statements, workspace_id, days))
 
 
 async def _mark(statements: Executor, workspace_ids: Sequence[UUID]) -> None:
@@ -73,7 +78,7 @@ async def trim_slice(statements: Executor, workspace_id: UUID, days: int) -> int
     """Delete the oldest entries of a workspace, up to the first that is younger or must still be delivered to an endpoint.
 
     A disabled endpoint may never be enabled again, so entries are kept for it only `KEPT_FOR_DISABLED_DAYS` longer. The same
-    statement notes which entries it has missed.
+    statement notes which entries it has missed, and forgets what the endpoint has answered: an erasure finds that by entries.
 
     Return the number of entries, deleted by this process or by another one at the same time.
     """
@@ -120,6 +125,9 @@ async def trim_slice(statements: Executor, workspace_id: UUID, days: int) -> int
             from old
         ), forgotten as (
             delete from change c using slice where c.workspace_id = $1 and c.seq > slice.trimmed and c.seq <= slice.last
+            returning c.request_id
+        ), undone_forgotten as (
+            delete from undone_request u using forgotten where u.workspace_id = $1 and u.request_id = forgotten.request_id
         ), unmarked as (
             delete from change_mark m using slice where m.workspace_id = $1 and m.seq < slice.last
         ), missed as (
@@ -129,7 +137,7 @@ async def trim_slice(statements: Executor, workspace_id: UUID, days: int) -> int
             where r.workspace_id = $1 and r.endpoint_id = reader.endpoint_id and not reader.is_enabled
                 and slice.last > slice.trimmed and slice.last > reader.delivered
         ), expired as (
-            update webhook_delivery set state = 'expired', next_attempt_at = null
+            update webhook_delivery set state = 'expired', next_attempt_at = null, attempts = '[]'
             where workspace_id = $1 and endpoint_id = any(array(select endpoint_id from reader where not is_enabled))
                 and state = 'waiting' and seq <= (select last from slice)
         ), noted as (

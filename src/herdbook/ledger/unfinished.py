@@ -34,7 +34,15 @@ class UnfinishedTask(msgspec.Struct, frozen=True):
 UNFINISHED: Final = Table(
     row=UnfinishedTask,
     key=lambda noted: (noted.task, noted.object_id),
-    load=None,
+    # An earlier release has noted no request.
+    load="""
+        select u.workspace_id, u.task, u.object_id, true as is_there,
+            coalesce(u.request_id, '00000000-0000-0000-0000-000000000000') as request_id,
+            coalesce(u.credential_id, '00000000-0000-0000-0000-000000000000') as credential_id
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+        join unfinished u on u.workspace_id = asked.workspace_id and u.task = asked.key ->> 0
+            and u.object_id = (asked.key ->> 1)::uuid
+    """,
     save="""
         unfinished_noted as (
             select r.* from json_to_recordset($rows) as r(
@@ -87,6 +95,12 @@ def note(work: UnitOfWork, task: Task, object_id: UUID, *, is_finished: bool) ->
     work.put(UNFINISHED, noted)
 
 
+def is_due(work: UnitOfWork, task: Task, object_id: UUID) -> bool:
+    """Whether a task is unfinished, and the current command's request noted it last. Another one has slices of its own."""
+    noted = work.get(UNFINISHED, (task.name, object_id))
+    return noted is not None and noted.is_there and noted.request_id in (work.origin.request_id, ids.NIL)
+
+
 async def finish(
     statements: Executor,
     ledger: Ledger,
@@ -96,7 +110,7 @@ async def finish(
 ) -> None:
     """Finish a task wherever any process left it unfinished, or for these objects of a workspace.
 
-    If a slice is refused, the object is left for a later round.
+    If a slice is refused, or fails, the object is left for a later round.
     """
     statement = _ORIGINS.replace("$table", task.table)
     records = await statements.fetch(statement if these is None else statement + _OF_THESE, task.name, *(these or ()))
@@ -110,3 +124,5 @@ async def finish(
                 done = msgspec.json.decode(written.body, type=SliceDone)
         except Refusal as refusal:
             _log.warning("a task is left unfinished for now", extra={"task": task.name, "error": type(refusal).__name__})
+        except Exception:
+            _log.exception("a task failed, and is left unfinished for now", extra={"task": task.name})

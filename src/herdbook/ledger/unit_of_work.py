@@ -28,6 +28,10 @@ class Row(Protocol):
 
 
 RowT = TypeVar("RowT", bound=Row)
+# A load leaves out further rows of a table once those before them have very many bytes.
+LOAD_BYTES: Final = 4_194_304
+# The bytes of rows with fewer do not count: a batch has a limited number of them.
+LARGE_BYTES: Final = 4096
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -56,8 +60,14 @@ class Table(Generic[RowT]):
     """Its position in the order of all tables."""
     is_large: bool = field(default=False, kw_only=True)
     """Whether a row may have megabytes. A batch loads few of them, as far as its commands name them as needs."""
+    load_first: LiteralString | None = field(default=None, kw_only=True)
+    """Loads the first of many rows, until they have `$most` bytes; the result has them as `rows`, and as `many` how many it has
+    looked up. None if the rows of the table have few bytes."""
     removals: "Table[Removed] | None" = field(default=None, kw_only=True)
     """Removes rows. None if no command removes rows of this table."""
+    outdated: LiteralString | None = field(default=None, kw_only=True)
+    """Selects, for the JSON array `$rows` of `{"workspace_id", "id", "seen"}`, the workspaces with rows that were written since
+    the transactions `seen`. None if rows of this table are never kept from one batch to the next."""
 
 
 class Need(NamedTuple):
@@ -144,6 +154,12 @@ class UnitOfWork:
         self.changed_rows: dict[tuple[Table[Any], Hashable], Row] = {}
         # Maps what was looked up to the row, or to None if there is no such row.
         self._loaded: dict[tuple[Table[Any], Hashable], Row | None] = {}
+        # Loads have left these out, because the rows before them had very many bytes.
+        self._left_out: set[Need] = set()
+        # The rows that were not loaded, but kept since an earlier batch, with the transactions that wrote them.
+        self.kept: dict[Need, int] = {}
+        # The bytes of large rows, as they were loaded.
+        self._sizes: dict[tuple[Table[Any], Hashable], int] = {}
         self._missing: set[Need] = set()
         # The tables in which rows were put, also those of which all were taken back.
         self._changed_tables: set[Table[Any]] = set()
@@ -155,9 +171,39 @@ class UnitOfWork:
         """Note that rows were looked up. Those that are not added as loaded do not exist."""
         self._loaded.update(dict.fromkeys(needs))
 
-    def add_loaded(self, table: Table[RowT], row: RowT) -> None:
-        """Add a row as it was loaded."""
-        self._loaded[table, table.key(row)] = row
+    def note_left_out(self, needs: Iterable[Need]) -> None:
+        """Note that a load has left out rows. A further load may have them."""
+        self._left_out.update(needs)
+
+    def is_left_out(self, need: Need) -> bool:
+        """Whether a load has left out a row, and none has had it since."""
+        return need in self._left_out and need not in self._loaded
+
+    def add_loaded(self, table: Table[RowT], row: RowT, size: int = 0) -> None:
+        """Add a row as it was loaded. `size` is the number of its bytes, 0 if nobody has counted these."""
+        place = (table, table.key(row))
+        self._loaded[place] = row
+        if size > LARGE_BYTES:
+            self._sizes[place] = size
+
+    def add_kept(self, need: Need, row: Row, seen: int) -> None:
+        """Add a row that was kept since the transaction `seen` wrote it. The save looks whether the table still has it so."""
+        self._loaded[need] = row
+        self.kept[need] = seen
+
+    @property
+    def has_large(self) -> bool:
+        """Whether rows are large, or were left out."""
+        return bool(self._sizes) or bool(self._left_out)
+
+    @property
+    def bytes_loaded(self) -> int:
+        """The bytes of all large rows that were loaded."""
+        return sum(self._sizes.values())
+
+    def size_of(self, need: Need) -> int:
+        """Return the bytes of a large row, as it was loaded; those of others do not count."""
+        return self._sizes.get((need.table, need.key), 0)
 
     def get(self, table: Table[RowT], key: Hashable) -> RowT | None:
         """Return the row with the batch's changes so far, or None if it does not exist. Raise NotLoaded if that is unknown."""
@@ -191,6 +237,15 @@ class UnitOfWork:
             self._missing.update(missing)
             raise NotLoaded(frozenset(missing))
 
+    @property
+    def misses_left_out(self) -> bool:
+        """Whether the current command has missed a row that a load left out."""
+        return not self._missing.isdisjoint(self._left_out)
+
+    def miss_nothing(self) -> None:
+        """Note that the current command fails, whatever the rows are that it has missed."""
+        self._missing.clear()
+
     def put(self, table: Table[RowT], row: RowT) -> None:
         """Add a new row, or replace a changed one; the batch will save it."""
         self._put((table, table.key(row)), row)
@@ -199,6 +254,13 @@ class UnitOfWork:
     def rows_put(self) -> int:
         """The number of rows that the current command has put, and that were not taken back."""
         return len(self._undo) - self._start.puts
+
+    @property
+    def bytes_put(self) -> int:
+        """The bytes that the large rows which the current command has put had when they were loaded."""
+        if not self._sizes:
+            return 0
+        return sum(self._sizes.get(place, 0) for place, _ in self._undo[self._start.puts :])
 
     def has_changed(self, table: Table[Any], key: Hashable) -> bool:
         """Whether the batch has put or removed a row, so that what the database has of it is out of date."""

@@ -13,6 +13,7 @@ from herdbook.http.operation import Answer, Operation
 from herdbook.merging.commands import Merge, MergePreview, MoveReferences
 from herdbook.merging.model import CompanyMergeRequest, MergeQuery, MergeRequest
 from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE, MergeType
+from herdbook.tags.api import with_existing_tags
 from herdbook.workspaces.store import region_of
 
 
@@ -35,9 +36,18 @@ async def merge(
     try:
         answer = await call.write(command)
     except MergePreview as preview:
-        return Answer(msgspec.json.encode(preview.merge))
+        return await _shown(merge_type, call, Answer(msgspec.json.encode(preview.merge)))
     await call.finish(merge_type.task, partial(MoveReferences, merge_type), command.source_ids)
-    return answer
+    return await _shown(merge_type, call, answer)
+
+
+async def _shown(merge_type: MergeType, call: Call, answer: Answer) -> Answer:
+    """Return a result with the object as reads show it: without tags that are deleted."""
+    if b'"tag_ids":' not in answer.body:
+        return answer
+    result, name = msgspec.json.decode(answer.body, type=merge_type.answer), merge_type.object_type.name
+    (record,) = await with_existing_tags(call, [getattr(result, name)])
+    return answer._replace(body=msgspec.json.encode(msgspec.structs.replace(result, **{name: record})))
 
 
 OPERATIONS: Final = (

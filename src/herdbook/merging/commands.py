@@ -8,11 +8,12 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.custom_fields.commands import fitted_entry, shown_entry, without_taken
+from herdbook.custom_fields.commands import EntryAt, fitted_entries, shown_entry, without_taken
+from herdbook.custom_fields.values import MAX_BYTES, too_many_bytes
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.fields import MAX_ITEMS
 from herdbook.ledger.index_entries import IndexReader
-from herdbook.ledger.object_types import active, all_active, current, deleted, updated
+from herdbook.ledger.object_types import active, all_active, current, deleted, first_fitting, updated
 from herdbook.ledger.unfinished import SliceDone, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.merging.model import CompanyMerge, ContactMerge
@@ -56,9 +57,10 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
             raise NotFound(object_type.noun, object_id=self.target_id)
         sources = self._found(work)
         target: Any = current(work, object_type.table, self.target_id, self.if_version, object_type.noun)
-        first, *others = [fitted_entry(work, object_type.name, each.entry, each.version) for each in (target, *sources)]
+        entries = [EntryAt(each.id, each.entry, each.version, is_active=True) for each in (target, *sources)]
+        first, *others = fitted_entries(work, object_type, entries)
         after = self.merge_type.combined(first, others, self.region)
-        self._require_few(after)
+        self._require_few(first, after)
         # Deleting the sources first frees their keys before the target claims them.
         for source in sources:
             deleted(work, object_type, source, merged_into=target.id)
@@ -97,18 +99,21 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
             held = [key for key in unique_key.keys(target.entry) if key not in of_sources]
             unique_key.claim(work, object_type, target.id, held, unique_key.keys(after))
 
-    def _require_few(self, after: Any) -> None:
+    def _require_few(self, target: Any, after: Any) -> None:
         plural = self.merge_type.object_type.plural
         for name, items in self.merge_type.lists.items():
             if (many := len(getattr(after, name) or ())) > MAX_ITEMS:
                 message = f"Together, the {plural} have {many} {items}. {MAX_ITEMS} is the limit. Leave some of them out."
                 raise Invalid([FieldError("from", "too_long", message)])
+        if (size := too_many_bytes(target.fields, after.fields)) is not None:
+            message = f"Together, the {plural} have {size:,} bytes of values in `fields`. {MAX_BYTES:,} is the limit. "
+            raise Invalid([FieldError("from", "too_long", message + "Shorten some values, or leave some of them out.")])
 
     def _move(self, work: UnitOfWork) -> dict[str, int]:
         """Move as much as one batch may. Return how many objects of each type will have moved in the end."""
         referrers = self.merge_type.referrers
-        moved = _moved(work, referrers, dict.fromkeys(self.source_ids, self.target_id))
-        if sum(moved) == MAX_MOVED:
+        moved, are_all = _moved(work, referrers, dict.fromkeys(self.source_ids, self.target_id))
+        if not are_all:
             work.require(Need(each.count, self.source_ids) for each in referrers)
             counts = [work.get(each.count, self.source_ids) for each in referrers]
             moved = [count.many for count in counts if count is not None]
@@ -131,30 +136,35 @@ class MoveReferences(msgspec.Struct, frozen=True):
     def apply(self, work: UnitOfWork) -> Result:
         merge_type = self.merge_type
         row: Any = work.get(merge_type.object_type.table, self.object_id)
-        moved = 0
+        is_finished = True
         # The object may have been restored since.
         if row is not None and row.merged_into is not None:
-            moved = sum(_moved(work, merge_type.referrers, {row.id: row.merged_into}))
-            if moved:
+            moved, is_finished = _moved(work, merge_type.referrers, {row.id: row.merged_into})
+            if any(moved):
                 # The target may have been merged or deleted since, too.
                 for task in merge_type.tasks_of_target:
                     note(work, task, row.merged_into, is_finished=False)
-        is_finished = moved < MAX_MOVED
         if is_finished:
             note(work, merge_type.task, self.object_id, is_finished=True)
         return Result(work.seq, SliceDone(all=is_finished))
 
 
-def _moved(work: UnitOfWork, referrers: Sequence[Referrers], replacements: Replacements) -> list[int]:
-    """Replace merged objects in those that refer to them. Return how many of each type changed, together at most a batch's."""
+def _moved(work: UnitOfWork, referrers: Sequence[Referrers], replacements: Replacements) -> tuple[list[int], bool]:
+    """Replace merged objects in those that refer to them, together at most as many as a batch should change.
+
+    Return how many of each type changed, and whether these were all.
+    """
     work.require(need for each in referrers for need in each.index.needs(replacements))
     moved: list[int] = []
+    fit = True
     for each in referrers:
-        most = MAX_MOVED - sum(moved)
+        most = MAX_MOVED - sum(moved) if fit else 0
         found = set(chain.from_iterable(IndexReader(work, each.index).first(replacements, most).values()))
-        moving = work.get_all(each.object_type.table, sorted(found)[:most])
-        for row in moving:
+        wanted = sorted(found)[:most]
+        fitting = first_fitting(work, each.object_type.table, wanted)
+        fit = fit and len(fitting) == len(wanted)
+        for row in work.get_all(each.object_type.table, fitting):
             assert row is not None, "an index names rows that exist"
             updated(work, each.object_type, row, each.replaced(row, replacements))
-        moved.append(len(moving))
-    return moved
+        moved.append(len(fitting))
+    return moved, fit and sum(moved) < MAX_MOVED

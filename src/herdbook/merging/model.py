@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from herdbook import fields, ids
 from herdbook.companies.model import Company, CompanyDomainRequest, CompanyRecord, CompanyRecordUpdate, normal_domain
@@ -28,7 +28,7 @@ MAX_SOURCES: Final = 50
 # The fields that tell which object it is and since when.
 _IDENTITY: Final = frozenset({"object", "id", "created_at", "updated_at"})
 # The members that are united, not taken as a whole.
-_VALUES: Final = frozenset({"fields", "unique_values", "labels", "tag_ids"})
+_VALUES: Final = frozenset({"fields", "unique_values", "labels", "tag_ids", "card_ids"})
 
 
 def _sources_of(prefix: str, kind: str) -> fields.Rule:
@@ -146,7 +146,7 @@ def _filled(target: ObjectT, sources: Sequence[ObjectT]) -> ObjectT:
 
 
 def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord], region: str | None) -> ContactRecord:
-    """Return the target with missing fields taken from the first source that has them, and all addresses, numbers and ids.
+    """Return the target with missing fields taken from the first source that has them, and all that lists have.
 
     The target's primary address stays primary. If it has none, the first source with a primary address provides it. The same
     holds for numbers. `region` is the workspace's default region for numbers.
@@ -162,7 +162,9 @@ def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord], regi
         external_ids=tuple(dict.fromkeys(each for contact in (first, *sources) for each in contact.external_ids or ())),
         tag_ids=_united_tags((first, *sources)),
     )
-    return patched(msgspec.structs.replace(first, labels=united_labels((target, *sources))), others, region)
+    card_ids = tuple(dict.fromkeys(each for contact in (first, *sources) for each in contact.card_ids or ()))
+    whole = msgspec.structs.replace(first, labels=united_labels((target, *sources)), card_ids=card_ids or UNSET)
+    return patched(whole, others, region)
 
 
 def merged_company(target: CompanyRecord, sources: Sequence[CompanyRecord], _region: str | None) -> CompanyRecord:

@@ -11,8 +11,8 @@ from herdbook.companies.pages import COMPANIES
 from herdbook.console.page import Page, PageAnswer, Shown
 from herdbook.console.visit import Refused, Visit
 from herdbook.contacts.pages import CONTACTS
+from herdbook.custom_fields.naming import name_of
 from herdbook.custom_fields.pages import RecordPages, choices, members_of, related
-from herdbook.custom_fields.telling import name_of
 from herdbook.http.problems import Problem
 from herdbook.merging.model import MAX_SOURCES
 

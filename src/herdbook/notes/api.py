@@ -73,14 +73,24 @@ async def get_note(call: Call, note_id: UUID) -> Answer:
 
 async def update_note(call: Call, note_id: UUID, patch: NoteUpdate) -> Answer:
     """Change the text of one note, or pin it."""
-    await _found(call, note_id, "read", "write")
-    return await call.write(UpdateNote(note_id=note_id, patch=patch, if_version=call.if_version))
+    return await _write(call, UpdateNote(note_id=note_id, patch=patch, if_version=call.if_version))
 
 
 async def delete_note(call: Call, note_id: UUID) -> Answer:
     """Delete one note."""
-    await _found(call, note_id, "read", "write")
-    return await call.write(DeleteNote(note_id=note_id, if_version=call.if_version))
+    return await _write(call, DeleteNote(note_id=note_id, if_version=call.if_version))
+
+
+async def _write(call: Call, command: UpdateNote | DeleteNote) -> Answer:
+    """Change a note, if the caller has the rights. Refusals: Forbidden, NotFound, and those of the command and the ledger."""
+    try:
+        await _found(call, command.note_id, "read", "write")
+    except NotFound:
+        # A request that is repeated may have deleted it.
+        if (first := await call.first_answer()) is not None:
+            return first
+        raise
+    return await call.write(command)
 
 
 async def _found(call: Call, note_id: UUID, *rights: str) -> ObjectRead:

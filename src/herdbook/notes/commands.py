@@ -17,13 +17,17 @@ from herdbook.shared_schemas import patched
 
 
 class CreateNote(msgspec.Struct, frozen=True, kw_only=True):
-    """Write a note on a contact or a company. Refusals: NotFound; Stale if a version is required."""
+    """Write a note on a contact or a company. Refusals: NotFound; Stale if a version is required.
+
+    `note_id` is the id of the note, if its place among others matters.
+    """
 
     object_type: ObjectType[Any, Any]
     object_id: UUID
     fields: NoteCreate
     user_id: UUID | None
     has_precondition: bool = False
+    note_id: UUID | None = None
 
     def needs(self) -> Iterator[Need]:
         yield Need(self.object_type.table, self.object_id)
@@ -33,7 +37,7 @@ class CreateNote(msgspec.Struct, frozen=True, kw_only=True):
             raise NotFound(self.object_type.noun, object_id=self.object_id)
         if self.has_precondition:
             raise Stale(None)
-        note_id = ids.new_id()
+        note_id = self.note_id or ids.new_id()
         place: dict[str, Any] = {f"{self.object_type.name}_id": ids.encoded(self.object_type.prefix, self.object_id)}
         note = Note(
             object=NoteObject.NOTE,

@@ -40,7 +40,10 @@ async def change_note(kind: RecordPages, visit: Visit, record_id: str, note_id: 
             case "preview":
                 return await _previewed(kind, visit, record_id, note_id, text)
             case "delete":
-                await visit.call("delete-note", Deleted, note_id)
+                note = await visit.call("get-note", Note, note_id)
+                # No version is zero: the text that was seen is not there any more.
+                seen = note.version if note.value.updated_at == visit.field("seen") else 0
+                await visit.call("delete-note", Deleted, note_id, if_version=seen)
                 done = "Note deleted."
             case "pin" | "unpin" as act:
                 await visit.call("update-note", Note, note_id, body=patches[act])

@@ -57,7 +57,10 @@ NOTE: Final = ObjectType(
     refers_to=(CONTACT, COMPANY),
     read_scopes=("contacts:read", "companies:read"),
     write_scopes=("contacts:read", "contacts:write", "companies:read", "companies:write"),
-    history=HistoryNotes(restoring="The contact or company that it is on must exist."),
+    history=HistoryNotes(
+        restoring="The contact or company that it is on must exist. If that was merged, the note comes back on the one that "
+        "replaces it."
+    ),
 )
 
 

@@ -16,12 +16,13 @@ from herdbook.oauth.model import (
     TOKEN_PATH,
     Introspection,
     OAuthError,
+    Outcome,
     PresentedToken,
     Revoked,
+    Sent,
     TokenAnswer,
     TokenRequest,
 )
-from herdbook.oauth.server import Outcome, Sent, answer_token_request, introspect_presented, revoke_presented
 
 _NOT_KEPT: Final = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 _CHALLENGE: Final = (b"www-authenticate", b'Basic realm="herdbook", charset="UTF-8"')
@@ -29,24 +30,36 @@ _CHALLENGE: Final = (b"www-authenticate", b'Basic realm="herdbook", charset="UTF
 
 async def give_tokens(call: Call, body: bytes) -> Answer:
     """Exchange a client's secret, a code or a refresh token for tokens."""
+    from herdbook.oauth.server import answer_token_request  # noqa: PLC0415  # see `_answer`
+
     return await _answer(call, body, answer_token_request)
 
 
 async def revoke(call: Call, body: bytes) -> Answer:
     """Revoke a token of a client."""
+    from herdbook.oauth.server import revoke_presented  # noqa: PLC0415  # see `_answer`
+
     return await _answer(call, body, revoke_presented)
 
 
 async def introspect(call: Call, body: bytes) -> Answer:
     """Describe a token of a client."""
+    from herdbook.oauth.server import introspect_presented  # noqa: PLC0415  # see `_answer`
+
     return await _answer(call, body, introspect_presented)
 
 
 async def _answer(call: Call, body: bytes, answer: Callable[[Executor, SignIns, Sent], Awaitable[Outcome]]) -> Answer:
+    # The functions come from a module whose library takes a twentieth of a start to import, and many servers have no clients.
     sent = Sent(call.headers.get(b"authorization"), call.headers.get(b"content-type"), body, call.address)
     outcome = await answer(call.services.database.pool, call.sign_ins, sent)
     headers = (*_NOT_KEPT, _CHALLENGE) if outcome.status == 401 else _NOT_KEPT
     return Answer(msgspec.json.encode(outcome.members), status=outcome.status, headers=headers)
+
+
+def load_server() -> None:
+    """Import the authorization server, before a client needs it."""
+    import herdbook.oauth.server  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]
 
 
 METADATA_PATH: Final = "/.well-known/oauth-authorization-server"

@@ -6,11 +6,12 @@ from typing import Any, Final
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.auth.scopes import ADMIN, SCOPES
-from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
+from herdbook.console.conflicts import state_of, theirs
+from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Redirect, Shown
 from herdbook.console.visit import Visit
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.oauth import store
-from herdbook.oauth.model import AUTHORIZE_PATH, TOKEN_PATH, ClientFacts
+from herdbook.oauth.model import AUTHORIZE_PATH, CLIENT_SECRET_PREFIX, TOKEN_PATH, ClientFacts
 from herdbook.oauth.store import ListedClient
 
 _CLIENTS: Final = f"{BASE}/clients"
@@ -30,41 +31,72 @@ async def show_new_client(visit: Visit, errors: Sequence[FieldError] = ()) -> Sh
 
 
 async def create_client(visit: Visit) -> PageAnswer:
-    """Create a client, and show its secret. A page that is loaded again cannot show it."""
+    """Create a client, and lead to the page that shows its secret once. A form that is sent twice creates one client."""
     facts, is_public = _sent(visit), visit.field("kind") == _PUBLIC
     pool, workspace_id = visit.services.database.pool, visit.session.stored.workspace_id
+    made = visit.made_once(facts.name, *sorted(facts.scopes), *facts.redirect_uris, visit.field("kind"))
+    known = made.id, visit.secret_of(made)
     try:
-        created = await store.create_client(pool, workspace_id, *facts, is_public=is_public)
+        created = await store.create_client(pool, workspace_id, *facts, is_public=is_public, made=known)
     except Invalid as refusal:
         return await show_new_client(visit, refusal.errors)
-    return _credentials(visit, facts.name, created.client_id, created.client_secret)
+    visit.show_once(made)
+    return Redirect(f"{_CLIENTS}/{created.client_id}/secret")
 
 
 async def show_client(visit: Visit, shown_id: str) -> Shown:
     """Show a client. Refusal: NotFound."""
     client = await _client(visit, shown_id)
-    return _form(client, ClientFacts(client.name, client.scopes, client.redirect_uris), is_public=client.is_public)
+    return _form(client, _facts(client), is_public=client.is_public, seen=state_of(_facts(client)))
 
 
 async def change_client(visit: Visit, shown_id: str) -> PageAnswer:
-    """Change a client. Refusal: NotFound."""
+    """Change a client, unless somebody else has changed it since the form was shown. Refusal: NotFound."""
     client, facts = await _client(visit, shown_id), _sent(visit)
-    try:
-        is_changed = await store.change_client(visit.services.database.pool, client.workspace_id, client, facts)
-    except Invalid as refusal:
-        return _form(client, facts, refusal.errors, is_public=client.is_public)
-    if not is_changed:
+    if client.revoked_at is not None:
         raise _not_here()
+    is_changed = False
+    if visit.field("seen") == state_of(_facts(client)):
+        try:
+            is_changed = await store.change_client(visit.services.database.pool, client.workspace_id, client, facts)
+        except Invalid as refusal:
+            return _form(client, facts, refusal.errors, is_public=client.is_public, seen=visit.field("seen"))
+    if not is_changed:
+        now = await _client(visit, shown_id)
+        differing = theirs(
+            (
+                ("Name", now.name, facts.name),
+                ("Redirect addresses", "\n".join(now.redirect_uris), "\n".join(facts.redirect_uris)),
+                ("May ask for", " ".join(sorted(now.scopes)), " ".join(sorted(facts.scopes))),
+            )
+        )
+        shown = _form(now, facts, is_public=now.is_public, seen=state_of(_facts(now)))
+        return Shown(dict(shown.context) | {"is_late": True, "theirs": differing}, 412)
     return visit.redirect(f"{_CLIENTS}/{shown_id}", "The client was changed.")
 
 
 async def replace_secret(visit: Visit, shown_id: str) -> PageAnswer:
-    """Give a client another secret, and show it, once. Refusal: NotFound."""
+    """Give a client another secret, and lead to the page that shows it once. Refusal: NotFound."""
     client = await _client(visit, shown_id)
-    secret = await store.replace_secret(visit.services.database.pool, client.workspace_id, client.id)
-    if secret is None:
+    made = visit.made_once(shown_id)._replace(id=client.id)
+    pool, random = visit.services.database.pool, visit.secret_of(made)
+    if not await store.replace_secret(pool, client.workspace_id, client.id, random):
         raise _not_here()
-    return _credentials(visit, client.name, shown_id, secret)
+    visit.show_once(made)
+    return Redirect(f"{_CLIENTS}/{shown_id}/secret")
+
+
+async def show_secret(visit: Visit, shown_id: str) -> Shown:
+    """Show the id of a client, and its new secret, once, or say that it cannot be shown again. Refusal: NotFound."""
+    client = await _client(visit, shown_id)
+    random = visit.shown_once(client.id)
+    context: dict[str, Any] = {
+        "client": client,
+        "client_secret": None if random is None or client.is_public else CLIENT_SECRET_PREFIX + random,
+        "authorize": visit.base_url + AUTHORIZE_PATH,
+        "token": f"{visit.base_url}/api{TOKEN_PATH}",
+    }
+    return Shown(context)
 
 
 async def revoke_client(visit: Visit, shown_id: str) -> PageAnswer:
@@ -86,6 +118,10 @@ async def _client(visit: Visit, shown_id: str) -> ListedClient:
     raise _not_here()
 
 
+def _facts(client: ListedClient) -> ClientFacts:
+    return ClientFacts(client.name, client.scopes, client.redirect_uris)
+
+
 def _not_here() -> NotFound:
     return NotFound("client", "Open the list of clients again.")
 
@@ -95,21 +131,19 @@ def _sent(visit: Visit) -> ClientFacts:
     return ClientFacts(visit.field("name").strip(), visit.fields("scope"), [line for line in lines if line])
 
 
-def _form(client: ListedClient | None, facts: ClientFacts, errors: Sequence[FieldError] = (), *, is_public: bool) -> Shown:
+def _form(
+    client: ListedClient | None, facts: ClientFacts, errors: Sequence[FieldError] = (), *, is_public: bool, seen: str = ""
+) -> Shown:
     context: dict[str, Any] = {
-        "created": False,
         "client": client,
         "facts": facts,
         "is_public": is_public,
         "errors": errors,
+        "seen": seen,
+        "is_late": False,
         "scopes": _POSSIBLE,
     }
     return Shown(context, 422 if errors else 200)
-
-
-def _credentials(visit: Visit, name: str, client_id: str, client_secret: str) -> Shown:
-    addresses = {"authorize": visit.base_url + AUTHORIZE_PATH, "token": f"{visit.base_url}/api{TOKEN_PATH}"}
-    return Shown({"created": True, "name": name, "client_id": client_id, "client_secret": client_secret, **addresses})
 
 
 _SCOPES: Final = (ADMIN,)
@@ -144,12 +178,19 @@ PAGES: Final = (
         template=_TEMPLATE,
     ),
     Page(
+        method="GET",
+        path="/clients/{client_id}/secret",
+        id="show-client-secret",
+        scopes=_SCOPES,
+        handler=show_secret,
+        template="oauth/secret.html",
+    ),
+    Page(
         method="POST",
         path="/clients/{client_id}/secret",
         id="replace-client-secret",
         scopes=_SCOPES,
         handler=replace_secret,
-        template=_TEMPLATE,
     ),
     Page(method="POST", path="/clients/{client_id}/revoke", id="revoke-client", scopes=_SCOPES, handler=revoke_client),
 )

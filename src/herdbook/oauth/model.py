@@ -345,7 +345,8 @@ def _redirect_faults(redirect_uris: Sequence[str]) -> Iterator[FieldError]:
     for uri in redirect_uris:
         if not _can_be_redirected_to(uri):
             message = (
-                f"{uri} cannot be a redirect URI. Use an absolute https URI without a fragment (http only for this machine)."
+                f"{uri} cannot be a redirect URI. Use an absolute https URI without a fragment or a user (http only for this "
+                "machine)."
             )
             yield FieldError("redirect_uri", "invalid_format", message)
 
@@ -375,4 +376,23 @@ def _can_be_redirected_to(uri: str) -> bool:
         _ = parts.port
     except ValueError:
         return False
+    # A user before the host would look like another host to people: https://accounts.example@evil.example/.
+    if "@" in parts.netloc:
+        return False
     return parts.hostname is not None and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
+
+
+class Sent(NamedTuple):
+    """A token request as it was sent."""
+
+    authorization: bytes | None
+    content_type: bytes | None
+    body: bytes
+    address: str
+
+
+class Outcome(NamedTuple):
+    """The answer to a token request: tokens with 200, or an error (RFC 6749, sections 5.1 and 5.2)."""
+
+    status: int
+    members: Mapping[str, Any]

@@ -10,7 +10,7 @@ from herdbook.auth.roles import within_role
 from herdbook.auth.scopes import SCOPES
 from herdbook.console import store as console_store
 from herdbook.console.model import Membership
-from herdbook.console.page import BASE, OAUTH, Page, PageAnswer, Redirect, Shown
+from herdbook.console.page import BASE, OAUTH, Page, PageAnswer, Shown
 from herdbook.console.visit import Visit
 from herdbook.errors import Invalid, Unauthenticated
 from herdbook.oauth import server, store
@@ -32,18 +32,23 @@ class Offer(NamedTuple):
 
 
 async def show_request(visit: Visit) -> PageAnswer:
-    """Show the person which program asks for access, and to what. Refusal: Unauthenticated."""
+    """Show the person which program asks for access, and to what. Refusal: Unauthenticated.
+
+    Nobody is led to another site before signing in, or without choosing it, even if the request has a fault that the program
+    must learn (RFC 9700, section 4.11.2): whoever administers a workspace chooses the addresses of its programs.
+    """
     try:
         asked = await server.asked(visit.services.database.pool, visit.query.multi_items())
     except Invalid as refusal:
         return _refused(refusal)
+    if not visit.has_session:
+        raise Unauthenticated("You are not signed in.")
     try:
         scopes = asked.scopes()
     except NotAuthorized as refusal:
-        return Redirect(_told(visit, asked, refusal))
-    # Faults of the program are found before, because a browser follows no redirect from the sign-in to another site.
-    if not visit.has_session:
-        raise Unauthenticated("You are not signed in.")
+        fault = refusal.description.replace("`", "")
+        address = _told(visit, asked, refusal)
+        return Shown({"step": "fails", "client": asked.client, "fault": fault, "address": address, "place": _place(asked)}, 400)
     return await _shown(visit, asked, scopes)
 
 
@@ -108,9 +113,9 @@ def _denied(visit: Visit, asked: Asked) -> str:
 
 
 def _place(asked: Asked) -> str:
-    """Return the host that gets the answer, or an empty text for this computer."""
+    """Return the host that gets the answer, or an empty text for this computer. A port or a user would only hide it."""
     parts = urlsplit(asked.request.redirect_uri)
-    return parts.netloc if parts.scheme == "https" else ""
+    return parts.hostname or "" if parts.scheme == "https" else ""
 
 
 async def show_programs(visit: Visit) -> Shown:
@@ -127,13 +132,20 @@ async def shut_out(visit: Visit, shown_id: str) -> PageAnswer:
 
 PAGES: Final = (
     Page(method="GET", path="/programs", id="show-programs", scopes=(), handler=show_programs, template="oauth/programs.html"),
-    Page(method="POST", path="/programs/{client_id}/shut-out", id="shut-out-program", scopes=(), handler=shut_out),
+    Page(
+        method="POST",
+        path="/programs/{client_id}/shut-out",
+        id="shut-out-program",
+        scopes=(),
+        handler=shut_out,
+        is_personal=True,
+    ),
     Page(
         method="GET",
         path="/authorize",
         base=OAUTH,
         id="show-authorization",
-        # It needs a session once the request has no fault.
+        # It needs a session once it is known which program asks.
         scopes=None,
         handler=show_request,
         template="oauth/authorize.html",
@@ -146,5 +158,7 @@ PAGES: Final = (
         scopes=(),
         handler=decide,
         template="oauth/authorize.html",
+        # It acts in the workspace of the program.
+        is_personal=True,
     ),
 )

@@ -8,7 +8,6 @@ their decision is written last, by statements that check it once more.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import base64
-import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -36,7 +35,7 @@ from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
-from herdbook import ids
+from herdbook import ids, sources
 from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, NotAKey, Token, derived_secret, new_token, read_token
 from herdbook.auth.roles import within_role
 from herdbook.auth.sign_ins import SignIns
@@ -53,7 +52,9 @@ from herdbook.oauth.model import (
     Issued,
     KnownToken,
     NotAuthorized,
+    Outcome,
     RefreshToken,
+    Sent,
     answer_address,
     check_code_request,
     check_response,
@@ -72,22 +73,6 @@ _NO_GRANT: Final = (
 )
 
 StoredT = TypeVar("StoredT", Grant, RefreshToken)
-
-
-class Sent(NamedTuple):
-    """A token request as it was sent."""
-
-    authorization: bytes | None
-    content_type: bytes | None
-    body: bytes
-    address: str
-
-
-class Outcome(NamedTuple):
-    """The answer to a token request: tokens with 200, or an error (RFC 6749, sections 5.1 and 5.2)."""
-
-    status: int
-    members: Mapping[str, Any]
 
 
 class Asked(NamedTuple):
@@ -355,7 +340,7 @@ class _Server(AuthorizationServer):
         self.write: _Write | None = None
         self.revoked: KnownToken | None = None
         self._sent_refresh_token = refresh_token
-        self._salt = secrets.token_bytes(32)
+        self._salt = sources.random_bytes(32)
         self.register_token_generator("default", BearerTokenGenerator(_access_token, self._next_refresh_token, _expires_in))
 
     def _next_refresh_token(self, **_: object) -> str:

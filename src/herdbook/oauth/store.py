@@ -89,7 +89,7 @@ class LetIn(NamedTuple):
 _NO_SECRET: Final = b""
 
 
-async def create_client(
+async def create_client(  # noqa: PLR0913  # the parts of a row
     statements: Executor,
     workspace_id: UUID,
     name: str,
@@ -97,17 +97,21 @@ async def create_client(
     redirect_uris: Sequence[str],
     *,
     is_public: bool = False,
+    made: tuple[UUID, str] | None = None,
 ) -> NewClient:
-    """Create a client. Its secret can never be read again.
+    """Create a client. Its secret can never be read again. `made` has an id and what follows the prefix of the secret.
+
+    One that is there already is left as it is.
 
     Refusal: Invalid, for a scope that no client can have, and an impossible redirect URI.
     """
     check_client(ClientFacts(name, scopes, redirect_uris), is_public=is_public)
-    client_id, secret = ids.new_id(), "" if is_public else CLIENT_SECRET_PREFIX + new_secret()
+    client_id, random = (ids.new_id(), new_secret()) if made is None else made
+    secret = "" if is_public else CLIENT_SECRET_PREFIX + random
     await statements.execute(
         """
         insert into oauth_client (id, workspace_id, name, scopes, redirect_uris, secret_hash)
-        values ($1, $2, $3, $4, $5, $6)
+        values ($1, $2, $3, $4, $5, $6) on conflict (id) do nothing
         """,
         client_id,
         workspace_id,
@@ -120,7 +124,9 @@ async def create_client(
 
 
 async def change_client(statements: Executor, workspace_id: UUID, client: ListedClient, facts: ClientFacts) -> bool:
-    """Change a client of a workspace; return whether it still works. Its tokens have no scope that it has not.
+    """Change a client of a workspace, as it was read; return whether it still works and nobody else has changed it since.
+
+    Its tokens have no scope that it has not.
 
     Refusal: Invalid, which names each fault.
     """
@@ -128,20 +134,23 @@ async def change_client(statements: Executor, workspace_id: UUID, client: Listed
     changed: UUID | None = await statements.fetchval(
         """
         update oauth_client set name = $3, scopes = $4, redirect_uris = $5
-        where workspace_id = $1 and id = $2 and revoked_at is null returning id
+        where workspace_id = $1 and id = $2 and revoked_at is null and name = $6 and scopes = $7 and redirect_uris = $8
+        returning id
         """,
         workspace_id,
         client.id,
         facts.name,
         sorted(set(facts.scopes)),
         list(facts.redirect_uris),
+        client.name,
+        list(client.scopes),
+        list(client.redirect_uris),
     )
     return changed is not None
 
 
-async def replace_secret(statements: Executor, workspace_id: UUID, client_id: UUID) -> str | None:
-    """Give a client another secret, and return it; the former one works no more. A public client has none."""
-    secret = CLIENT_SECRET_PREFIX + new_secret()
+async def replace_secret(statements: Executor, workspace_id: UUID, client_id: UUID, random: str) -> bool:
+    """Give a client another secret; the former one works no more. Return whether it has one: a public client has none."""
     changed: UUID | None = await statements.fetchval(
         """
         update oauth_client set secret_hash = $3
@@ -149,9 +158,9 @@ async def replace_secret(statements: Executor, workspace_id: UUID, client_id: UU
         """,
         workspace_id,
         client_id,
-        secret_hash(secret),
+        secret_hash(CLIENT_SECRET_PREFIX + random),
     )
-    return None if changed is None else secret
+    return changed is not None
 
 
 async def list_clients(statements: Executor, workspace_id: UUID | None) -> list[ListedClient]:

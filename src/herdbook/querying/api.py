@@ -1,11 +1,13 @@
 """The answer to a query, the same for all types of objects."""
 
 import hashlib
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from herdbook.errors import Invalid
+from herdbook.errors import FieldError, Invalid, bounded
+from herdbook.http.body import LONG_BODY
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
 from herdbook.http.page import not_this_cursor
@@ -20,6 +22,38 @@ _OTHER_CURSOR: Final = (
 )
 
 
+class _Conditions(msgspec.Struct):
+    """The condition and the sort of a body, whatever its other members are."""
+
+    where: msgspec.Raw = msgspec.Raw()
+    sort: msgspec.Raw = msgspec.Raw()
+
+
+_CONDITIONS: Final = msgspec.json.Decoder(_Conditions)
+
+
+async def further_errors_of_query(
+    queried: QueriedType, call: Call, body: bytes, errors: Sequence[FieldError]
+) -> Sequence[FieldError]:
+    """Return the errors of the condition and the sort in a query that was refused for other members."""
+    where: Any = None
+    sort: tuple[Sort, ...] = ()
+    at_fault = {error.field.partition("[")[0] for error in errors}
+    try:
+        asked = _CONDITIONS.decode(body)
+        if 0 < len(bytes(asked.where)) <= LONG_BODY and "where" not in at_fault:
+            where = msgspec.json.decode(asked.where)
+        if bytes(asked.sort) and "sort" not in at_fault:
+            sort = msgspec.json.decode(asked.sort, type=tuple[Sort, ...])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+    reader = queried.reader(await store.definitions(call.services.database.pages, call.caller.workspace_id, queried), None)
+    if where is not None:
+        reader.where(where)
+    reader.sort(sort)
+    return bounded(reader.errors, "where")
+
+
 async def answer_query(call: Call, queried: QueriedType, asked: Query, region: str | None, page: type[PageT]) -> Answer:
     """Find objects by conditions over all members. `region` is the workspace's default region for numbers. Refusal: Invalid."""
     pool, workspace_id = call.services.database.pages, call.caller.workspace_id
@@ -30,6 +64,7 @@ async def answer_query(call: Call, queried: QueriedType, asked: Query, region: s
         reader.sort(asked.sort or _LATEST_FIRST),
         asked.limit,
     )
+    reader.refuse()
     # A cursor is valid for the same condition and sort alone.
     sent = msgspec.json.encode([asked.where, asked.sort], order="deterministic")
     salt = f"{call.cursor_salt}:{hashlib.sha256(sent).hexdigest()}"

@@ -4,6 +4,7 @@ Texts are compared as a search folds them, without case and accents. Every value
 the values. The conditions are checked here and not in SQL, because no function of the database folds text in this way.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -35,6 +36,7 @@ OPS: Final = (*_SET, *_EQUAL, *_PART, *_ORDER)
 _OPPOSITES: Final[Mapping[str, str]] = {"is_not_set": "is_set", "not_eq": "eq"}
 _POSITIVE: Final[Mapping[str, str]] = {"before": "lt", "after": "gt", **_OPPOSITES}
 _PREFIX: Final = "fields."
+_BRING_BACK: Final = 'Bring it back first, by a `PATCH` of the field with `"archived": false`, or leave it out.'
 # The last character, so that a text with it behind is after all texts that begin with that text.
 _LAST: Final = "\U0010ffff"
 # The first character that a text may hold. A text with it behind is the next one after that text.
@@ -52,6 +54,7 @@ class Member(NamedTuple):
     a value in a condition. `scope` is the length of the beginning that two values must share to be in an order. `keys` are
     those of the index `lookup`, which finds objects by values, for texts of `exact`. `field_key` is the key of an own field.
     `type` names the members that take the same operators and values, and `value` is the schema of these values.
+    Parts of phone numbers (`has_numbers`) are also found without the signs between digits.
     `walk` is the index in the order of the member, if there is one, and `sort_form` turns a text of `exact` into its key there.
     """
 
@@ -70,6 +73,7 @@ class Member(NamedTuple):
     sorts: bool = True
     walk: str | None = None
     sort_form: Callable[[str], str | None] = str
+    has_numbers: bool = False
 
     def sort_text(self, record: Any) -> str | None:
         """Return the text by which an object is sorted, or None if it has no value."""
@@ -101,9 +105,9 @@ class Comparison(NamedTuple):
             case "is_set":
                 return any(True for _ in member.exact(record))
             case "contains":
-                return any(first in text for text in member.texts(record))
+                return any(value in text for text in member.texts(record) for value in self.values)
             case "begins_with":
-                return any(text.startswith(first) for text in member.texts(record))
+                return any(text.startswith(self.values) for text in member.texts(record))
             case "eq" | "one_of":
                 return not set(self.values).isdisjoint(member.exact(record))
             case _:
@@ -122,8 +126,8 @@ class Comparison(NamedTuple):
             return [(f"{key}=", f"{key}>"), (f"{key}#", f"{key}$")]
         cut = self.entries
         if self.op == "begins_with":
-            begun = key + ("=" + self.values[0])[: MAX_INDEXED + 1]
-            return [(begun, begun + _LAST)]
+            begun = [key + ("=" + value)[: MAX_INDEXED + 1] for value in self.values]
+            return [(each, each + _LAST) for each in begun]
         if self.op in ("eq", "one_of", "sorts_as"):
             return [(text, text + _FIRST) for text in cut]
         scope = key + self.values[0][: member.scope]
@@ -236,13 +240,11 @@ class ConditionReader:
         self.errors: list[FieldError] = []
 
     def where(self, where: Any) -> Condition | None:
-        """Return the condition. Refusal: Invalid."""
-        found = self._condition(where, "where", 1)
-        self._refuse("where")
-        return found
+        """Return the condition, if it has no errors."""
+        return self._condition(where, "where", 1)
 
     def sort(self, asked: Iterable[Sort]) -> tuple[SortKey, ...]:
-        """Return the members to sort by. Refusal: Invalid."""
+        """Return the members to sort by, those without errors."""
         keys: list[SortKey] = []
         for index, each in enumerate(asked):
             path = f"sort[{index}].field"
@@ -255,9 +257,13 @@ class ConditionReader:
                 self._add(path, "duplicate", f"`{path}` is `{each.field}` again. Sort by each field once.")
             else:
                 keys.append(SortKey(member, each.direction == "desc"))
-        self._refuse("sort")
         # No two objects have the same age, so keys behind it order nothing.
         return tuple(keys[: next((index + 1 for index, key in enumerate(keys) if key.member is BY_AGE), None)])
+
+    def refuse(self) -> None:
+        """Refuse what was read if it has errors. Refusal: Invalid."""
+        if self.errors:
+            raise Invalid(bounded(self.errors, "where"))
 
     @property
     def sortable(self) -> list[str]:
@@ -284,19 +290,16 @@ class ConditionReader:
     def _all(self) -> list[Member]:
         return [_field_member(each, self._region) if isinstance(each, Field) else each for each in self._members.values()]
 
-    def _refuse(self, path: str) -> None:
-        if self.errors:
-            raise Invalid(bounded(self.errors, path))
-
     def _add(self, path: str, code: str, message: str) -> None:
         self.errors.append(FieldError(path, code, message))
 
     def _condition(self, given: Any, path: str, depth: int) -> Condition | None:
-        if not isinstance(given, dict):
+        condition = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+        if condition is not given:
             self._add(path, "invalid_type", f"`{path}` must be a condition: an object.")
-            return None
-        condition = cast("dict[str, Any]", given)
-        if not self._is_within_bounds(path, depth):
+        elif not condition:
+            self._add(path, "required", f"`{path}` is empty. Send `field` and `op`, or one of `and`, `or` and `not`.")
+        if not condition or not self._is_within_bounds(path, depth):
             return None
         group = next((name for name in ("and", "or", "not") if name in condition), None)
         if group is None:
@@ -339,10 +342,11 @@ class ConditionReader:
             message = f"There is no field `{place}`. A condition takes `field`, `op` and `value`, or `and`, `or` or `not`."
             self._add(place, "unknown_field", message)
             return None
-        bad = next((name for name in ("field", "op") if not isinstance(given.get(name), str)), None)
-        if bad is not None:
-            code = "invalid_type" if bad in given else "required"
-            self._add(f"{path}.{bad}", code, f"`{path}.{bad}` must be a string. Send it.")
+        bad = [name for name in ("field", "op") if not isinstance(given.get(name), str)]
+        for name in bad:
+            code = "invalid_type" if name in given else "required"
+            self._add(f"{path}.{name}", code, f"`{path}.{name}` must be a string. Send it.")
+        if bad:
             return None
         op: str = given["op"]
         member = self._member(given["field"], f"{path}.field")
@@ -371,6 +375,7 @@ class ConditionReader:
         value, before = given["value"], len(self.errors)
         if op in _PART:
             found = [*_folded_text(value, path, self.errors)]
+            found += [without_separators(text) for text in found] if member.has_numbers else []
         elif op != "one_of":
             found = [*member.read(value, path, self.errors)]
         elif not isinstance(value, list) or not 1 <= len(items := cast("list[Any]", value)) <= MAX_VALUES:
@@ -382,7 +387,7 @@ class ConditionReader:
 
     def _member(self, name: str, path: str) -> Member | None:
         if name in self._archived:
-            self._add(path, "archived", f"`{path}` names the archived field `{name}`. Restore it first, or leave it out.")
+            self._add(path, "archived", f"`{path}` names the archived field `{name}`. {_BRING_BACK}")
             return None
         member = self._members.get(name)
         if isinstance(member, Field):
@@ -390,13 +395,18 @@ class ConditionReader:
             return _field_member(member, self._region)
         if member is None:
             others = ", ".join(f"`{each}`" for each in self._members if not each.startswith(_PREFIX))
-            own = [_PREFIX + name] if _PREFIX + name in self._members else []
-            hint = (
-                did_you_mean((own or [name])[0], own or self._members)
-                or f"Choose {others}, or `fields.` and the key of a field."
-            )
+            hint = self._similar(name) or f"Choose {others}, or `fields.` and the key of a field."
             self._add(path, "unknown_field", f"`{path}` names no field of {self._plural}: `{quoted(name)}`. {hint}")
         return member
+
+    def _similar(self, name: str) -> str | None:
+        """Return a question for the member that is most similar to an unknown one. Keys are compared with keys alone."""
+        if _PREFIX + name in self._members:
+            return f"Did you mean `{_PREFIX}{name}`?"
+        keys = [each.removeprefix(_PREFIX) for each in self._members if each.startswith(_PREFIX)]
+        if not name.startswith(_PREFIX):
+            return did_you_mean(name, self._members)
+        return did_you_mean(name.removeprefix(_PREFIX), keys, _PREFIX)
 
 
 def _comparison_schema(members: Sequence[Member]) -> Json:
@@ -434,6 +444,19 @@ def text_value(value: Any, path: str, errors: list[FieldError]) -> str | None:
 def exact_member(name: str, texts: Texts, *, lookup: str, sorts: bool = True) -> Member:
     """Return a member of texts that are compared exactly."""
     return Member(name, (*_SET, *_EQUAL), _plain_text, texts, texts, "external_id", lookup=lookup, sorts=sorts)
+
+
+_SEPARATORS: Final = re.compile(r"[\s().\-\u2010-\u2015/]")
+
+
+def without_separators(text: str) -> str:
+    """Return a part of a phone number without the signs between digits."""
+    return _SEPARATORS.sub("", text) or text
+
+
+def number_texts(numbers: Iterable[str]) -> list[str]:
+    """Return the texts in which parts of phone numbers are found: as they are, and without the signs between digits."""
+    return [text for number in numbers for text in (number, without_separators(number))]
 
 
 def parts_member(name: str, type_: str, read: Read, exact: Texts, texts: Texts, *, lookup: str) -> Member:
@@ -551,8 +574,11 @@ def _field_member(field: Field, region: str | None) -> Member:
         values: dict[str, Any] = record.fields or {}
         return index_texts(values[field.key], None) if field.key in values else ()
 
+    has_numbers = field.kind is FieldKind.PHONE
+
     def texts(record: Any) -> Iterable[str]:
-        return [text[1:] for text in exact(record) if text.startswith("=")]
+        found = [text[1:] for text in exact(record) if text.startswith("=")]
+        return number_texts(found) if has_numbers else found
 
     ops: tuple[str, ...] = _SET
     if field.kind is FieldKind.ADDRESS:
@@ -576,6 +602,7 @@ def _field_member(field: Field, region: str | None) -> Member:
         sign=sign,
         sorts=field.kind is not FieldKind.SEVERAL_OF,
         walk="field",
+        has_numbers=has_numbers,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -16,6 +17,8 @@ _log: Final = logging.getLogger("herdbook.app")
 # The requests that are made ready before others have a turn, and those that one statement writes.
 _AT_ONCE: Final = 100
 _IN_ONE_STATEMENT: Final = 1000
+# The database finds these faults in a row. Any other failure would meet both halves of the rows as well.
+_OF_ONE_REQUEST: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 
 async def write(pool: Pool, log: RequestLog) -> None:
@@ -27,9 +30,19 @@ async def write(pool: Pool, log: RequestLog) -> None:
             await asyncio.sleep(0)
     for start in range(0, len(ready), _IN_ONE_STATEMENT):
         requests = ready[start : start + _IN_ONE_STATEMENT]
-        try:
-            await store.add(pool, requests)
-        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
-            # Nothing waits for the database, because requests that wait would fill the memory.
-            metrics.REQUESTS_NOT_LOGGED.inc(len(requests))
-            _log.warning("requests are missing in the request log", extra={"requests": len(requests), "error": repr(error)})
+        await _add(pool, requests)
+
+
+async def _add(pool: Pool, requests: Sequence[KeptRequest]) -> None:
+    """Write requests; if one of them is at fault, the others are written without it."""
+    try:
+        await store.add(pool, requests)
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+        if len(requests) > 1 and isinstance(error, _OF_ONE_REQUEST):
+            middle = len(requests) // 2
+            await _add(pool, requests[:middle])
+            await _add(pool, requests[middle:])
+            return
+        # Nothing waits for the database, because requests that wait would fill the memory.
+        metrics.REQUESTS_NOT_LOGGED.inc(len(requests))
+        _log.warning("requests are missing in the request log", extra={"requests": len(requests), "error": repr(error)})

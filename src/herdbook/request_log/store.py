@@ -1,31 +1,36 @@
 """Every SQL statement about the request log."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import msgspec
 
+from herdbook import sources
 from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice, slices_of_workspaces
 from herdbook.request_log.model import (
     MOST_REQUESTS,
+    ChangeRow,
     KeptRequest,
-    LoggedRequest,
-    MadeChange,
     RequestFilter,
+    RequestRow,
     first_id,
 )
 
 _LOGGED: Final[LiteralString] = """
-    select r.id, r.credential_id, r.operation, r.method, r.path, r.query, r.status, r.milliseconds,
+    select r.workspace_id, r.id, r.credential_id, r.operation, r.method, r.path, r.query, r.status, r.milliseconds,
         coalesce(k.name, o.name), k.user_id, o.id is not null
     from request_log r
     left join lateral (select k.name, k.user_id from credential k where k.id = r.credential_id limit 1) as k on true
     left join lateral (select o.id, o.name from oauth_client o where o.id = r.credential_id limit 1) as o on true
 """
+
+
+def _row(record: Sequence[Any]) -> RequestRow:
+    return RequestRow(KeptRequest(*record[:9]), *record[9:])
 
 
 async def add(statements: Executor, requests: Sequence[KeptRequest]) -> None:
@@ -43,34 +48,34 @@ async def add(statements: Executor, requests: Sequence[KeptRequest]) -> None:
     )
 
 
-async def page(
-    statements: Executor, workspace_id: UUID, wanted: RequestFilter, before: UUID, limit: int
-) -> list[LoggedRequest]:
+async def page(statements: Executor, workspace_id: UUID, wanted: RequestFilter, before: UUID, limit: int) -> list[RequestRow]:
     """Return requests of a workspace, the latest first."""
     records = await statements.fetch(
         _LOGGED
         + """
         where r.workspace_id = $1 and r.id < $2 and ($3::uuid is null or r.credential_id = $3)
             and ($4::text is null or strpos(r.path, $4) > 0) and r.status between $5 and $6
-        order by r.id desc limit $7
+            and ($7::uuid is null or r.id = $7)
+        order by r.id desc limit $8
         """,
         workspace_id,
         before,
         wanted.credential_id,
         wanted.path,
         *wanted.statuses,
+        wanted.id,
         limit,
     )
-    return [LoggedRequest(*record) for record in records]
+    return [_row(tuple(record)) for record in records]
 
 
-async def find(statements: Executor, workspace_id: UUID, request_id: UUID) -> LoggedRequest | None:
+async def find(statements: Executor, workspace_id: UUID, request_id: UUID) -> RequestRow | None:
     """Return a request, or None if the log does not have it."""
     record = await statements.fetchrow(_LOGGED + "where r.workspace_id = $1 and r.id = $2", workspace_id, request_id)
-    return None if record is None else LoggedRequest(*record)
+    return None if record is None else _row(tuple(record))
 
 
-async def changes_of(statements: Executor, workspace_id: UUID, request_id: UUID, limit: int) -> list[MadeChange]:
+async def changes_of(statements: Executor, workspace_id: UUID, request_id: UUID, limit: int) -> list[ChangeRow]:
     """Return the first changes that a request made."""
     # `offset 0` has the planner use the index on requests, of which each has few changes.
     records = await statements.fetch(
@@ -83,7 +88,7 @@ async def changes_of(statements: Executor, workspace_id: UUID, request_id: UUID,
         request_id,
         limit,
     )
-    return [MadeChange(*record) for record in records]
+    return [ChangeRow(*record) for record in records]
 
 
 async def request_of_entry(statements: Executor, workspace_id: UUID, seq: int) -> UUID | None:
@@ -105,10 +110,12 @@ async def trim(pool: Pool, hours: int) -> None:
             workspace_ids,
         )
         for record in records:
-            await _trim_one(pool, record["id"], first_id(datetime.now(UTC) - timedelta(hours=hours)))
+            await trim_one(pool, record["id"], hours)
 
 
-async def _trim_one(pool: Pool, workspace_id: UUID, oldest: UUID) -> None:
+async def trim_one(pool: Pool, workspace_id: UUID, hours: int) -> None:
+    """Delete the requests of a workspace that are older than this, and all but the latest."""
+    oldest = first_id(sources.now() - timedelta(hours=hours))
     last_of_too_many: UUID | None = await pool.fetchval(
         "select id from request_log where workspace_id = $1 order by id desc offset $2 limit 1", workspace_id, MOST_REQUESTS
     )

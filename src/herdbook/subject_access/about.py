@@ -11,6 +11,7 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import list_keys
 from herdbook.db.pool import Executor
 from herdbook.erasure.model import Subject
+from herdbook.erasure.store import imports_of
 from herdbook.oauth.store import list_clients
 from herdbook.shared_schemas import shown_time
 from herdbook.subject_access.others import host_of
@@ -68,6 +69,7 @@ async def about_record(
             ),
         ),
         webhook_endpoints=tuple(_receiver(each) for each in await endpoints_of(statements, workspace_id)),
+        unread_imports=tuple(each.id for each in await imports_of(statements, workspace_id)),
     )
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import Meta
 
 from herdbook import ids
@@ -24,15 +23,23 @@ _WORDS: Final = {
     "contact_former_external_id": "ids that other systems gave your deleted or merged entries",
     "contact_word": "words by which a search finds you",
     "contact_tag": "the tags that you have, for look-up",
+    "card": "cards with your data that the team has imported",
     "note": "notes of the team about you",
     "contact_note": "links from you to these notes",
     "company_contact": "the company that you are listed with",
+    "duplicate_object": "keys by which this server finds out whether you are there twice",
+    "duplicate_key": "the same keys, for look-up",
+    "duplicate_pair": "how likely another entry is yours, too",
+    "distinct_pair": "that another entry is not yours, as somebody of the team has said",
     "engagement_contact": "links from you to calls and meetings",
     "engagement": "calls and meetings in which you took part",
     "change": "earlier and present versions of these data (the history)",
     "webhook_delivery": "failed or repeated attempts to tell other programs about a change",
     "idempotency_record": "answers that are kept so that a repeated request is not carried out twice",
     "saved_view": "lists that somebody of the team has saved, with you in their filters",
+    "import_job": "files that the team has imported, which have you in their first rows",
+    "import_slice": "what came of your row in such a file",
+    "import_mapping": "how the team reads such files, with you in a fixed value",
     "erasure_task": "an erasure of your data that is under way",
     "transcript": "transcripts of these calls and meetings",
     "transcript_comment": "comments of the team on these transcripts",
@@ -52,6 +59,7 @@ _MEMBERS: Final = {
     "unique_values": "fields of this team that must differ",
     "labels": "labels of addresses and numbers",
     "tag_ids": "tags",
+    "card_ids": "cards with your data that the team has imported",
     "contact_ids": "contacts",
     "company_ids": "companies",
     "is_pinned": "whether it is pinned",
@@ -90,9 +98,13 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     deleted_days: int
     credentials: tuple[Source, ...]
     webhook_endpoints: tuple[Receiver, ...]
+    unread_imports: Annotated[
+        tuple[str, ...],
+        Meta(description="Imports whose files are kept. They are not searched: any row of them may be about the person, too."),
+    ]
     withheld: str = (
-        "Addresses, phone numbers and contact entries of other persons, what receivers answered to events about calls and "
-        "meetings, and secrets of receivers (GDPR, article 15 (4))."
+        "Addresses, phone numbers and contact entries of other persons, what saved lists and imports say of others, what "
+        "receivers answered to events about calls and meetings, and secrets of receivers (GDPR, article 15 (4))."
     )
 
 
@@ -180,6 +192,9 @@ class Digest:
 
 def rendered(about: About, digest: Digest, contacts: Sequence[ToldContact]) -> Iterator[str]:
     """Yield the page in parts."""
+    # A server starts sooner without its import, and few need it.
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+
     environment = Environment(
         loader=PackageLoader("herdbook.subject_access"),
         autoescape=True,

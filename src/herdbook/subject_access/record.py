@@ -1,9 +1,10 @@
 """The record of a person: a folder with the data as JSON, a page, transcripts as text, and recordings."""
 
+import asyncio
 import os
 import shutil
 import zipfile
-from collections.abc import AsyncIterable, Awaitable, Callable, Collection
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Sequence
 from mimetypes import guess_extension
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -14,11 +15,15 @@ import msgspec
 from herdbook import ids
 from herdbook.erasure.places import PLACES, Place
 from herdbook.subject_access.others import Withholder
-from herdbook.subject_access.page import About, Digest, rendered
+from herdbook.subject_access.page import About, Digest, ToldContact, rendered
 from herdbook.subject_access.words import Words
 
 DATA: Final = "data.json"
 PAGE: Final = "index.html"
+# The tables whose rows have files of their own.
+_WITH_FILES: Final = ("engagement", "transcript")
+# Rows of so many bytes are written before others have their turn.
+_TURN_BYTES: Final = 131_072
 
 
 class Record:
@@ -42,25 +47,34 @@ class Record:
         digest = Digest(rows=dict.fromkeys((place.table for place in PLACES), 0))
         with self._created(DATA) as file:
             file.write(b'{"object":"subject_access","about":' + msgspec.json.encode(about) + b',"places":{')
-            table = ""
+            table, unyielded = "", 0
             async for place, encoded in rows:
+                unyielded += len(encoded)
+                if unyielded >= _TURN_BYTES:
+                    unyielded = 0
+                    await asyncio.sleep(0)
                 row = withholder.shown(place, msgspec.json.decode(encoded))
                 file.write(b",\n" if place.table == table else _next_table(table, place.table))
                 file.write(msgspec.json.encode(row))
                 digest.note(place.table, row)
-                self._write_files(place.table, row, digest)
+                if place.table in _WITH_FILES:
+                    # A recording may have a gigabyte.
+                    await asyncio.to_thread(self._write_file, place.table, row, digest)
                 table = place.table
             contacts = digest.in_words(await words_of(digest.referred))
             file.write((b"]" if table else b"") + b'},"in_words":' + msgspec.json.encode(contacts) + b"}\n")
+        await asyncio.to_thread(self._write_page, about, digest, contacts)
+        return digest
+
+    def _write_page(self, about: About, digest: Digest, contacts: Sequence[ToldContact]) -> None:
         with self._created(PAGE) as file:
             for part in rendered(about, digest, contacts):
                 file.write(part.encode())
-        return digest
 
-    def _write_files(self, table: str, row: dict[str, Any], digest: Digest) -> None:
+    def _write_file(self, table: str, row: dict[str, Any], digest: Digest) -> None:
         if table == "transcript":
             self._write_transcript(row, digest)
-        elif table == "engagement":
+        else:
             self._copy_recording(row, digest)
 
     def _write_transcript(self, row: dict[str, Any], digest: Digest) -> None:

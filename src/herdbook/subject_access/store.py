@@ -21,6 +21,8 @@ from herdbook.workspaces.store import region_of
 
 # Limits how many engagements a statement reads with their transcripts, which have up to a megabyte each.
 _ENGAGEMENTS: Final = 20
+# Limits how many rows of a file a statement reads the outcomes of.
+_IMPORTED_ROWS: Final = 10_000
 
 
 class Workspace(NamedTuple):
@@ -68,10 +70,28 @@ async def rows_of(statements: Executor, workspace_id: UUID, subject: Subject) ->
     """Yield each row with data of a person, as JSON, table by table."""
     slices = [*parts(subject, _ENGAGEMENTS)]
     tables = [*dict.fromkeys(place.table for place in PLACES)]
+    outcomes = await _outcomes_of(statements, workspace_id)
     for place in sorted(PLACES, key=lambda place: tables.index(place.table)):
-        for part in slices:
-            for record in await statements.fetch(place.rows, *parameters(workspace_id, part)):
-                yield place, record[0]
+        for part in slices if place.is_of_engagements else slices[:1]:
+            for further in outcomes if place.is_of_imports else ((),):
+                for record in await statements.fetch(place.rows, *parameters(workspace_id, part), *further):
+                    yield place, record[0]
+
+
+async def _outcomes_of(statements: Executor, workspace_id: UUID) -> list[tuple[UUID, bool, int, int]]:
+    """Return ranges of rows of all imports: the import, whether it is the dry run, the row before the first, and the last."""
+    records = await statements.fetch(
+        """
+        select job_id, is_check, max(last_row) from import_slice where workspace_id = $1
+        group by job_id, is_check order by job_id, is_check
+        """,
+        workspace_id,
+    )
+    return [
+        (job_id, is_check, start, start + _IMPORTED_ROWS)
+        for job_id, is_check, last in records
+        for start in range(0, last, _IMPORTED_ROWS)
+    ]
 
 
 _OBJECTS: Final[LiteralString] = "select c.id, c.object from $table c where c.workspace_id = $1 and c.id = any($2)"

@@ -1,5 +1,6 @@
 """The operations of /v2/tags."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from msgspec import UNSET
 
 from herdbook.errors import Taken
 from herdbook.http.call import Call
+from herdbook.http.etag import variant_of
 from herdbook.http.operation import Answer, ListOf, Operation
 from herdbook.ledger.commands import Create, Delete, Update
 from herdbook.shared_schemas import Deleted
@@ -41,18 +43,37 @@ async def delete_tag(call: Call, tag_id: UUID) -> Answer:
     return await call.write(Delete(TAG, tag_id, call.if_version))
 
 
-async def with_existing_tags(call: Call, answer: Answer, record: type[msgspec.Struct]) -> Answer:
-    """Return the record of a tagged object without tags that are deleted. They come back once these are restored."""
-    if b'"tag_ids":' not in answer.body:
-        return answer
-    shown: Any = msgspec.json.decode(answer.body, type=record)
-    named = shown.tag_ids or ()
-    found = await store.existing(call.services.database.pool, call.caller.workspace_id, named)
-    if len(found) == len(named):
-        return answer
-    return answer._replace(body=msgspec.json.encode(msgspec.structs.replace(shown, tag_ids=tuple(found) or UNSET)))
+async def shown_record(call: Call, answer: Answer, record: type[msgspec.Struct]) -> Answer:
+    """Return the record of a tagged object without tags that are deleted. They come back once these are restored.
+
+    The values of archived fields, which the answer does not have, come back, too, and neither makes a version of the object.
+    The ETag therefore tells them.
+    """
+    if b'"tag_ids":' in answer.body:
+        found = msgspec.json.decode(answer.body, type=record)
+        (shown,) = await with_existing_tags(call, [found])
+        if shown is not found:
+            answer = answer._replace(body=msgspec.json.encode(shown))
+    is_variant = any(member in answer.body for member in _HIDEABLE)
+    return answer._replace(variant=variant_of(answer.body)) if is_variant else answer
 
 
+async def with_existing_tags(call: Call, records: Sequence[Any]) -> list[Any]:
+    """Return records without tags that are deleted."""
+    named = [*dict.fromkeys(tag_id for record in records for tag_id in record.tag_ids or ())]
+    # Many records that are read at once share this statement.
+    rows = await store.find_each(call.services.database, call.caller.workspace_id, named) if named else ()
+    gone = {tag_id for tag_id, row in zip(named, rows, strict=True) if row is None}
+    return [
+        msgspec.structs.replace(record, tag_ids=tuple(each for each in record.tag_ids if each not in gone) or UNSET)
+        if gone.intersection(record.tag_ids or ())
+        else record
+        for record in records
+    ]
+
+
+# The members of a record of which a part may be hidden. Without any of them, all that may be hidden is.
+_HIDEABLE: Final = (b'"tag_ids":', b'"fields":')
 _TAG: Final = "subpackage_tags"
 _READ: Final = ("tags:read",)
 _WRITE: Final = ("tags:write",)

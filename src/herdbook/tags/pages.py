@@ -2,9 +2,11 @@
 
 from typing import Any, Final
 
+from herdbook.console.conflicts import theirs
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Listed, Refused, Visit
-from herdbook.custom_fields.telling import Named, name_of
+from herdbook.custom_fields.naming import Named, name_of
+from herdbook.custom_fields.telling import instead
 from herdbook.http.problems import Problem
 from herdbook.shared_schemas import Deleted
 from herdbook.tags.model import Tag
@@ -12,6 +14,18 @@ from herdbook.tags.model import Tag
 _LIMIT: Final = 100
 _MAX_HOLDERS: Final = 20
 _TAGS: Final = f"{BASE}/tags"
+# Colours to choose from, which are told apart in both themes.
+_SWATCHES: Final = {
+    "#1F6FEB": "Blue",
+    "#0E8A8A": "Teal",
+    "#2E8B3D": "Green",
+    "#B58900": "Yellow",
+    "#D9730D": "Orange",
+    "#D1242F": "Red",
+    "#C2418F": "Pink",
+    "#7A4FD0": "Violet",
+    "#6B7280": "Grey",
+}
 
 
 async def show_tags(visit: Visit, problem: Problem | None = None) -> PageAnswer:
@@ -21,11 +35,12 @@ async def show_tags(visit: Visit, problem: Problem | None = None) -> PageAnswer:
     listed = (await visit.call("list-tags", Listed[Tag], query=query)).value
     context: dict[str, Any] = {
         "tags": listed.data,
-        "next": visit.here(cursor=listed.next_cursor),
+        "next": visit.next_page(listed.next_cursor),
         "has_more": listed.has_more,
         "is_first": not cursor,
         "problem": problem,
         "sent": visit.field,
+        "swatches": _SWATCHES,
         "may_write": visit.session.may("tags:write"),
     }
     return Shown(context, 200 if problem is None else problem.status)
@@ -42,15 +57,24 @@ async def create_tag(visit: Visit) -> PageAnswer:
     return visit.redirect(f"{_TAGS}/{tag.id}", "Created.", undoes=True)
 
 
+def _texts(visit: Visit) -> dict[str, str]:
+    """Return the members of a form. The colour is a chosen one, or that which is typed."""
+    texts = {name: visit.field(name).strip().replace("\r\n", "\n") for name in ("name", "description", "hex_color")}
+    return texts | ({"hex_color": chosen} if (chosen := visit.field("swatch")) else {})
+
+
 def _sent(visit: Visit) -> dict[str, Any]:
     """Return the members of a form that are not empty."""
-    texts = {name: visit.field(name).strip().replace("\r\n", "\n") for name in ("name", "description", "hex_color")}
+    texts = _texts(visit)
     return {name: text for name, text in texts.items() if text}
 
 
 async def show_tag(visit: Visit, tag_id: str, problem: Problem | None = None) -> PageAnswer:
-    """Show a tag, the first contacts and companies that have it, and its form."""
-    tag = await visit.call("get-tag-by-id", Tag, tag_id)
+    """Show a tag, the first contacts and companies that have it, and its form; of a deleted one, its history."""
+    try:
+        tag = await visit.call("get-tag-by-id", Tag, tag_id)
+    except Refused as refused:
+        return await instead(visit, "tag", tag_id, refused)
     holders: dict[str, Listed[Named]] = {}
     for plural in ("contacts", "companies"):
         if visit.session.may(f"{plural}:read"):
@@ -62,8 +86,17 @@ async def show_tag(visit: Visit, tag_id: str, problem: Problem | None = None) ->
         "version": tag.version,
         "holders": holders,
         "name_of": name_of,
+        "theirs": theirs(
+            (label, stored or None, visit.field(name).strip().replace("\r\n", "\n"))
+            for label, name, stored in (
+                ("Name", "name", tag.value.name),
+                ("Description", "description", tag.value.description),
+                ("Colour", "hex_color", tag.value.hex_color),
+            )
+        ),
         "problem": problem,
         "sent": visit.field,
+        "swatches": _SWATCHES,
         "may_write": visit.session.may("tags:write"),
     }
     return Shown(context, 200 if problem is None else problem.status)

@@ -1,19 +1,24 @@
 """The type of tags, with its tables, and every SQL statement about them."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
+import msgspec
 from msgspec import UnsetType
 
 from herdbook import ids
+from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Executor, PagePool
 from herdbook.errors import FieldError, Invalid
+from herdbook.fields import require_few
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, all_active, object_table
 from herdbook.ledger.unit_of_work import Need, UnitOfWork
 from herdbook.tags.model import Tag, TagObject, comparable_name
+
+EntryT = TypeVar("EntryT", bound=msgspec.Struct)
 
 
 class TagRow(ObjectRow, frozen=True, kw_only=True):
@@ -23,6 +28,7 @@ class TagRow(ObjectRow, frozen=True, kw_only=True):
 
 
 TAGS: Final = object_table(TagRow, "tag", {})
+_FIND: Final = find_in("tag")
 TAG_NAMES: Final = UniqueKey[Tag](
     claim_table("tag_name", "name", "tag_id"),
     # Only a blank tag has no name.
@@ -67,6 +73,29 @@ def require_tags(work: UnitOfWork, tag_ids: Sequence[str] | UnsetType | None) ->
     ]
     if errors:
         raise Invalid(errors)
+
+
+def with_hidden_tags(work: UnitOfWork, before: EntryT, after: EntryT) -> EntryT:
+    """Return an object whose tags a request has replaced, with the deleted ones that it had.
+
+    No answer shows these, so the request cannot have meant to take them away; the object has them again once they are restored.
+    The limit counts them. Refusal: Invalid (tag_ids).
+    """
+    had, asked = (cast("Any", each).tag_ids or () for each in (before, after))
+    others = [each for each in had if each not in asked]
+    found = all_active(work, TAGS, [ids.decoded(ids.TAG, each) for each in others])
+    hidden = [each for each, row in zip(others, found, strict=True) if row is None]
+    if not hidden:
+        return after
+    is_as_shown = asked == tuple(each for each in had if each not in hidden)
+    tagged = msgspec.structs.replace(after, tag_ids=had if is_as_shown else (*asked, *hidden))
+    require_few(tagged, ("tag_ids",), "object, deleted ones included,")
+    return tagged
+
+
+async def find_each(database: Database, workspace_id: UUID, tag_ids: Sequence[str]) -> list[ObjectRead | None]:
+    """Return the tags with these ids, and None for those that do not exist."""
+    return await database.find_each(_FIND, workspace_id, [ids.decoded(ids.TAG, each) or ids.NIL for each in tag_ids])
 
 
 async def existing(statements: Executor, workspace_id: UUID, tag_ids: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The commands that change users. The API only reads users; the command line creates them."""
+"""The commands that change users."""
 
 from collections.abc import Iterator, Sequence
 from typing import Never
@@ -49,8 +49,40 @@ class CreateUser(msgspec.Struct, frozen=True):
         return result
 
 
+class InviteUser(msgspec.Struct, frozen=True):
+    """Create a user, as another one does who administers the workspace, or as a key of no user does.
+
+    Refusals: those of CreateUser; Invalid, if only an owner may do it.
+    """
+
+    new: NewUser
+    by: UUID | None
+
+    def needs(self) -> Iterator[Need]:
+        yield from CreateUser(self.new).needs()
+        if self.by is not None:
+            yield Need(USERS, self.by)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        if _role_of(work, self.by) is not UserRole.OWNER and self.new.role is UserRole.OWNER:
+            _refuse("Only an owner makes somebody an owner. Choose another role.")
+        return CreateUser(self.new).apply(work)
+
+
+def _role_of(work: UnitOfWork, user_id: UUID | None) -> UserRole:
+    """Return the role of somebody who administers the workspace. A key of no user is no owner. Refusal: Forbidden."""
+    if user_id is None:
+        return UserRole.ADMIN
+    row = active(work, USERS, user_id)
+    if row is None or row.entry.role not in ADMINISTRATORS:
+        raise Forbidden(ADMIN)
+    return row.entry.role
+
+
 class ChangeRole(msgspec.Struct, frozen=True):
-    """Change the role of a user, as another one does who administers the workspace. INACTIVE ends the membership.
+    """Change the role of a user, as another one does who administers the workspace, or as a key of no user does.
+
+    INACTIVE ends the membership.
 
     `administrators` are those who were known before. If there are more by now, a change may be refused that is possible.
     Refusals: NotFound; Forbidden, if the other one no longer administers the workspace; Invalid, if only an owner may do it, or
@@ -59,22 +91,20 @@ class ChangeRole(msgspec.Struct, frozen=True):
 
     user_id: UUID
     role: UserRole
-    by: UUID
+    by: UUID | None
     administrators: tuple[UUID, ...]
 
     def needs(self) -> Iterator[Need]:
-        for user_id in {self.user_id, self.by, *self.administrators}:
+        for user_id in {self.user_id, *self.administrators, *([] if self.by is None else [self.by])}:
             yield Need(USERS, user_id)
 
     def apply(self, work: UnitOfWork) -> Result:
         before = current(work, USERS, self.user_id, None, USER.noun)
-        by = active(work, USERS, self.by)
-        if by is None or by.entry.role not in ADMINISTRATORS:
-            raise Forbidden(ADMIN)
+        by = _role_of(work, self.by)
         others = [each for each in all_active(work, USERS, self.administrators) if each and each.id != self.user_id]
         roles = {each.entry.role for each in others}
         is_of_owner = UserRole.OWNER in (before.entry.role, self.role) and self.role is not before.entry.role
-        if is_of_owner and by.entry.role is not UserRole.OWNER and UserRole.OWNER in roles | {before.entry.role}:
+        if is_of_owner and by is not UserRole.OWNER and UserRole.OWNER in roles | {before.entry.role}:
             _refuse("Only an owner makes somebody an owner, or changes the role of one. Ask an owner.")
         if before.entry.role is UserRole.OWNER and self.role is not UserRole.OWNER and UserRole.OWNER not in roles:
             _refuse("This is the last owner. Make somebody else an owner first.")

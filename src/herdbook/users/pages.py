@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from herdbook.console.page import MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Listed, Visit
-from herdbook.custom_fields.telling import name_of
+from herdbook.custom_fields.naming import name_of
 from herdbook.users.model import User
 
 _LIMIT: Final = 50
@@ -19,7 +19,7 @@ async def show_users(visit: Visit) -> PageAnswer:
     context: dict[str, Any] = {
         "users": listed.data,
         "search": search,
-        "next": visit.here(cursor=listed.next_cursor),
+        "next": visit.next_page(listed.next_cursor),
         "has_more": listed.has_more,
         "is_first": not cursor,
         "name_of": name_of,

@@ -71,6 +71,14 @@ async def page(pool: PagePool, workspace_id: UUID, query: PageQuery) -> list[Lis
     return await conditions.fetch(pool, "workspace_user")
 
 
+async def find_user(statements: Executor, workspace_id: UUID, user_id: UUID) -> User | None:
+    """Return a user of a workspace."""
+    body: bytes | None = await statements.fetchval(
+        "select object from workspace_user where workspace_id = $1 and id = $2 and deleted_at is null", workspace_id, user_id
+    )
+    return None if body is None else msgspec.json.decode(body, type=User)
+
+
 async def all_users(statements: Executor, workspace_id: UUID) -> list[User]:
     """Return all users of a workspace, oldest first."""
     records = await statements.fetch(

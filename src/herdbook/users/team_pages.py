@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
-import msgspec
+from msgspec import UNSET
 
 from herdbook import fields, ids
-from herdbook.addresses import NotAnAddress
 from herdbook.auth.scopes import ADMIN
 from herdbook.console import store as console_store
-from herdbook.console.model import INVITATION_DAYS, link_address
+from herdbook.console.model import INVITATION_DAYS
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
-from herdbook.console.visit import Visit
-from herdbook.errors import FieldError, FieldsRefusal, Invalid, NotFound
+from herdbook.console.visit import Refused, Visit
+from herdbook.custom_fields.naming import name_of
+from herdbook.errors import FieldError, NotFound
+from herdbook.http.problems import ErrorItem
 from herdbook.ledger.commands import Update
+from herdbook.shared_schemas import Deleted
 from herdbook.users import store
-from herdbook.users.commands import ChangeRole, CreateUser
-from herdbook.users.model import ADMINISTRATORS, NameUpdate, NewUser, User, UserRole
+from herdbook.users.model import Invitation, InvitationList, NameUpdate, User, UserRole
 from herdbook.users.store import USER
 
 _ROLES_PATH: Final = f"{BASE}/users/roles"
@@ -31,24 +33,29 @@ _ROLES: Final = {
 
 
 class ListedUser(NamedTuple):
-    """A user in the list, by name, and whether the user has signed in before."""
+    """A user in the list, by name, whether the user has signed in before, and the invitations that still work."""
 
     user: User
     name: str
     has_account: bool
+    invitations: Sequence[Invitation]
 
 
-async def show_roles(visit: Visit, error: FieldError | None = None, about: str = "") -> Shown:
+async def show_roles(visit: Visit, error: ErrorItem | None = None, about: str = "") -> Shown:
     """Show the users of the workspace, those who have left last."""
     pool, workspace_id = visit.services.database.pool, visit.session.stored.workspace_id
     with_accounts = {ids.encoded(ids.USER, each) for each in await console_store.users_with_accounts(pool, workspace_id)}
-    users = [ListedUser(each, _name_of(each), each.id in with_accounts) for each in await store.all_users(pool, workspace_id)]
+    invitations = (await visit.call("list-invitations", InvitationList)).value.data
+    users = [
+        ListedUser(each, name_of(each), each.id in with_accounts, [link for link in invitations if link.user_id == each.id])
+        for each in await store.all_users(pool, workspace_id)
+    ]
     users.sort(key=lambda each: (not each.user.role.is_active, each.name.lower()))
     context = {"users": users, "roles": _ROLES, "error": error, "about": about, "me": visit.session.shown_user_id}
     return Shown(context, 422 if error else 200)
 
 
-async def show_new_user(visit: Visit, errors: Sequence[FieldError] = ()) -> Shown:
+async def show_new_user(visit: Visit, errors: Sequence[ErrorItem] = ()) -> Shown:
     """Show the form of an invitation."""
     context: dict[str, Any] = {"link": None, "errors": errors, "roles": _ROLES, "visit": visit}
     return Shown(context, 422 if errors else 200)
@@ -56,67 +63,46 @@ async def show_new_user(visit: Visit, errors: Sequence[FieldError] = ()) -> Show
 
 async def invite(visit: Visit) -> PageAnswer:
     """Add a user to the workspace, and show the link that lets the user in."""
-    first_name, last_name, email = (visit.field(name).strip() for name in ("first_name", "last_name", "email"))
-    errors = [*_name_faults(first_name, last_name)]
-    role = next((each for each in _ROLES if each.value == visit.field("role")), None)
-    if role is None:
-        errors.append(FieldError("role", "invalid_choice", "Choose a role."))
-    elif role is UserRole.OWNER and visit.session.stored.role != UserRole.OWNER.value:
-        errors.append(FieldError("role", "invalid_choice", "Only an owner makes somebody an owner. Choose another role."))
-    if not email:
-        errors.append(FieldError("email", "required", "Send the address, by which others know that it is this person."))
-    if errors or role is None:
-        return await show_new_user(visit, errors)
+    names = ("first_name", "last_name", "email", "role")
+    body = {name: text for name in names if (text := visit.field(name).strip())}
     try:
-        written = await visit.write(CreateUser(NewUser(first_name, last_name or None, (email,), role)))
-    except NotAnAddress as error:
-        return await show_new_user(visit, [FieldError("email", "invalid_format", f"This is not an e-mail address: {error}")])
-    except FieldsRefusal:
-        message = "Another user of this workspace has this address. If somebody comes back, choose a role in the list."
-        return await show_new_user(visit, [FieldError("email", "already_in_use", message)])
-    return await _shown_invitation(visit, msgspec.json.decode(written.body, type=User))
+        invitation = (await visit.call("create-invitation", Invitation, body=body)).value
+    except Refused as refused:
+        if refused.problem.errors is UNSET:
+            raise
+        return await show_new_user(visit, refused.problem.errors)
+    return await _shown_invitation(visit, invitation)
 
 
-async def invite_again(visit: Visit, shown_id: str) -> PageAnswer:
-    """Show another link for a user who has never signed in. Refusals: NotFound, Invalid."""
-    user = await _user(visit, shown_id)
-    with_accounts = await console_store.users_with_accounts(visit.services.database.pool, visit.session.stored.workspace_id)
-    if ids.decoded(ids.USER, user.id) in with_accounts or not user.role.is_active:
-        message = (
-            "An invitation is for somebody who has never signed in. For a lost password, the server's operator makes a link."
-        )
-        raise Invalid([FieldError("user", "already_in_use", message)])
-    return await _shown_invitation(visit, user)
+async def invite_again(visit: Visit, user_id: str) -> PageAnswer:
+    """Show another link for a user who has never signed in."""
+    return await _shown_invitation(visit, (await visit.call("create-user-invitation", Invitation, user_id)).value)
 
 
-async def _shown_invitation(visit: Visit, user: User) -> Shown:
-    user_id = ids.decoded(ids.USER, user.id)
-    assert user_id is not None, "the ledger gave it"
-    pool, workspace_id = visit.services.database.pool, visit.session.stored.workspace_id
-    link = await console_store.create_link(pool, workspace_id, user_id, is_invitation=True)
-    url = visit.services.public_url or visit.origin
-    return Shown({"link": link_address(url, link), "name": _name_of(user), "days": INVITATION_DAYS})
+async def _shown_invitation(visit: Visit, invitation: Invitation) -> Shown:
+    user = (await visit.call("get-user-by-id", User, invitation.user_id)).value
+    # The operation names the server by its own address; a browser may know it by another one.
+    url = (visit.services.public_url or visit.origin) + urlsplit(invitation.url or "").path
+    return Shown({"link": url, "name": name_of(user), "days": INVITATION_DAYS})
 
 
-async def change_role(visit: Visit, shown_id: str) -> PageAnswer:
-    """Change the role of a user, or end the membership. Refusals: NotFound, Forbidden."""
-    stored, pool = visit.session.stored, visit.services.database.pool
-    user = await _user(visit, shown_id)
-    role = next((each for each in (*_ROLES, UserRole.INACTIVE) if each.value == visit.field("role")), None)
-    if role is None:
-        return await show_roles(visit, FieldError("role", "invalid_choice", "Choose a role."), user.id)
-    users = await store.all_users(pool, stored.workspace_id)
-    administrators = [ids.decoded(ids.USER, each.id) or ids.NIL for each in users if each.role in ADMINISTRATORS]
-    user_id = ids.decoded(ids.USER, user.id) or ids.NIL
+async def revoke_invitation(visit: Visit, invitation_id: str) -> PageAnswer:
+    """Revoke an invitation."""
+    await visit.call("revoke-invitation", Deleted, invitation_id)
+    return visit.redirect(_ROLES_PATH, "The link no longer works.")
+
+
+async def change_role(visit: Visit, user_id: str) -> PageAnswer:
+    """Change the role of a user, or end the membership."""
     try:
-        await visit.write(ChangeRole(user_id, role, stored.user_id, tuple(administrators)))
-    except Invalid as refusal:
-        return await show_roles(visit, refusal.errors[0], user.id)
-    name = _name_of(user)
-    if role is UserRole.INACTIVE:
-        await console_store.end_sessions_of_user(pool, stored.workspace_id, user_id)
-        return visit.redirect(_ROLES_PATH, f"{name} does not belong to the workspace any more.")
-    return visit.redirect(_ROLES_PATH, f"{name} is now {role.value.lower()}.")
+        user = (await visit.call("update-user-role", User, user_id, body={"role": visit.field("role")})).value
+    except Refused as refused:
+        if refused.problem.errors is UNSET:
+            raise
+        return await show_roles(visit, refused.problem.errors[0], user_id)
+    if user.role is UserRole.INACTIVE:
+        return visit.redirect(_ROLES_PATH, f"{name_of(user)} does not belong to the workspace any more.")
+    return visit.redirect(_ROLES_PATH, f"{name_of(user)} is now {user.role.value.lower()}.")
 
 
 async def show_name(visit: Visit, errors: Sequence[FieldError] = ()) -> Shown:
@@ -144,12 +130,6 @@ async def _user(visit: Visit, shown_id: str) -> User:
     if found is None:
         raise NotFound("user", "Open the list of people again.")
     return found
-
-
-def _name_of(user: User) -> str:
-    emails = [each.email for each in user.emails]
-    full = " ".join(part for part in (user.first_name, user.last_name) if part)
-    return next((text for text in (full, *emails) if text.strip()), "A user")
 
 
 def _name_faults(first_name: str, last_name: str) -> list[FieldError]:
@@ -192,6 +172,13 @@ PAGES: Final = (
         scopes=_SCOPES,
         handler=change_role,
         template="users/roles.html",
+    ),
+    Page(
+        method="POST",
+        path="/invitations/{invitation_id}/revoke",
+        id="revoke-invitation-by-form",
+        scopes=_SCOPES,
+        handler=revoke_invitation,
     ),
     Page(
         method="POST",

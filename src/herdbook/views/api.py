@@ -1,13 +1,12 @@
 """The operations of /herdbook/views. A change of a view is no entry of the ledger, because it changes no contact or company."""
 
-from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
 
-from herdbook import ids
+from herdbook import ids, sources
 from herdbook.companies.query_store import QUERIED_COMPANIES
 from herdbook.contacts.query_store import QUERIED_CONTACTS
 from herdbook.errors import FieldError, Forbidden, Invalid, NotFound
@@ -36,7 +35,7 @@ _QUERIED: Final = {ViewObjectType.CONTACT: QUERIED_CONTACTS, ViewObjectType.COMP
 async def list_views(call: Call, query: ViewsQuery) -> Answer:
     """List the views that the caller may see. Refusal: Forbidden."""
     readable = [each for each in _readable(call) if query.object_type in ("", each)]
-    rows = await store.list_views(call.services.database.pool, call.caller.workspace_id, call.caller.user_id, readable)
+    rows = await store.list_views(call.services.database.pool, call.caller.workspace_id, call.caller.own_user_id, readable)
     return Answer(msgspec.json.encode(ViewList(object="list", data=tuple(map(shown, rows)))))
 
 
@@ -46,16 +45,19 @@ async def create_view(call: Call, asked: ViewCreate) -> Answer:
     call.caller.require(_read(queried))
     if asked.shared:
         call.caller.require(_write(queried))
-    elif call.caller.user_id is None:
-        message = "`shared` is false, and this credential acts for no user, so nobody would see the view. Send true."
+    elif call.caller.own_user_id is None:
+        message = (
+            "`shared` is false, and this credential was made for no user, so nobody would see the view. Send true, or use a "
+            "key that was made for a user (`herdbook keys create --user`)."
+        )
         raise Invalid([FieldError("shared", "not_allowed", message)])
     content = ViewContent(where=asked.where, search=asked.search, sort=asked.sort, columns=asked.columns)
     await _require_valid(call, queried, content)
-    now = datetime.now(UTC)
+    now = sources.now()
     row = ViewRow(
         ids.new_id(),
         asked.object_type.value,
-        call.caller.user_id,
+        call.caller.own_user_id,
         asked.name,
         asked.shared,
         msgspec.json.encode(content),
@@ -80,7 +82,7 @@ async def update_view(call: Call, view_id: UUID, patch: ViewUpdate) -> Answer:
     is_shared = row.is_shared if patch.shared is UNSET else patch.shared
     if is_shared:
         call.caller.require(_write(queried))
-    elif row.is_shared and (row.owner_id is None or row.owner_id != call.caller.user_id):
+    elif row.is_shared and (row.owner_id is None or row.owner_id != call.caller.own_user_id):
         message = "`shared` can be taken back by the owner of the view alone. Save a view of your own instead."
         raise Invalid([FieldError("shared", "not_allowed", message)])
     content = msgspec.json.decode(row.content, type=ViewContent)
@@ -124,7 +126,7 @@ def _readable(call: Call) -> list[str]:
 async def _found(call: Call, view_id: UUID) -> ViewRow:
     """Return a view that the caller may see. Refusals: Forbidden, NotFound."""
     readable = _readable(call)
-    row = await store.find(call.services.database.pool, call.caller.workspace_id, call.caller.user_id, view_id)
+    row = await store.find(call.services.database.pool, call.caller.workspace_id, call.caller.own_user_id, view_id)
     if row is None or row.object_type not in readable:
         raise NotFound("view", object_id=view_id)
     return row
@@ -146,6 +148,7 @@ async def _require_valid(call: Call, queried: QueriedType, content: ViewContent)
     if content.where is not None:
         reader.where(content.where)
     reader.sort(content.sort)
+    reader.refuse()
 
 
 _TAG: Final = "subpackage_views"
@@ -158,8 +161,8 @@ OPERATIONS: Final = (
         path="/herdbook/views",
         id="list-views",
         summary="List views",
-        description="Lists the saved views of the team, and those of the user for whom the credential acts, by name: all of "
-        "those whose objects the credential may read.",
+        description="Lists the saved views of the team, and those of the user for whom the credential was made, by name: all "
+        "of those whose objects the credential may read.",
         tag=_TAG,
         scopes=(),
         handler=list_views,
@@ -188,7 +191,7 @@ OPERATIONS: Final = (
         path=_ONE,
         id="get-view-by-id",
         summary="Get view",
-        description="Reads a single view of the team, or of the user for whom the credential acts.",
+        description="Reads a single view of the team, or of the user for whom the credential was made.",
         tag=_TAG,
         scopes=(),
         handler=get_view,

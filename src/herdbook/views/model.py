@@ -149,7 +149,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     object_type: ViewObjectType
     name: str
     owner_id: Annotated[
-        str | None, fields.id_schema(ids.USER, "The user who saved it; null if a credential that acts for no user did.")
+        str | None, fields.id_schema(ids.USER, "The user who saved it; null if a credential that was made for no user did.")
     ]
     shared: _Shared
     where: _Where

@@ -5,8 +5,9 @@ from typing import Any, Final
 from starlette.datastructures import QueryParams
 
 from herdbook.companies.pages import COMPANIES
-from herdbook.console.page import Page, PageAnswer, Redirect
-from herdbook.console.visit import Visit
+from herdbook.console.conflicts import changed_meanwhile, state_of
+from herdbook.console.page import Page, PageAnswer, Redirect, isolated
+from herdbook.console.visit import Refused, Visit
 from herdbook.contacts.pages import CONTACTS
 from herdbook.custom_fields import filters
 from herdbook.custom_fields.lists import Place, SavedView, address_of, filterable
@@ -42,12 +43,12 @@ async def create_view(visit: Visit) -> PageAnswer:
     }
     view = (await visit.call("create-view", SavedView, body=body)).value
     address = address_of(kind, view, filterable(await members_of(kind, visit)))
-    return visit.redirect(address, f"The view “{view.name}” was saved.")
+    return visit.redirect(address, f"The view “{isolated(view.name)}” was saved.")
 
 
 async def update_view(visit: Visit, view_id: str) -> PageAnswer:
-    """Rename a view, share it or take it back, or give it what the list has now."""
-    view = (await visit.call("get-view-by-id", SavedView, view_id)).value
+    """Rename a view, share it or take it back, or give it what the list has now, unless somebody else has changed it."""
+    view = await _unchanged(visit, view_id)
     kind = _kind(view.object_type)
     body: dict[str, Any] = (
         await _content(kind, visit)
@@ -56,15 +57,27 @@ async def update_view(visit: Visit, view_id: str) -> PageAnswer:
     )
     view = (await visit.call("update-view", SavedView, view_id, body=body)).value
     address = address_of(kind, view, filterable(await members_of(kind, visit)))
-    return visit.redirect(address, f"The view “{view.name}” was changed.")
+    return visit.redirect(address, f"The view “{isolated(view.name)}” was changed.")
 
 
 async def delete_view(visit: Visit, view_id: str) -> PageAnswer:
-    """Delete a view, and stay on the list as it is."""
-    view = (await visit.call("get-view-by-id", SavedView, view_id)).value
+    """Delete a view, unless somebody else has changed it, and stay on the list as it is."""
+    view = await _unchanged(visit, view_id)
     await visit.call("delete-view", Deleted, view_id)
     place = _place(_kind(view.object_type), visit)
-    return visit.redirect(place.at(view=None), f"The view “{view.name}” was deleted.")
+    return visit.redirect(place.at(view=None), f"The view “{isolated(view.name)}” was deleted.")
+
+
+async def _unchanged(visit: Visit, view_id: str) -> SavedView:
+    """Return a view as the form has seen it. Refusal: Refused, if it is another one now."""
+    view = (await visit.call("get-view-by-id", SavedView, view_id)).value
+    if visit.field("seen") != state_of(view):
+        detail = (
+            f"Somebody has changed the view “{view.name}” since you opened it, so nothing was saved. Choose it again to see it "
+            "as it is now, or save your list as another view."
+        )
+        raise Refused(changed_meanwhile(visit, detail))
+    return view
 
 
 def _place(kind: RecordPages, visit: Visit) -> Place:

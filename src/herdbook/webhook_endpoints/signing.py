@@ -1,12 +1,13 @@
 """Signatures as defined by Standard Webhooks (https://github.com/standard-webhooks/standard-webhooks)."""
 
 import base64
-import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 
 from standardwebhooks import Webhook
+
+from herdbook import sources
 
 _BYTES = 32
 _signer = lru_cache(maxsize=1024)(Webhook)
@@ -14,7 +15,7 @@ _signer = lru_cache(maxsize=1024)(Webhook)
 
 def new_secret() -> str:
     """Return a new secret: `whsec_`, and 32 random bytes in base64."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(_BYTES)).decode()
+    return "whsec_" + base64.b64encode(sources.random_bytes(_BYTES)).decode()
 
 
 def signing_secrets(secret: str, former: str | None, former_until: datetime | None, now: datetime) -> list[str]:

@@ -1,14 +1,14 @@
 """The type of webhook endpoints, with its tables, and every SQL statement about them."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
-from herdbook import ids
+from herdbook import ids, sources
 from herdbook.auth.scopes import ADMIN
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool
@@ -163,12 +163,12 @@ class EndpointState(NamedTuple):
     def former_signs_until(self) -> datetime | None:
         """The time until which the former secret also signs, or None if it no longer does."""
         until = self.former_secret_until
-        return until if until is not None and until > datetime.now(UTC) else None
+        return until if until is not None and until > sources.now() else None
 
     @property
     def signing_secrets(self) -> list[str]:
         """The secrets to sign with."""
-        return signing_secrets(self.secret, self.former_secret, self.former_secret_until, datetime.now(UTC))
+        return signing_secrets(self.secret, self.former_secret, self.former_secret_until, sources.now())
 
 
 async def page(pool: PagePool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:

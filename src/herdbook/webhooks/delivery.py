@@ -7,12 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 from uuid import UUID
 
-from herdbook import ids
+from herdbook import ids, sources
 from herdbook.db.pool import Pool
 from herdbook.errors import Stale
 from herdbook.ledger.changes import is_erased
@@ -64,7 +64,7 @@ class DeliveryContext:
     ledger: Ledger
     sender: Sender
     holder: UUID
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Callable[[], datetime] = sources.now
     jitter: Callable[[], float] = random.random
     linger_seconds: float = 2.0
     store_seconds: float = 1.0

@@ -1,14 +1,14 @@
 """Conversion of ledger entries to webhook events."""
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache, lru_cache
 from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from herdbook import ids
+from herdbook import ids, sources
 from herdbook.ledger.changes import Action, Erased, is_erased
 from herdbook.ledger.object_types import EventData, ObjectTypes
 from herdbook.shared_schemas import shown_time
@@ -128,7 +128,7 @@ def sample(object_types: ObjectTypes, workspace_id: UUID, type_: str, *, with_ow
     previous = _encode(object_type.events.example_previous) if is_update else None
     is_erasure = kind_action[1] == Action.ERASED.value
     example = Erased(id=ids.example(object_type.prefix)) if is_erasure else object_type.example
-    entry = EventEntry(0, datetime.now(UTC), kind_action, _encode(example), previous)
+    entry = EventEntry(0, sources.now(), kind_action, _encode(example), previous)
     event = to_event(object_types, workspace_id, entry, with_own=with_own)
     assert event is not None, "every type has an example"
     return event

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from msgspec import UNSET
 
+from herdbook import sources
 from herdbook.auth.scopes import ADMIN
+from herdbook.console.conflicts import Theirs, theirs
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.http.problems import Problem
@@ -36,7 +38,7 @@ async def show_endpoints(visit: Visit) -> Shown:
     context: dict[str, Any] = {
         "endpoints": listed.data,
         "healths": healths,
-        "next": visit.here(cursor=listed.next_cursor) if listed.next_cursor else None,
+        "next": visit.next_page(listed.next_cursor) if listed.next_cursor else None,
         "is_first": not visit.query.get("cursor"),
     }
     return Shown(context)
@@ -53,10 +55,33 @@ def _form(visit: Visit, endpoint: WebhookEndpoint | None, problem: Problem | Non
         "version": version,
         "event_types": [each.value for each in EventType],
         "sent": visit.fields if problem is not None else None,
+        "theirs": [] if endpoint is None else _theirs(visit, endpoint),
         "problem": problem,
         "created": None,
     }
     return Shown(context, 200 if problem is None else problem.status)
+
+
+def _theirs(visit: Visit, endpoint: WebhookEndpoint) -> list[Theirs]:
+    """Return what is stored of an endpoint and differs from the form."""
+    sent = _body(visit)
+    types = None if endpoint.event_types is None else [each.value for each in endpoint.event_types]
+    return theirs(
+        (
+            ("Address", endpoint.url, sent["url"]),
+            ("Description", endpoint.description or None, sent["description"] or ""),
+            ("Events", _events(types), _events(sent["event_types"])),
+            ("Events also show your own fields", _yes(endpoint.include_fields), _yes(sent["include_fields"])),
+        )
+    )
+
+
+def _events(types: Sequence[str] | None) -> str:
+    return "all" if types is None else ", ".join(sorted(types))
+
+
+def _yes(is_so: bool) -> str:  # noqa: FBT001  # it says the value in words
+    return "yes" if is_so else "no"
 
 
 def _body(visit: Visit) -> dict[str, Any]:
@@ -101,7 +126,7 @@ async def show_endpoint(visit: Visit, endpoint_id: str) -> PageAnswer:
         "endpoint": endpoint.value,
         "health": health.value,
         "deliveries": listed.data,
-        "next": visit.here(cursor=listed.next_cursor) if listed.next_cursor else None,
+        "next": visit.next_page(listed.next_cursor) if listed.next_cursor else None,
         "is_first": not visit.query.get("cursor"),
         "state": query.get("state", ""),
         "states": [each.value for each in DeliveryState],
@@ -201,7 +226,7 @@ async def skip_delivery(visit: Visit, endpoint_id: str, event_id: str) -> PageAn
 async def resend_failed(visit: Visit, endpoint_id: str) -> PageAnswer:
     """Send all events again that have failed for good within some hours."""
     hours = visit.field("hours") if visit.field("hours") in _SINCE else "24"
-    since = datetime.now(UTC) - timedelta(hours=int(hours))
+    since = sources.now() - timedelta(hours=int(hours))
     resent = await visit.call("resend-failed-webhook-deliveries", Resent, endpoint_id, body={"since": shown_time(since)})
     count = resent.value.resent
     said = "1 event is sent again." if count == 1 else f"{count} events are sent again."

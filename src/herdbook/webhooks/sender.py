@@ -10,7 +10,6 @@ import os
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from typing import Final, NamedTuple, cast
@@ -19,6 +18,7 @@ from uuid import UUID
 import httptools
 import httpx
 
+from herdbook import sources
 from herdbook.outgoing import Targets
 from herdbook.webhook_endpoints.signing import signed_headers
 from herdbook.webhooks.model import Attempt
@@ -210,7 +210,7 @@ class KeptConnection:
 
         Once connected, just before the first byte, it calls `may_begin` and raises NotBegun if the answer is no.
         """
-        at = datetime.now(UTC)
+        at = sources.now()
         headers = signed_headers(signing_secrets, event_id, at, body)
         message = b"".join(
             (

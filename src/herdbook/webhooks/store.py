@@ -284,6 +284,11 @@ async def skip(pool: Pool, place: EndpointKey, seq: int) -> None:
     )
 
 
+# A stored delivery with answers of its receiver to an entry that was trimmed: an erasure finds deliveries by entries.
+_BEYOND_ERASURES: Final[LiteralString] = """
+    d.attempts::text <> '[]'
+    and d.seq <= coalesce((select seq from change_trimmed where workspace_id = $workspace), 0)
+"""
 # A stored delivery that may be deleted: its entry was trimmed, and nobody waits for it.
 _FORGETTABLE: Final[LiteralString] = """
     d.state <> 'waiting'
@@ -297,11 +302,12 @@ _FORGETTABLE: Final[LiteralString] = """
 async def forget_old_deliveries(statements: Executor) -> None:
     """Delete stored deliveries whose entries were trimmed, except waiting ones, and all deliveries of deleted endpoints.
 
-    Expired deliveries are shown until their endpoint is enabled again.
+    Expired deliveries are shown until their endpoint is enabled again, but without the answers of the receiver.
     """
     async for workspace_ids in slices_of_workspaces(statements):
         for place, is_deleted in await endpoints_with_old_deliveries(statements, workspace_ids):
             await each_slice(functools.partial(_forget_slice, statements, place, is_deleted=is_deleted))
+            await each_slice(functools.partial(_empty_slice, statements, place))
             if is_deleted:
                 await statements.execute("delete from webhook_reader where workspace_id = $1 and endpoint_id = $2", *place)
 
@@ -320,10 +326,11 @@ async def endpoints_with_old_deliveries(statements: Executor, workspace_ids: Seq
         ) as e
         where r.workspace_id = any($1) and (e.is_deleted or exists (
             select from webhook_delivery d
-            where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and $forgettable
+            where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and (($forgettable) or ($beyond_erasures))
             offset 0
         ))
         """.replace("$forgettable", _FORGETTABLE)
+        .replace("$beyond_erasures", _BEYOND_ERASURES)
         .replace("$workspace", "r.workspace_id")
         .replace("$endpoint", "r.endpoint_id"),
         workspace_ids,
@@ -350,6 +357,25 @@ async def _forget_slice(statements: Executor, place: EndpointKey, *, is_deleted:
         .replace("$endpoint", "$2"),
         *place,
         is_deleted,
+        SLICE,
+    )
+    return count
+
+
+async def _empty_slice(statements: Executor, place: EndpointKey) -> int:
+    count: int = await statements.fetchval(
+        """
+        with emptied as (
+            update webhook_delivery d set attempts = '[]'
+            where d.workspace_id = $1 and d.endpoint_id = $2 and d.seq = any(array(
+                select d.seq from webhook_delivery d
+                where d.workspace_id = $1 and d.endpoint_id = $2 and $beyond_erasures order by d.seq limit $3
+            ))
+            returning d.seq
+        )
+        select count(*) from emptied
+        """.replace("$beyond_erasures", _BEYOND_ERASURES).replace("$workspace", "$1"),
+        *place,
         SLICE,
     )
     return count

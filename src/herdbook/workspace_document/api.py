@@ -1,21 +1,27 @@
 """The operation of /herdbook/openapi.json."""
 
 import asyncio
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
 from herdbook.custom_fields import store
+from herdbook.custom_fields.api import READERS_TOLD, require_reader
 from herdbook.http.call import Call
 from herdbook.http.etag import none_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.workspace_document.model import DocumentWriter, WorkspaceDocument
 
+
 # A process has one document.
-_writer = lru_cache(maxsize=1)(DocumentWriter)
+@lru_cache(maxsize=1)
+def _writer(document: Callable[[], bytes]) -> DocumentWriter:
+    return DocumentWriter(document())
 
 
 async def get_document(call: Call) -> Answer:
     """Return the OpenAPI document with the workspace's fields."""
+    require_reader(call)
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     # In a thread, because a workspace may have hundreds of fields.
     writer = await asyncio.to_thread(_writer, call.services.document)
@@ -35,9 +41,9 @@ OPERATIONS: Final = (
         summary="Get OpenAPI document",
         description="Returns this document with the workspace's own fields: each is typed by its kind wherever an operation "
         "takes or gives `fields`, and in the conditions of queries. Archived fields are left out. The ETag changes with the "
-        "definitions of fields.",
+        f"definitions of fields. {READERS_TOLD}",
         tag="subpackage_fields",
-        scopes=("contacts:read",),
+        scopes=(),
         handler=get_document,
         answer=WorkspaceDocument,
         answer_description="The document of the workspace.",

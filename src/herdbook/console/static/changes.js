@@ -4,6 +4,7 @@
 const LEAST_MILLISECONDS = 1000;
 const MOST_MILLISECONDS = 60_000;
 const PARTS = ["title", "history"];
+const EDITED = "You are editing it: when you save, you see both values.";
 let abort = null;
 let pause = LEAST_MILLISECONDS;
 let timer = 0;
@@ -11,6 +12,9 @@ let address = null;
 const shown = new Map();
 
 const place = () => document.getElementById("changed");
+
+// The rows that a line says are being edited.
+let edited = [];
 
 function say(text, act, label = "Show") {
   const line = document.createElement("p");
@@ -64,13 +68,23 @@ async function refresh(by) {
   if (!changed.length) return;
   const names = changed.map((row) => row.querySelector("dt").textContent);
   const first = document.getElementById(changed[0].id);
-  const isEdited = changed.some((row) => document.getElementById(row.id).querySelector("form"));
-  const more = isEdited ? " You are editing it: when you save, you see both values." : "";
-  say(`${by.join(", ") || "Somebody"} changed ${names.join(", ")}.${more}`, () => {
+  const told = `${by.join(", ") || "Somebody"} changed ${names.join(", ")}.`;
+  edited = changed.map((row) => row.id).filter(isEdited);
+  say(edited.length ? `${told} ${EDITED}` : told, () => {
     const row = document.getElementById(first.id);
     row.scrollIntoView({ block: "center" });
     (row.querySelector("input:not([type=hidden]), textarea, .edit, a") ?? row).focus();
   });
+}
+
+const isEdited = (id) => Boolean(document.getElementById(id)?.querySelector("form"));
+
+// A line says that a field is being edited only as long as it is.
+function forgetEdited() {
+  if (!edited.length || edited.some(isEdited)) return;
+  edited = [];
+  const text = place()?.querySelector(".changed")?.firstChild;
+  if (text) text.data = text.data.replace(` ${EDITED}`, "");
 }
 
 function keepFocus(there, here) {
@@ -127,6 +141,7 @@ function begin() {
 
 document.addEventListener("parts:replaced", (event) => {
   note(event.target.parentElement ?? document);
+  forgetEdited();
   if (event.target.id === "main") begin();
 });
 document.addEventListener("visibilitychange", () => {

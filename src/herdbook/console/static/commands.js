@@ -1,5 +1,7 @@
 // The command menu, and other pages in a dialog. A link with `data-dialog` shows the element of its page with that id in a dialog.
 // Ctrl-K opens the page that finds things, `/find`: what is typed is searched, arrow keys choose, Enter goes there.
+import { acts, showLetters } from "./keys.js";
+
 const FIND = "found";
 const TYPED_MILLISECONDS = 80;
 let opened = null;
@@ -40,6 +42,7 @@ async function showPart(link) {
   const { found, title } = await part(link.href, link.dataset.dialog);
   if (!found || opened) return;
   found.removeAttribute("id");
+  showLetters(found);
   dialogOf(title, found);
 }
 
@@ -155,11 +158,10 @@ document.addEventListener("click", (event) => {
   open(link);
 });
 
-document.addEventListener("keydown", (event) => {
-  if (event.key.toLowerCase() !== "k" || event.ctrlKey === event.metaKey || event.shiftKey || event.altKey) return;
+acts.find = (event) => {
   const link = document.querySelector(`a[data-dialog=${FIND}]`);
   if (!link) return;
   event.preventDefault();
   if (opened) opened.close();
   else open(link);
-});
+};

@@ -1,23 +1,27 @@
 // Keeps text that is not saved yet, in this browser alone, and offers it again: after a reload, or when a session was over before
-// the form was sent. A draft belongs to a user and a form. It goes when the form is saved, given up or discarded, when the user
-// signs out, and after a week. Forms with a password are left out.
+// the form was sent. A draft belongs to a user and a form, and to what that is about, as `data-about` says. It goes when the form is
+// saved, given up by a link with `data-gives-up`, or discarded, when the user signs out, and after a week. Forms with a password are left out, those of choices alone, and those with `data-undrafted`: what is
+// typed there confirms something. A page offers one draft at a time, the latest first.
 const PREFIX = "herdbook-draft ";
 const SENT = "herdbook-sent";
 const USED = "herdbook-used";
 const MOST_CHARACTERS = 200_000;
 const DAYS = 7;
 const NEVER = ["form_token"];
+const TEXTS = "textarea, input:not([type=checkbox], [type=radio], [type=search])";
 const initial = new WeakMap();
+const offered = new WeakSet();
 
 const user = () => document.querySelector("[data-user]")?.dataset.user;
-const keyOf = (form) => `${PREFIX}${user()} ${new URL(form.action).pathname}`;
+const keyOf = (form) => `${PREFIX}${user()} ${new URL(form.action).pathname}${form.dataset.about ? ` ${form.dataset.about}` : ""}`;
 
 function isKept(form) {
-  return form?.method === "post" && form.closest("main") && !form.querySelector("[type=password], [type=file]") && texts(form).length;
+  const isLeftOut = !form?.closest("main") || form.matches("[data-undrafted]") || form.querySelector("[type=password], [type=file]");
+  return !isLeftOut && form.method === "post" && texts(form).some((each) => each.matches(TEXTS));
 }
 
 function texts(form) {
-  return [...form.elements].filter((each) => each.matches("textarea, select, input:not([type=hidden], [type=submit])") && each.name && !each.readOnly);
+  return [...(form.elements ?? [])].filter((each) => each.matches("textarea, select, input:not([type=hidden], [type=submit])") && each.name && !each.readOnly);
 }
 
 // The hidden fields go along, because they say with which version of the object the text began.
@@ -44,7 +48,7 @@ function keep(form) {
   }
   const label = form.closest(".member")?.querySelector("dt")?.textContent ?? texts(form)[0].ariaLabel ?? document.querySelector("h1")?.textContent;
   const at = new URL(form.dataset.at ?? location.pathname, location.href);
-  const draft = JSON.stringify({ label: label.trim(), at: at.pathname + at.search, time: Date.now(), fields: fieldsOf(form) });
+  const draft = JSON.stringify({ label: label.trim(), at: at.pathname + at.search + at.hash, time: Date.now(), fields: fieldsOf(form) });
   if (draft.length > MOST_CHARACTERS) return;
   try {
     localStorage.setItem(key, draft);
@@ -64,9 +68,33 @@ function use(form, draft) {
   }
 }
 
+// Gives a form as many rows as a draft has.
+function matchRows(form, draft) {
+  const rows = [...form.querySelectorAll(".item-row")];
+  const many = rowsOf(form, draft);
+  for (const row of rows.slice(many)) row.remove();
+  for (let place = rows.length; place < many; place += 1) {
+    const row = form.querySelectorAll(".item-row")[place - 1];
+    const fresh = row.cloneNode(true);
+    for (const each of fresh.querySelectorAll("[aria-label]")) each.ariaLabel = each.ariaLabel.replace(/\d+/, place + 1);
+    for (const each of fresh.querySelectorAll("button, [type=radio]")) each.value = each.value.replace(/\d+/, place);
+    for (const each of fresh.querySelectorAll("input:not([type=radio])")) each.value = "";
+    fresh.querySelector("[id]")?.removeAttribute("id");
+    row.after(fresh);
+  }
+}
+
+// Returns how many rows a draft of a form has; none if the form has no rows.
+function rowsOf(form, draft) {
+  const name = form.querySelector(".item-row input:not([type=hidden])")?.name;
+  return draft.fields.filter(([each]) => each === name).length;
+}
+
 function take(form, draft) {
+  matchRows(form, draft);
   use(form, draft);
-  form.querySelector(".draft")?.remove();
+  offered.delete(form);
+  look();
   texts(form)[0].focus();
 }
 
@@ -83,7 +111,7 @@ function button(text, act) {
   return element;
 }
 
-function offer(text, key, ...buttons) {
+function offer(place, text, key, use) {
   const line = document.createElement("div");
   const said = document.createElement("span");
   line.className = "draft";
@@ -91,54 +119,75 @@ function offer(text, key, ...buttons) {
   said.textContent = text;
   const discard = button("Discard", () => {
     localStorage.removeItem(key);
-    line.remove();
+    look();
+    (document.querySelector("main .draft button") ?? texts(place)[0] ?? place).focus();
   });
-  line.append(said, ...buttons, discard);
-  return line;
+  line.append(said, use, discard);
+  place.prepend(line);
 }
 
-function look(root) {
-  if (!user()) return;
-  const forms = [...document.querySelectorAll("main form[method=post]")].filter(isKept);
-  for (const form of forms) {
-    if (initial.has(form) || !(root === document || root.contains(form))) continue;
-    initial.set(form, shownOf(form));
-    const key = keyOf(form);
-    const draft = read(key);
-    if (!draft) continue;
-    const before = shownOf(form);
-    const begun = fieldsOf(form);
+// A form that is new on the page takes the draft that somebody goes on with. Returns whether it would show another text with it.
+function begin(form, key, draft) {
+  const before = shownOf(form);
+  const begun = fieldsOf(form);
+  use(form, draft);
+  const isSame = shownOf(form) === before && form.querySelectorAll(".item-row").length === rowsOf(form, draft);
+  // A form that shows the draft was not saved: no text of it is the one that is stored.
+  initial.set(form, isSame ? null : before);
+  if (sessionStorage.getItem(USED) === key) {
+    sessionStorage.removeItem(USED);
+    matchRows(form, draft);
     use(form, draft);
-    const isSame = shownOf(form) === before;
-    if (sessionStorage.getItem(USED) === key) {
-      sessionStorage.removeItem(USED);
-      texts(form)[0].focus();
-    } else {
-      // A form that was refused shows the text by itself, with the version that its answer is about.
-      use(form, { fields: begun });
-      if (!isSame) form.prepend(offer(`Unsaved text from ${ago(draft.time)}`, key, button("Use", () => take(form, draft))));
-    }
+    texts(form)[0].focus();
+    return false;
   }
-  const shown = new Set(forms.map(keyOf));
-  for (const line of document.querySelectorAll("main > .draft")) line.remove();
-  for (const key of keysOf(`${PREFIX}${user()} `)) {
+  // A form that was refused shows the text by itself, with the version that its answer is about.
+  use(form, { fields: begun });
+  return !isSame;
+}
+
+function look() {
+  if (!user()) return;
+  const forms = new Map([...document.querySelectorAll("main form[method=post]")].filter(isKept).map((form) => [keyOf(form), form]));
+  for (const [key, form] of forms) {
+    if (initial.has(form)) continue;
+    initial.set(form, shownOf(form));
     const draft = read(key);
-    if (!draft || shown.has(key) || new URL(draft.at, location.href).pathname !== location.pathname) continue;
-    const goOn = button("Go on", () => {
-      sessionStorage.setItem(USED, key);
-      const link = [...document.querySelectorAll("a[data-parts]")].find((each) => each.getAttribute("href") === draft.at);
-      if (link) link.click();
-      else location.assign(draft.at);
-    });
-    document.getElementById("main").prepend(offer(`Unsaved text in ${draft.label} from ${ago(draft.time)}`, key, goOn));
+    if (draft && begin(form, key, draft)) offered.add(form);
   }
+  const drafts = keysOf(`${PREFIX}${user()} `)
+    .map((key) => ({ key, form: forms.get(key), draft: read(key) }))
+    .filter(({ form, draft }) => draft && (form ? offered.has(form) : new URL(draft.at, location.href).pathname === location.pathname))
+    .sort((one, other) => other.draft.time - one.draft.time);
+  const line = document.querySelector("main .draft");
+  const asked = drafts.length ? `${drafts[0].key} ${drafts.length}` : "";
+  if (line && line.dataset.asked === asked) return;
+  line?.remove();
+  if (!drafts.length) return;
+  show(drafts[0], drafts.length > 1 ? ` (and ${drafts.length - 1} more)` : "");
+  document.querySelector("main .draft").dataset.asked = asked;
+}
+
+function show({ key, form, draft }, more) {
+  if (form) {
+    offer(form, `Unsaved text from ${ago(draft.time)}${more}`, key, button("Use", () => take(form, draft)));
+    return;
+  }
+  const goOn = button("Go on", () => {
+    sessionStorage.setItem(USED, key);
+    const link = [...document.querySelectorAll("a[data-parts]")].find((each) => each.getAttribute("href") === draft.at);
+    if (link) link.click();
+    else location.assign(draft.at);
+  });
+  offer(document.getElementById("main"), `Unsaved text in ${draft.label} from ${ago(draft.time)}${more}`, key, goOn);
 }
 
 function forgetSent() {
   const key = sessionStorage.getItem(SENT);
   sessionStorage.removeItem(SENT);
-  const status = performance.getEntriesByType("navigation")[0]?.responseStatus;
-  if (key && status && status < 400) localStorage.removeItem(key);
+  const [navigation] = performance.getEntriesByType("navigation");
+  const status = navigation?.responseStatus;
+  if (key && status && status < 400 && (navigation.redirectCount || ![...document.querySelectorAll("main form")].some((form) => keyOf(form) === key))) localStorage.removeItem(key);
 }
 
 function forgetOld() {
@@ -149,7 +198,9 @@ function forgetOld() {
 
 document.addEventListener("input", (event) => {
   const form = event.target.form;
-  if (user() && isKept(form)) keep(form);
+  if (!user() || !isKept(form)) return;
+  keep(form);
+  if (offered.delete(form)) look();
 });
 
 document.addEventListener("submit", (event) => {
@@ -161,14 +212,22 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-document.addEventListener("parts:saved", (event) => isKept(event.target) && localStorage.removeItem(keyOf(event.target)));
+document.addEventListener("parts:saved", (event) => localStorage.removeItem(keyOf(event.detail)));
+
+// A preview, or another row, leaves a form unsaved: its draft becomes what it has now.
+document.addEventListener("parts:shown-again", ({ detail: form }) => {
+  if (!user() || !isKept(form)) return;
+  initial.set(form, null);
+  keep(form);
+  if (offered.delete(form)) look();
+});
 
 document.addEventListener("click", (event) => {
-  const form = event.target.closest("form .actions a")?.closest("form");
+  const form = event.target.closest("form a[data-gives-up]")?.closest("form");
   if (isKept(form)) localStorage.removeItem(keyOf(form));
 });
 
-document.addEventListener("parts:replaced", (event) => look(event.target));
+document.addEventListener("parts:replaced", look);
 forgetSent();
 forgetOld();
-look(document);
+look();

@@ -1,5 +1,8 @@
-// Selecting many rows of a list: all of a page by one box, a range with Shift, and the row in focus by the letter x. The letters
-// j and k move between rows, as the arrow keys do.
+// Selecting many rows of a list: all of a page by one box, a range with Shift, and the row in focus by a key.
+import { acts, rowOf } from "./keys.js";
+
+// A screen that is touched has no key to press.
+const NONE = matchMedia("(hover: none)").matches ? "Check some to change them." : "Check some to change them, or press x on a row.";
 let last = null;
 
 function boxes() {
@@ -11,7 +14,7 @@ function tell() {
   const place = document.getElementById("selected-count");
   if (!place) return;
   const chosen = all.filter((box) => box.checked).length;
-  place.textContent = chosen ? `${chosen} selected` : "Check some to change them, or press x on a row.";
+  place.textContent = chosen ? `${chosen} selected` : NONE;
   document.getElementById("change-selected").disabled = !chosen;
   const whole = document.getElementById("select-page");
   whole.checked = chosen > 0 && chosen === all.length;
@@ -38,28 +41,13 @@ document.addEventListener("change", (event) => {
   tell();
 });
 
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  const focused = document.activeElement;
-  if (focused?.matches("input:not([type=checkbox]), textarea, select, [contenteditable]")) return;
-  const rows = [...document.querySelectorAll(".row-link")];
-  const row = focused?.closest("tr")?.querySelector(".row-link") ?? null;
-  const place = rows.indexOf(row);
-  if (event.key === "j" || event.key === "k") {
-    const next = rows[place + (event.key === "j" ? 1 : -1)];
-    if (next) {
-      event.preventDefault();
-      next.focus();
-    }
-  } else if (event.key.toLowerCase() === "x" && row) {
-    const box = row.closest("tr").querySelector('input[name="id"]');
-    if (box) {
-      event.preventDefault();
-      box.checked = !box.checked;
-      choose(box, event.shiftKey);
-    }
-  }
-});
+acts["select-row"] = (event, target) => {
+  const box = rowOf(target)?.closest("tr")?.querySelector('input[name="id"]');
+  if (!box) return;
+  event.preventDefault();
+  box.checked = !box.checked;
+  choose(box, event.shiftKey);
+};
 
 tell();
 document.addEventListener("parts:replaced", tell);

@@ -2,7 +2,7 @@
 const MESSAGES = {
   NotAllowedError: "No passkey was chosen. Try again, or use your password.",
   InvalidStateError: "This device has a passkey of this account already.",
-  SecurityError: "Passkeys need a host name, such as localhost, and TLS on every other host.",
+  SecurityError: "Passkeys need a host with a name, and TLS unless that is localhost. Open the console at such an address, and sign in there.",
 };
 
 async function asked(form) {

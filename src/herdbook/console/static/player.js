@@ -13,7 +13,10 @@ document.addEventListener("click", (event) => {
 function mark(seconds) {
   const lines = [...document.querySelectorAll("[data-seconds]")];
   const heard = lines.findLast((line) => Number(line.dataset.seconds) <= seconds + 0.01);
-  for (const line of lines) line.toggleAttribute("aria-current", line === heard);
+  for (const line of lines) {
+    if (line === heard) line.setAttribute("aria-current", "true");
+    else line.removeAttribute("aria-current");
+  }
 }
 
 for (const player of document.querySelectorAll("[data-player]")) {

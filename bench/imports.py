@@ -1,0 +1,208 @@
+"""Imports measured: rows a second beside COPY, the server's memory, and the waits of a neighbour meanwhile."""
+
+import asyncio
+import http.client
+import json
+import os
+import platform
+import random
+import threading
+import time
+import urllib.request
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bench import herdbook, seeding
+from bench.processes import Server, call
+
+PAUSE = 0.01  # between two requests of the neighbour
+LOOK = 0.2  # between two looks at an import
+ALONE = 10.0  # seconds for which the neighbour is measured alone
+MEGABYTE = 1024
+
+
+_ABOUT = """{rows:,} rows of CSV with names, e-mail, phone and company, twenty people in each company, in a workspace of 1,000
+contacts. `COPY` writes such contacts into a table of the same width without indexes. Neighbours change contacts over one
+connection each, one request at a time."""
+
+
+@dataclass
+class Waits:
+    """The waits of a neighbour that changes contacts of its own, one request after the other, in milliseconds."""
+
+    server: Server
+    paths: Sequence[str]
+    token: str
+    found: list[float] = field(default_factory=list)
+
+    @property
+    def p99(self) -> float:
+        return sorted(self.found)[int(len(self.found) * 0.99)] if self.found else float("nan")
+
+    @contextmanager
+    def measured(self) -> Generator[None]:
+        """Measure while the block runs."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._ask, args=(ended,))
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _ask(self, ended: threading.Event) -> None:
+        connection = http.client.HTTPConnection(urlsplit(self.server.url).netloc, timeout=60)
+        headers = {"Authorization": self.token, "Content-Type": "application/json"}
+        while not ended.wait(PAUSE):
+            body = json.dumps({"first_name": f"Ada{random.randrange(10**6):06d}"})
+            started = time.perf_counter()
+            connection.request("PATCH", random.choice(self.paths), body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == 200:
+                self.found.append((time.perf_counter() - started) * 1000)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The figures of one run."""
+
+    rows: int
+    copied: float
+    rates: dict[str, float]
+    counts: dict[str, Any]
+    megabytes: float
+    p99: dict[str, tuple[float, float]]
+
+    def report(self) -> str:
+        """Return the figures as a page."""
+        lines = [
+            "# Imports",
+            "",
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()} {platform.machine()}, {os.cpu_count()} cores.",
+            "",
+            _ABOUT.format(rows=self.rows),
+            "",
+            "| what | rows a second | of COPY |",
+            "|---|---|---|",
+            f"| `COPY` into a bare table | {self.copied:,.0f} | 1 |",
+            *(f"| {name} | {rate:,.0f} | {rate / self.copied:.3f} |" for name, rate in self.rates.items()),
+            "",
+            "| what | figure |",
+            "|---|---|",
+            f"| memory of the server's process at most | {self.megabytes:.0f} MB |",
+            *(
+                f"| PATCH of a neighbour in {name}, 99th percentile, alone and meanwhile | {alone:.1f} and {meanwhile:.1f} ms, "
+                f"{meanwhile / alone:.1f} times |"
+                for name, (alone, meanwhile) in self.p99.items()
+            ),
+            "",
+        ]
+        return "\n".join(lines)
+
+
+def measure(scratch: Path, rows: int) -> Measured:
+    """Import a file into a new server: a dry run, a run, the same file again, and the undo."""
+    folder = scratch / "imports"
+    herd = herdbook.prepare(folder, 1000)
+    file = folder / "people.csv"
+    write_file(file, rows)
+    others = herdbook.prepare_many(folder, 1, 1000).read_text().splitlines()
+    with herdbook.serving(folder) as (server, _):
+        of_same = herd.contacts.read_text().splitlines(), server.token
+        of_other = [line.split()[0] for line in others], others[0].split()[1]
+        alone = [Waits(server, *each) for each in (of_same, of_other)]
+        meanwhile = [Waits(server, *each) for each in (of_same, of_other)]
+        for each in alone:
+            with each.measured():
+                time.sleep(ALONE)
+        copied = asyncio.run(_copied(folder, rows))
+        rates: dict[str, float] = {}
+        job = upload(server, file)
+        rates["dry run"], _ = _timed(server, job, "check", rows)
+        with meanwhile[0].measured(), meanwhile[1].measured():
+            rates["run: all created"], done = _timed(server, job, "run", rows)
+        again = upload(server, file)
+        rates["the same file again"], unchanged = _timed(server, again, "run", rows)
+        megabytes = _peak(server)
+        started = time.monotonic()
+        _request(server, "POST", "/api/herdbook/undo", json.dumps({"request_id": job["request_id"]}).encode())
+        rates["undo"] = rows / (time.monotonic() - started)
+    names = ("the same workspace", "another workspace")
+    p99 = {name: (one.p99, two.p99) for name, one, two in zip(names, alone, meanwhile, strict=True)}
+    return Measured(rows, copied, rates, {"run": done["result"], "again": unchanged["result"]}, megabytes, p99)
+
+
+def write_file(file: Path, rows: int) -> None:
+    """Write people with names, addresses, numbers and companies of twenty people each."""
+    with file.open("w") as opened:
+        opened.write("First name,Last name,E-mail,Phone,Company\n")
+        for number in range(rows):
+            address = f"grace{number}@navy{number // 20}.test"
+            opened.write(f"Grace{number:06d},Hopper{number:06d},{address},+4930{number:08d},Navy {number // 20}\n")
+
+
+def upload(server: Server, file: Path) -> dict[str, Any]:
+    """Upload a file; return the import."""
+    with file.open("rb") as opened:
+        return _request(server, "POST", "/api/herdbook/imports?name=people.csv", opened, file.stat().st_size)
+
+
+def _request(server: Server, method: str, path: str, body: Any, size: int | None = None) -> dict[str, Any]:
+    request = urllib.request.Request(server.url + path, data=body, method=method)
+    request.add_header("Authorization", server.token)
+    request.add_header("Content-Type", "application/json" if size is None else "text/csv")
+    if size is not None:
+        request.add_header("Content-Length", str(size))
+    with urllib.request.urlopen(request, timeout=3600) as answer:
+        return json.loads(answer.read())
+
+
+def _timed(server: Server, job: dict[str, Any], name: str, rows: int) -> tuple[float, dict[str, Any]]:
+    """Do a dry run or a run; return the rows a second, and the import after it."""
+    url = f"{server.url}/api/herdbook/imports/{job['id']}"
+    started = time.monotonic()
+    shown = call(f"{url}/{name}", "POST", token=server.token)
+    while shown["state"] in ("checking", "running"):
+        time.sleep(LOOK)
+        shown = call(url, token=server.token)
+    if shown["state"] not in ("checked", "finished"):
+        raise RuntimeError(f"the import is {shown['state']}: {shown.get('error')}")
+    return rows / (time.monotonic() - started), shown
+
+
+def _peak(server: Server) -> float:
+    """Return the most memory that any process of the server's program has had, in megabytes."""
+    peaks = [0]
+    for process in server.family():
+        status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        if "postgres" not in status[0]:
+            peaks += [int(line.split()[1]) for line in status if line.startswith("VmHWM:")]
+    return max(peaks) / MEGABYTE
+
+
+async def _copied(folder: Path, rows: int) -> float:
+    """Return the rows a second of COPY into a table of the same width without indexes."""
+    connection = await seeding.connect(folder)
+    numbers = range(1, min(rows, 100_000) + 1)
+    some = [seeding.contact_row(herdbook.BARE_WORKSPACE, 0, number, number, seeding.no_values) for number in numbers]
+    await connection.execute("create table bare as select * from contact limit 0")
+    started = time.monotonic()
+    await connection.copy_records_to_table("bare", records=some, columns=seeding.COLUMNS)
+    seconds = time.monotonic() - started
+    await connection.execute("drop table bare")
+    await connection.close()
+    return len(some) / seconds
+
+
+def measured_page(scratch: Path, rows: int, folder: Path) -> str:
+    """Measure, and write the page."""
+    page = measure(scratch, rows).report()
+    (folder / "imports.md").write_text(page)
+    return page

@@ -1,0 +1,1 @@
+"""Archives: one workspace in one file, and back into a server."""

@@ -1,0 +1,1 @@
+"""Many writes of objects of one type in one request."""

@@ -1,0 +1,124 @@
+"""`herdbook compare`: the differences between the answers of two servers."""
+
+import secrets
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import httpx
+import msgspec
+from cyclopts import Parameter
+
+from herdbook.cli.environment import CommandFailed, environment
+from herdbook.compare import reading
+from herdbook.compare.differences import StepResult, compared, grouped
+from herdbook.compare.model import Scenario, Unusable
+from herdbook.compare.report import as_junit, as_text
+from herdbook.compare.running import RecordedSide, ServerSide, Side, is_address, recorded
+
+_TIMEOUT: Final = 60.0
+
+
+def compare(  # noqa: PLR0913  # the options of one command
+    *,
+    left: str,
+    right: str | None = None,
+    left_key: str | None = None,
+    right_key: str | None = None,
+    scenarios: Annotated[list[Path] | None, Parameter(negative=())] = None,
+    only: Annotated[list[str] | None, Parameter(negative=())] = None,
+    allow_writes: Annotated[bool, Parameter(negative=())] = False,
+    texts: Annotated[bool, Parameter(negative=())] = False,
+    format: Literal["text", "junit"] = "text",  # noqa: A002  # the name of the option
+    record: Path | None = None,
+) -> None:
+    """Compare the answers of two servers to the same requests.
+
+    Ids, times, cursors, versions and the words of messages may differ, and so may orders that the API leaves open. The exit
+    status is 1 if anything else does.
+
+    Parameters
+    ----------
+    left
+        The address of a server, or a file that --record has written.
+    right
+        The other one. It can be left out with --record.
+    left_key
+        A key for the left server. The environment variable keeps it out of the list of processes.
+    right_key
+        A key for the right server.
+    scenarios
+        Files of scenarios, in YAML or JSON. Default: those that herdbook brings.
+    only
+        Names of scenarios. Default: all.
+    allow_writes
+        Run scenarios that write, too. They remove what they made.
+    texts
+        Compare the words of messages, too.
+    format
+        `text`, or `junit` for build servers.
+    record
+        A file to which the answers of the left side are written, to take the place of a server later.
+
+    """
+    if right is None and record is None:
+        raise CommandFailed("There is nothing to compare with. Use --right, or --record to keep the answers of the left side.")
+    if record is not None and record.exists():
+        raise CommandFailed(f"`{record}` exists. Choose another name.")
+    try:
+        wanted = _wanted(scenarios, only)
+        chosen = [each for each in wanted if allow_writes or not each.writes]
+        with ExitStack() as stack:
+            sides = [
+                _side(stack, place, key, name)
+                for name, place, key in (("left", left, left_key), ("right", right, right_key))
+                if place is not None
+            ]
+            if record is not None:
+                record.write_bytes(msgspec.json.format(msgspec.json.encode(recorded(sides[0], chosen))))
+                sides[0] = RecordedSide(reading.recording(record))
+            results = _compared(chosen, sides, with_texts=texts)
+            _tell_left_behind(sides)
+    except Unusable as unusable:
+        raise CommandFailed(str(unusable)) from None
+    except httpx.TransportError as error:
+        raise CommandFailed(f"A server cannot be reached: {error}. Start it, or correct its address.") from None
+    if right is None:
+        environment.say(f"`{record}` has the answers to {len(chosen)} scenarios.")
+        return
+    skipped = [f"{each.name} (it writes: --allow-writes)" for each in wanted if each not in chosen]
+    environment.say(as_text(results, skipped) if format == "text" else as_junit(results, skipped).decode())
+    if found := grouped(results):
+        raise CommandFailed("There is 1 difference." if len(found) == 1 else f"There are {len(found)} differences.")
+
+
+def _wanted(files: Sequence[Path] | None, only: Sequence[str] | None) -> list[Scenario]:
+    found = reading.shipped() if not files else [each for file in files for each in reading.from_file(file)]
+    if only is None:
+        return found
+    names = [each.name for each in found]
+    if unknown := [name for name in only if name not in names]:
+        raise Unusable(f"There is no scenario `{unknown[0]}`. There are {', '.join(f'`{name}`' for name in names)}.")
+    return [each for each in found if each.name in only]
+
+
+def _side(stack: ExitStack, place: str, key: str | None, name: str) -> Side:
+    if not is_address(place):
+        return RecordedSide(reading.recording(Path(place)))
+    if key is None:
+        raise CommandFailed(f"The {name} server needs a key. Set HERDBOOK_{name.upper()}_KEY, or use --{name}-key.")
+    client = stack.enter_context(httpx.Client(base_url=place, timeout=_TIMEOUT))
+    return ServerSide(client, key, secrets.token_hex(8))
+
+
+def _compared(scenarios: Sequence[Scenario], sides: Sequence[Side], *, with_texts: bool) -> list[StepResult]:
+    if len(sides) == 1:
+        return []
+    return [result for each in scenarios for result in compared(each, *sides, with_texts=with_texts)]
+
+
+def _tell_left_behind(sides: Sequence[Side]) -> None:
+    for side in sides:
+        if isinstance(side, ServerSide) and side.left_behind:
+            environment.complain(f"{side.base} still has {', '.join(side.left_behind)}, which it did not delete.")

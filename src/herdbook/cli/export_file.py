@@ -1,0 +1,120 @@
+"""`herdbook export`: contacts or companies as a file, from a running server or a data folder."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final, Literal
+
+import httpx
+import msgspec
+from cyclopts import Parameter
+
+from herdbook.cli.database import database as open_database
+from herdbook.cli.database import workspace_called
+from herdbook.cli.environment import CommandFailed, environment
+from herdbook.cli.progress import step
+from herdbook.cli.requests import at_server, refusal_of
+from herdbook.custom_fields.model import FieldObjectType
+from herdbook.db.pool import open_pool
+from herdbook.errors import Invalid
+from herdbook.exports import streams
+from herdbook.exports.model import SUFFIXES, ExportFormat, ObjectExportRequest
+from herdbook.settings import DatabaseSettings
+
+_CONNECTIONS: Final = 2
+# The first format with an ending is the usual one.
+_BY_SUFFIX: Final[dict[str, ExportFormat]] = {suffix: form for form, suffix in reversed(SUFFIXES.items())}
+
+
+def export_file(  # noqa: PLR0913  # the options of one command
+    file: Path,
+    *,
+    format: ExportFormat | None = None,  # noqa: A002  # the name of the option
+    objects: Literal["contacts", "companies"] = "contacts",
+    where: str | None = None,
+    server: str | None = None,
+    api_key: str | None = None,
+    workspace: str | None = None,
+    database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
+) -> None:
+    """Export contacts or companies to a file.
+
+    Parameters
+    ----------
+    file
+        The file to write. It must not exist yet, and only its owner may read it.
+    format
+        `csv`, `xlsx`, `ndjson`, `vcard-4.0` or `vcard-3.0`. Default: what the name of the file ends with.
+    objects
+        What is exported.
+    where
+        A condition as a query takes it, in JSON. Default: all.
+    server
+        The URL of a running server. Default: the data folder, whether or not a server runs on it.
+    api_key
+        A key for that server. The environment variable keeps it out of the list of processes.
+    workspace
+        The workspace's id in a data folder; not needed if there is only one.
+
+    """
+    if file.exists():
+        raise CommandFailed(f"`{file}` exists. Choose another name.")
+    if not file.parent.is_dir():
+        raise CommandFailed(f"There is no folder `{file.parent}`. Create it, or name another one.")
+    form = format or _BY_SUFFIX.get(file.suffix.removeprefix("."))
+    if form is None:
+        raise CommandFailed(f"`{file}` ends with the name of no format. Choose one with --format.")
+    try:
+        condition: Any = None if where is None else msgspec.json.decode(where)
+    except msgspec.DecodeError as error:
+        raise CommandFailed(f"--where is no JSON: {error}.") from None
+    object_type = FieldObjectType.CONTACT if objects == "contacts" else FieldObjectType.COMPANY
+    asked = ObjectExportRequest(object_type=object_type, format=form, where=condition)
+    # It is on the same file system as the target, so that this appears as a whole.
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=file.parent) as scratch:
+        draft = Path(scratch) / "export"
+        with draft.open("xb") as opened:
+            if server is not None:
+                at_server(server, api_key, lambda client: _from_server(client, asked, opened))
+            else:
+                with open_database(database) as url:
+                    asyncio.run(_from_folder(url, workspace, asked, opened))
+        draft.chmod(0o600)
+        draft.rename(file)
+    environment.say(f"`{file}` has the {objects}.")
+
+
+async def _from_server(client: httpx.AsyncClient, asked: ObjectExportRequest, draft: BinaryIO) -> None:
+    headers = {"Content-Type": "application/json"}
+    async with client.stream("POST", "/api/herdbook/exports", content=msgspec.json.encode(asked), headers=headers) as answer:
+        if not answer.is_success:
+            await answer.aread()
+            raise refusal_of(answer)
+        await _written(answer.aiter_bytes(), draft)
+
+
+async def _from_folder(url: str, workspace: str | None, asked: ObjectExportRequest, draft: BinaryIO) -> None:
+    pool = await open_pool(url, _CONNECTIONS)
+    try:
+        async with pool.acquire() as connection:
+            workspace_id = await workspace_called(connection, workspace)
+        source = streams.Source(pool, workspace_id, _no_turn, _no_turn)
+        async with aclosing(await streams.export(source, asked)) as parts:
+            await _written(parts, draft)
+    except Invalid as refusal:
+        raise CommandFailed(" ".join(error.message for error in refusal.errors)) from None
+    finally:
+        await pool.close()
+
+
+async def _no_turn() -> None:
+    """Do nothing: this process has nobody else to serve, and nobody to ask."""
+
+
+async def _written(parts: AsyncIterator[bytes], draft: BinaryIO) -> None:
+    with step("Exporting", None) as advance:
+        async for part in parts:
+            draft.write(part)
+            advance(len(part))

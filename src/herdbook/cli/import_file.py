@@ -1,0 +1,283 @@
+"""`herdbook import`: a file of contacts or companies, into a running server or a data folder."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple
+
+import httpx
+import msgspec
+from cyclopts import Parameter
+from msgspec import UNSET
+
+from herdbook.app import Herdbook
+from herdbook.auth.scopes import ADMIN
+from herdbook.auth.store import create_key, revoke_key
+from herdbook.cli.database import database as open_database
+from herdbook.cli.database import workspace_called
+from herdbook.cli.environment import CommandFailed, CommandIncomplete, environment
+from herdbook.cli.progress import Unit, step
+from herdbook.cli.requests import at_server, refusal_of
+from herdbook.cli.tables import new_table, show
+from herdbook.db.pool import connect
+from herdbook.history.model import Kept, Undo
+from herdbook.importing.model import WORKING, Counts, Existing, Import, ImportRows, ImportState, KeptObjects, MatchBy
+from herdbook.logs import configure_logs
+from herdbook.settings import DatabaseSettings, Settings
+
+_LOOK_SECONDS: Final = 0.25
+_WAIT_SECONDS: Final = 1
+_PIECE_BYTES: Final = 262_144
+_PROBLEMS_SHOWN: Final = 20
+_PATH: Final = "/api/herdbook/imports"
+
+
+class _Choices(NamedTuple):
+    """The parts of the mapping that options choose, None for those that stay as they are guessed."""
+
+    match_by: MatchBy | None
+    existing: Existing | None
+    region: str | None
+
+
+def import_file(  # noqa: PLR0913  # the options of one command
+    file: Path | None = None,
+    *,
+    undo: str | None = None,
+    dry_run: bool = False,
+    json: bool = False,
+    match_by: MatchBy | None = None,
+    existing: Existing | None = None,
+    region: str | None = None,
+    problems: Path | None = None,
+    server: str | None = None,
+    api_key: str | None = None,
+    workspace: str | None = None,
+    database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
+) -> None:
+    """Import contacts or companies from a file, or take an import back. Status 3: some rows had problems, or something is kept.
+
+    Parameters
+    ----------
+    file
+        A CSV file with any usual delimiter and encoding, a workbook (XLSX, ODS, XLS), vCards, or a file with one object of
+        the API in each line (NDJSON).
+    undo
+        The id of an import to take back, in place of a file. It leaves and lists all that somebody has changed since.
+    dry_run
+        Whether to tell what would come of each row, or of an undo, and write nothing.
+    json
+        Whether to print the result as JSON.
+    match_by
+        How a row finds what is there already. Default: by e-mail, or what the columns suggest.
+    existing
+        Whether to `fill` empty members of what is there already, `overwrite` them, or `skip` the row. Default: fill.
+    region
+        The country of phone numbers without a country code, such as `GB`. Default: that of the workspace.
+    problems
+        A file to write with the rows that had problems, each with its reasons.
+    server
+        The URL of a running server. Default: the data folder, whether or not a server runs on it.
+    api_key
+        A key for that server. The environment variable keeps it out of the list of processes.
+    workspace
+        The workspace's id in a data folder; not needed if there is only one.
+
+    """
+    if (file is None) == (undo is None):
+        raise CommandFailed("Give the file to import, or the import to take back with --undo.")
+    if file is not None and not file.is_file():
+        raise CommandFailed(f"There is no file `{file}`.")
+    choices = _Choices(match_by, existing, region)
+
+    async def done_with(client: httpx.AsyncClient) -> Import | Undo:
+        if file is None:
+            return await _undone(client, undo or "", is_dry_run=dry_run, shows=not json)
+        return await _imported(client, file, choices, is_check=dry_run, shows=not json, problems=problems)
+
+    if server is not None:
+        done = at_server(server, api_key, done_with)
+    else:
+        with open_database(database) as url:
+            done = asyncio.run(_in_folder(url, database, workspace, done_with))
+    if json:
+        environment.say(msgspec.json.format(msgspec.json.encode(done), indent=2).decode())
+    if isinstance(done, Undo) or undo is not None:
+        _end_undo(done, shows=not json)
+    else:
+        _end(done, is_check=dry_run, shows=not json)
+
+
+async def _in_folder(
+    url: str, database: DatabaseSettings, workspace: str | None, work: Callable[[httpx.AsyncClient], Awaitable[Import | Undo]]
+) -> Import | Undo:
+    """Serve the data folder within this process, with a key that ends with the command."""
+    settings = Settings(**dataclasses.asdict(database), rate_limit=0, log_level="error")
+    configure_logs("error", lambda: None)
+    app = Herdbook(settings, url)
+    async with app.running():
+        connection = await connect(url)
+        key = None
+        try:
+            workspace_id = await workspace_called(connection, workspace)
+            expires_at = datetime.now(UTC) + timedelta(days=1)
+            key = await create_key(connection, workspace_id, "herdbook import", [ADMIN], expires_at)
+            transport = httpx.ASGITransport(app)
+            headers = {"Authorization": str(key)}
+            async with httpx.AsyncClient(transport=transport, base_url="http://herdbook", headers=headers) as client:
+                return await work(client)
+        finally:
+            if key is not None:
+                await revoke_key(connection, key.id)
+            await connection.close()
+
+
+async def _imported(
+    client: httpx.AsyncClient, file: Path, choices: _Choices, *, is_check: bool, problems: Path | None, shows: bool
+) -> Import:
+    """Upload a file, and run its import or its dry run to the end."""
+    size = (await asyncio.to_thread(file.stat)).st_size
+    with step("Uploading", size, shows=shows) as advance:
+        answer = await client.post(_PATH, params={"name": file.name[:255]}, content=_pieces(file, advance))
+    job = _shown(answer)
+    path = f"{_PATH}/{job.id}"
+    if any(each is not None for each in choices):
+        chosen = {name: value for name, value in choices._asdict().items() if value is not None}
+        mapping = msgspec.structs.replace(job.mapping, **chosen)
+        body = msgspec.json.encode({"mapping": mapping})
+        job = _shown(await client.patch(path, content=body, headers={"Content-Type": "application/json"}))
+    if shows:
+        _show_mapping(job)
+    job = _shown(await client.post(f"{path}/{'check' if is_check else 'run'}"))
+    with step("Checking" if is_check else "Importing", job.file.rows, unit=Unit.ROWS, shows=shows) as advance:
+        done = 0
+        try:
+            while job.state in WORKING:
+                await asyncio.sleep(_LOOK_SECONDS)
+                job = _shown(await client.get(path))
+                advance(job.progress.done - done)
+                done = job.progress.done
+        except asyncio.CancelledError:
+            # Somebody has pressed Ctrl-C. The rows that are done stay.
+            await client.post(f"{path}/cancel")
+            raise
+    if shows:
+        await _show_problems(client, job, is_check=is_check)
+    if problems is not None:
+        await asyncio.to_thread(problems.write_bytes, (await client.get(f"{path}/problems")).content)
+    return job
+
+
+async def _undone(client: httpx.AsyncClient, import_id: str, *, is_dry_run: bool, shows: bool) -> Import | Undo:
+    """Take an import back to the end, or ask what that would do."""
+    path = f"{_PATH}/{import_id}"
+    answer = await client.post(f"{path}/undo", params={"dry_run": "true"} if is_dry_run else {})
+    if is_dry_run and answer.is_success:
+        return msgspec.json.decode(answer.content, type=Undo)
+    job = _shown(answer)
+    total = job.undo.progress.total if job.undo and job.undo.progress else 0
+    with step("Undoing", total, unit=Unit.CHANGES, shows=shows) as advance:
+        done = 0
+        while job.state in WORKING:
+            job = _shown(await client.get(path, params={"wait": str(_WAIT_SECONDS)}))
+            if job.undo and job.undo.progress:
+                advance(job.undo.progress.done - done)
+                done = job.undo.progress.done
+    if shows and job.undo and job.undo.kept:
+        found = await client.get(f"{path}/kept", params={"limit": str(_PROBLEMS_SHOWN)})
+        listed = msgspec.json.decode(found.content, type=KeptObjects)
+        for each in listed.data:
+            _complain_of(each.kept)
+        if listed.has_more:
+            environment.complain(f"More is kept: GET {path}/kept lists all of it.")
+    return job
+
+
+async def _pieces(file: Path, advance: Callable[[int], None]) -> AsyncIterator[bytes]:
+    with file.open("rb") as opened:
+        while piece := opened.read(_PIECE_BYTES):
+            advance(len(piece))
+            yield piece
+
+
+def _shown(answer: httpx.Response) -> Import:
+    """Return the import of an answer. Refusal: CommandFailed, with the words of the server."""
+    if answer.is_success:
+        return msgspec.json.decode(answer.content, type=Import)
+    raise refusal_of(answer)
+
+
+def _show_mapping(job: Import) -> None:
+    if not job.file.columns:
+        return
+    if job.file.preset is not None:
+        environment.say(f"The file is an export of {job.file.preset}.")
+    table = new_table("Column", "Becomes", "Sure", "Sample")
+    for column, mapped in zip(job.file.columns, job.mapping.columns, strict=True):
+        label = "" if mapped.label is UNSET else f" ({mapped.label})"
+        sure = "" if mapped.sure is UNSET else f"{mapped.sure:.0%}"
+        table.add_row(column.name, mapped.to + label, sure, next(iter(column.samples), ""))
+    show(table)
+
+
+async def _show_problems(client: httpx.AsyncClient, job: Import, *, is_check: bool) -> None:
+    params = {"of": "check" if is_check else "run", "verdict": "problem", "limit": str(_PROBLEMS_SHOWN)}
+    answer = await client.get(f"{_PATH}/{job.id}/rows", params=params)
+    found = msgspec.json.decode(answer.content, type=ImportRows)
+    for row in found.data:
+        for fault in row.faults:
+            place = "" if fault.column is UNSET else f", {job.file.columns[fault.column].name}"
+            environment.complain(f"Row {row.row}{place}: {fault.message}")
+    if found.has_more:
+        environment.complain("More rows have problems: --problems FILE writes all of them.")
+
+
+def _end(job: Import, *, is_check: bool, shows: bool) -> None:
+    """Tell what came of the rows. Refusals: CommandFailed; CommandIncomplete, if some had problems."""
+    counts = (job.checked if is_check else job.result) or Counts()
+    told = [f"{words} {many:,}" for name, words in _OUTCOMES.items() if (many := getattr(counts, name))]
+    if shows:
+        environment.say(", ".join(told) + ("." if told else "No row."))
+    if shows and not is_check and counts.create + counts.update + counts.restore:
+        environment.say(f"To take it back: herdbook import --undo {job.id}")
+    if job.state is ImportState.FAILED:
+        raise CommandFailed(job.error or "The import failed.")
+    if job.state is ImportState.CANCELLED:
+        raise CommandIncomplete(f"The import was cancelled after {job.progress.done:,} rows, which stay.")
+    if counts.problem:
+        raise CommandIncomplete(f"{counts.problem:,} rows have problems. Correct them, and import the file again.")
+
+
+def _complain_of(kept: Kept) -> None:
+    environment.complain(f"Kept {kept.object} {kept.id or ''}: {kept.message}")
+
+
+def _end_undo(done: Import | Undo, *, shows: bool) -> None:
+    """Tell what came of an undo. Refusals: CommandFailed; CommandIncomplete, if something is kept."""
+    if isinstance(done, Undo):
+        reverted, kept = len(done.reverted), len(done.kept)
+        if shows:
+            for each in done.kept[:_PROBLEMS_SHOWN]:
+                _complain_of(each)
+    else:
+        undo = done.undo or None
+        if undo is None or undo.error:
+            raise CommandFailed((undo and undo.error) or "The import is gone: somebody has deleted it meanwhile.")
+        reverted, kept = undo.reverted or 0, undo.kept or 0
+    if shows:
+        environment.say(f"taken back: {reverted:,}, kept: {kept:,}.")
+    if kept:
+        raise CommandIncomplete(f"{kept:,} objects stay as they are. Change them by hand, if they should go, too.")
+
+
+_OUTCOMES: Final = {
+    "create": "new:",
+    "update": "changed:",
+    "unchanged": "unchanged:",
+    "restore": "restored:",
+    "skip": "skipped:",
+    "duplicate": "twice in the file:",
+    "problem": "with problems:",
+}

@@ -1,0 +1,1 @@
+"""Comparing two servers: scenarios run against both, and the differences between their answers."""

@@ -1,0 +1,197 @@
+"""Running a scenario against a server, and removing what it made."""
+
+import itertools
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+from msgspec import UNSET
+
+from herdbook.compare.model import DOLLAR, UNIQUE, Answer, Recording, Scenario, Step, answers_of, items_of, members_of, word_of
+
+# The headers that the contract names. Others say nothing of it.
+_HEADERS: Final = (
+    *("allow", "content-type", "etag", "last-modified", "location", "retry-after", "www-authenticate"),
+    *("x-api-version", "idempotency-replayed"),
+)
+_UNKNOWN_KEY: Final = "sk-apik_00000000000000000000000000.no-server-knows-this-key"
+# The operation that deletes an object of each type, which not every server has.
+_REMOVALS: Final = {
+    "contact": "/api/v2/contacts/{}",
+    "company": "/api/v2/companies/{}",
+    "tag": "/api/v2/tags/{}",
+    "transcript_comment": "/api/v2/transcript_comments/{}",
+    "engagement": "/api/herdbook/engagements/{}",
+}
+_CREATES: Final = re.compile(r"/api/v2/(?!engagements)\w+").fullmatch
+_REFERENCE: Final = re.compile(r"\$\{(\w+)\}")
+
+
+class Side(Protocol):
+    """One of two servers that are compared, or a recording of one."""
+
+    base: str
+    unique: str
+
+    def answers(self, scenario: Scenario) -> Generator[Answer | None]:
+        """Yield the answer to each step; None where a step refers to what no answer gave."""
+        ...
+
+
+class RecordedSide:
+    """A recording in place of a server."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.base = recording.base
+        self.unique = recording.unique
+        self._recording = recording
+
+    def answers(self, scenario: Scenario) -> Generator[Answer | None]:
+        """Yield the recorded answers; None where there is none."""
+        found = answers_of(self._recording, scenario)
+        yield from (found.get(step.name) for step in scenario.steps)
+
+
+class ServerSide:
+    """A running server. `left_behind` are the objects that it did not let go, after a scenario."""
+
+    def __init__(self, client: httpx.Client, key: str, unique: str) -> None:
+        self.base = str(client.base_url).rstrip("/")
+        self.unique = unique
+        self.left_behind: list[str] = []
+        self._client = client
+        self._key = key
+
+    def answers(self, scenario: Scenario) -> Generator[Answer | None]:
+        """Make the requests of a scenario, one for each answer that is asked for; then remove what they made."""
+        kept = {UNIQUE: word_of(self.unique, scenario), DOLLAR: "$"}
+        made: dict[str, str] = {}
+        try:
+            for step in scenario.steps:
+                request = self._request(step, kept)
+                answer = None if request is None else _answer(self._client.send(request))
+                if answer is not None:
+                    kept |= _kept(step, answer)
+                    if step.method == "POST":
+                        made |= _made(step, answer)
+                yield answer
+        finally:
+            self._remove(made)
+
+    def _request(self, step: Step, kept: Mapping[str, str]) -> httpx.Request | None:
+        """Return the request of a step, or None if it refers to what no answer gave."""
+        try:
+            path = _filled(step.path, kept)
+            headers = {name: _filled(value, kept) for name, value in step.headers.items()}
+            content = None
+            if step.body is not UNSET:
+                content = msgspec.json.encode(_filled_in(step.body, kept))
+                headers = {"Content-Type": "application/json"} | headers
+            elif step.content is not UNSET:
+                content = _filled(step.content, kept).encode()
+        except KeyError:
+            return None
+        if step.credential != "none":
+            headers["Authorization"] = self._key if step.credential == "key" else _UNKNOWN_KEY
+        return self._client.build_request(step.method, path, headers=headers, content=content)
+
+    def _remove(self, made: Mapping[str, str]) -> None:
+        """Delete objects, the latest first. One that is gone already is as good as deleted."""
+        for object_id, object_type in reversed([*made.items()]):
+            path = _REMOVALS[object_type].format(object_id)
+            removed = self._client.delete(path, headers={"Authorization": self._key})
+            if not removed.is_success and self._client.get(path, headers={"Authorization": self._key}).status_code != 404:
+                self.left_behind.append(object_id)
+
+
+def recorded(side: Side, scenarios: Sequence[Scenario]) -> Recording:
+    """Return the answers of a server to scenarios, to be compared later."""
+    answers = {
+        scenario.name: {
+            step.name: answer for step, answer in zip(scenario.steps, side.answers(scenario), strict=True) if answer is not None
+        }
+        for scenario in scenarios
+    }
+    return Recording(base=side.base, unique=side.unique, answers=answers)
+
+
+def together(scenario: Scenario, left: Side, right: Side) -> Iterator[tuple[Answer | None, Answer | None]]:
+    """Yield the answers of both sides to each step, so that both make a request before any makes the next."""
+    with closing(left.answers(scenario)) as lefts, closing(right.answers(scenario)) as rights:
+        yield from itertools.zip_longest(lefts, rights)
+
+
+def _filled(text: str, kept: Mapping[str, str]) -> str:
+    return _REFERENCE.sub(lambda found: kept[found[1]], text)
+
+
+def _filled_in(value: Any, kept: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return _filled(value, kept)
+    if (members := members_of(value)) is not None:
+        return {name: _filled_in(each, kept) for name, each in members.items()}
+    if (items := items_of(value)) is not None:
+        return [_filled_in(each, kept) for each in items]
+    return value
+
+
+def _answer(response: httpx.Response) -> Answer:
+    headers = {name: response.headers[name] for name in _HEADERS if name in response.headers}
+    if not response.content:
+        return Answer(status=response.status_code, headers=headers)
+    try:
+        body = msgspec.json.decode(response.content)
+    except msgspec.DecodeError:
+        body = response.text
+    return Answer(status=response.status_code, headers=headers, body=body)
+
+
+def _kept(step: Step, answer: Answer) -> dict[str, str]:
+    """Return the texts that later steps refer to; those that the answer lacks are left out."""
+    found: dict[str, str] = {}
+    for name, place in step.keep.items():
+        header = place.removeprefix("header:")
+        value = answer.headers.get(header.lower()) if header != place else _at(answer.body, place)
+        if isinstance(value, str):
+            found[name] = value
+    return found
+
+
+def _at(value: Any, pointer: str) -> Any:
+    for part in pointer.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if (members := members_of(value)) is not None:
+            value = members.get(name)
+        elif (items := items_of(value)) is not None and name.isdecimal() and int(name) < len(items):
+            value = items[int(name)]
+        else:
+            return None
+    return value
+
+
+def _made(step: Step, answer: Answer) -> dict[str, str]:
+    """Return the objects that a request has made: their ids, with their types.
+
+    A server may answer 200 to a creation, but that of an engagement answers so if there is one already.
+    """
+    members = members_of(answer.body) or {}
+    if members.get("object") == "bulk_result":
+        results = [members_of(each) or {} for each in items_of(members.get("results")) or ()]
+        objects = [members_of(value) for each in results if each.get("result") == "created" for value in each.values()]
+    else:
+        is_new = answer.status == 201 or (answer.status == 200 and _CREATES(step.path) is not None)
+        objects = [members] if is_new else []
+    return {
+        each["id"]: each["object"]
+        for each in objects
+        if each is not None and isinstance(each.get("id"), str) and each.get("object") in _REMOVALS
+    }
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the address of a server, and not the name of a file."""
+    return urlsplit(text).scheme in ("http", "https")

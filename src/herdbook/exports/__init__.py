@@ -1,0 +1,1 @@
+"""Exports: contacts and companies as files that other programs read."""

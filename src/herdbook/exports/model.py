@@ -1,0 +1,102 @@
+"""The choices of an export: its objects, its format, its order."""
+
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from herdbook import fields, ids
+from herdbook.custom_fields.model import FieldObjectType
+from herdbook.querying.model import CONDITION_EXAMPLE, MAX_SORT_KEYS, Sort
+
+MAX_IDS: Final = 1000
+ExportFormat: TypeAlias = Literal["csv", "xlsx", "ndjson", "vcard-4.0", "vcard-3.0"]
+_Format: TypeAlias = Annotated[
+    ExportFormat,
+    Meta(
+        description="`csv` (RFC 4180, in UTF-8, without formulas), `xlsx` (Office Open XML), `ndjson` (a JSON document on each "
+        "line), or, of contacts, `vcard-4.0` (RFC 6350) or `vcard-3.0` (RFC 2426)."
+    ),
+]
+_ObjectType: TypeAlias = Annotated[FieldObjectType, Meta(description="What is exported.")]
+MEDIA_TYPES: Final[dict[ExportFormat, bytes]] = {
+    "csv": b"text/csv; charset=utf-8; header=present",
+    "xlsx": b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "ndjson": b"application/x-ndjson",
+    "vcard-4.0": b"text/vcard; charset=utf-8; version=4.0",
+    "vcard-3.0": b"text/vcard; charset=utf-8; version=3.0",
+}
+SUFFIXES: Final[dict[ExportFormat, str]] = {
+    "csv": "csv",
+    "xlsx": "xlsx",
+    "ndjson": "ndjson",
+    "vcard-4.0": "vcf",
+    "vcard-3.0": "vcf",
+}
+
+
+class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The query parameters of an export."""
+
+    schema_name: ClassVar[str] = "object_export_query"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+
+    object_type: Annotated[Literal["contact", "company"], Meta(description="What is exported.")] = "contact"
+    format: _Format = "csv"
+    view_id: Annotated[str, Meta(description="Only what this saved view lists.")] = ""
+
+
+class ExportSort(Sort, frozen=True, forbid_unknown_fields=True):
+    """A member to sort an export by."""
+
+    schema_name: ClassVar[str] = "export_sort"
+
+
+class ObjectExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for an export of what a query finds."""
+
+    schema_name: ClassVar[str] = "object_export_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+    example: ClassVar[dict[str, Any]] = {"object_type": "contact", "format": "vcard-4.0", "where": CONDITION_EXAMPLE}
+
+    object_type: _ObjectType
+    format: _Format
+    where: Annotated[
+        Any,
+        Meta(
+            description="The condition that the objects meet, as a query takes it; null: all objects.",
+            extra_json_schema={"type": ["object", "null"]},
+        ),
+    ] = None
+    sort: Annotated[
+        tuple[ExportSort, ...],
+        Meta(max_length=MAX_SORT_KEYS, description="By default, the object that was created first is first."),
+    ] = ()
+    object_ids: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=MAX_IDS,
+            description="The ids of the objects, instead of a condition. Those that do not exist are left out.",
+            extra_json_schema={"examples": [[ids.example(ids.CONTACT)]]},
+        ),
+    ] = ()
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of an export as NDJSON: the whole of a contact or company, with the names of what it refers to, and its notes."""
+
+    schema_name: ClassVar[str] = "exported_object"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "contact",
+        "id": ids.example(ids.CONTACT),
+        "first_name": "Ada",
+        "company_name": "Analytical Engines",
+        "tags": ["Pioneer"],
+        "notes": ["Prefers letters."],
+    }
+
+    object: str
+    id: str
+    company_name: str | msgspec.UnsetType = msgspec.UNSET
+    tags: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    notes: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET

@@ -1,0 +1,67 @@
+"""The parts that readers of all formats share: the layout of a file, its records, and the refusal of one that is unreadable."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+# Limits of a file. They bound the memory of a reader, whatever the file.
+MAX_COLUMNS: Final = 1000
+MAX_RECORD: Final = 1_048_576
+MAX_SAMPLES: Final = 5
+MAX_SAMPLE: Final = 100
+# The records from whose beginning a column's samples are taken.
+SAMPLED: Final = 200
+
+
+class Unreadable(Exception):
+    """A file cannot be read. The message says why, at what place, and what to do."""
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """The form of a file, as it was found out."""
+
+    schema_name: ClassVar[str] = "import_layout"
+
+    format: Annotated[
+        Literal["csv", "ndjson"], Meta(description="CSV also stands for values that tabs or semicolons separate.")
+    ]
+    encoding: Annotated[str, Meta(description="The encoding of the text, by its name in Python.")] = "utf-8"
+    delimiter: Annotated[str, Meta(description="The character between two values.")] = ","
+    quote: Annotated[str, Meta(description="The character around values that contain the delimiter.")] = '"'
+    escape: Annotated[str, Meta(description="The character before quotes in values, unless these are doubled.")] = ""
+    skipped_lines: Annotated[int, Meta(description="Lines before the first record, such as `sep=;`.")] = 0
+    has_header: Annotated[bool, Meta(description="Whether the first record names the columns.")] = True
+
+
+class Record(NamedTuple):
+    """A record of a file: its number, counted from 1 as spreadsheets do, with the header, and its values.
+
+    The values are texts, in the order of the columns. A format whose records name their values has one dictionary instead.
+    """
+
+    number: int
+    values: Sequence[Any]
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of a file."""
+
+    schema_name: ClassVar[str] = "import_column"
+
+    name: Annotated[str, Meta(description="The name in the header. A column without one is called by its place.")]
+    samples: Annotated[tuple[str, ...], Meta(description="The first few different values, cut to 100 characters.")] = ()
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """The findings of a file: its layout, its columns, and the number of its records without the header."""
+
+    layout: Layout
+    columns: tuple[Column, ...]
+    records: int
+
+
+def place_name(index: int) -> str:
+    """Return the name of a column that the file gives none."""
+    return f"Column {index + 1}"

@@ -1,0 +1,1 @@
+"""Imports: files of contacts and companies become changes of the ledger."""

@@ -1,0 +1,271 @@
+"""The webhooks of a workspace: delivered in this process, when its clock says so, with faults, and into its inbox."""
+
+import asyncio
+import base64
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from herdbook import ids, sources
+from herdbook.db.pool import CONNECTION_ERRORS
+from herdbook.errors import Refusal
+from herdbook.lab import store
+from herdbook.lab.clock import Clock, Surroundings, within
+from herdbook.lab.faults import Asked, Fault, Faults
+from herdbook.lab.journal import Journal, JournalEntry, Message, message
+from herdbook.lab.session_store import ClockedPool
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.notifier import ChangeNotifier
+from herdbook.outgoing import Targets
+from herdbook.shared_schemas import shown_time
+from herdbook.webhook_endpoints.model import EndpointKey
+from herdbook.webhook_endpoints.signing import signed_headers
+from herdbook.webhooks.delivery import DeliveryContext, EndpointDelivery
+from herdbook.webhooks.model import Attempt
+from herdbook.webhooks.sender import Answered, KeptConnection, Sender
+
+INBOXES: Final = "/api/herdbook/lab/inboxes/"
+_log: Final = logging.getLogger("herdbook.lab")
+_WRONG_SECRET: Final = "whsec_" + base64.b64encode(b"this is the secret of somebody else").decode()
+_TOO_EARLY: Final = timedelta(hours=1)
+# Rounds of one endpoint that may follow each other at one time, each of which sends something or moves on.
+_MOST_ROUNDS: Final = 1000
+
+
+class Host(Protocol):
+    """A workspace, as far as its deliveries need it."""
+
+    id: UUID
+    shown_id: str
+    faults: Faults
+    journal: Journal
+    background: Surroundings
+    pool: ClockedPool
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    def take_into_inbox(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Answered: ...
+
+
+class Inbox:
+    """The inbox of a workspace: it answers with the statuses that it was told, in their order, and then with 200."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+        self.retry_after: int | None = None
+
+    def answer(self) -> Answered:
+        """Return the answer to the next message."""
+        status = self.statuses.pop(0) if self.statuses else 200
+        waits = None if self.retry_after is None or status not in (429, 503) else str(self.retry_after)
+        return Answered(status, b"{}", waits)
+
+
+class LabNotifier(ChangeNotifier):
+    """Tells the deliveries of a workspace, too, when its ledger moves. No other process writes there."""
+
+    def __init__(self, workspace: Host, moved: Callable[[], None]) -> None:
+        super().__init__(workspace.pool)
+        self._moved = moved
+
+    def notify(self, workspace_ids: Collection[UUID]) -> None:
+        """Wake the followers, and the deliveries."""
+        super().notify(workspace_ids)
+        self._moved()
+
+
+class Deliveries:
+    """Delivers what is due, in the order in which it falls due."""
+
+    def __init__(self, workspace: Host, targets: Targets) -> None:
+        self._workspace = workspace
+        self._context = DeliveryContext(
+            workspace.pool,
+            workspace.ledger,
+            LabSender(workspace, targets),
+            ids.new_id(),
+            workspace.clock.now,
+            workspace.background.jitter,
+            linger_seconds=0,
+        )
+        self._since = workspace.clock.now()
+        self._ahead: dict[UUID, set[int]] = {}
+        self._turn = asyncio.Lock()
+        self._moved = asyncio.Event()
+        self._task = asyncio.create_task(self._follow())
+
+    def moved(self) -> None:
+        """Deliver soon: the ledger has moved, or the clock runs otherwise."""
+        self._moved.set()
+
+    async def close(self) -> None:
+        """Stop."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def advance(self, to: datetime) -> None:
+        """Move the clock ahead, and deliver what falls due on the way, in its order."""
+        workspace, clock = self._workspace, self._workspace.clock
+        async with self._turn:
+            await self._deliver()
+            while (due := await store.next_due(workspace.pool, workspace.id)) is not None and clock.now() < due <= to:
+                clock.move_to(due)
+                await self._deliver()
+            clock.move_to(to)
+            await self._deliver()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with self._turn:
+                    await self._deliver()
+                due = await store.next_due(self._workspace.pool, self._workspace.id)
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError, Refusal):
+                _log.exception("deliveries are interrupted")
+                due = None
+            left = None
+            if due is not None and self._workspace.clock.frozen_at is None:
+                left = max(0.01, (due - self._workspace.clock.now()).total_seconds())
+            try:
+                async with asyncio.timeout(left):
+                    await self._moved.wait()
+            except TimeoutError:
+                pass
+            self._moved.clear()
+
+    async def _deliver(self) -> None:
+        """Deliver what can be delivered now."""
+        workspace = self._workspace
+        for _ in range(_MOST_ROUNDS):
+            endpoint_ids = await store.endpoints_with_work(workspace.pool, workspace.id)
+            if not endpoint_ids:
+                return
+            for endpoint_id in endpoint_ids:
+                place = EndpointKey(workspace.id, endpoint_id)
+                await EndpointDelivery(self._context, place, self._ahead.setdefault(endpoint_id, set()), self._since).go()
+
+
+class LabSender(Sender):
+    """Sends events with the faults of a workspace, and enters each attempt into its journal."""
+
+    def __init__(self, workspace: Host, targets: Targets) -> None:
+        super().__init__(targets)
+        self.workspace = workspace
+        # An event that is sent after the next one, by its URL.
+        self.held: dict[str, Callable[[], Awaitable[object]]] = {}
+
+    def kept_connection(self, url: str, workspace_id: UUID, own_headers: str | None = None) -> KeptConnection:
+        """Return a connection to an endpoint."""
+        return _LabConnection(self, url, workspace_id, own_headers)
+
+
+class _LabConnection(KeptConnection):
+    """A connection to an endpoint, or to the inbox of the workspace."""
+
+    def __init__(self, sender: LabSender, url: str, workspace_id: UUID, own_headers: str | None) -> None:
+        super().__init__(sender, url, workspace_id, own_headers)
+        self._lab = sender
+        self._target = url
+
+    async def attempt(
+        self, signing_secrets: Sequence[str], event_id: str, body: bytes, may_begin: Callable[[], bool] = lambda: True
+    ) -> tuple[Attempt, str | None]:
+        """Send an event with the fault that it meets, and return the attempt and the value of `Retry-After`."""
+        workspace = self._lab.workspace
+        fault = workspace.faults.of_delivery(Asked(event_type=_type_of(body)))
+        kind = None if fault is None else fault.rule.fault
+
+        async def send(secrets: Sequence[str] = signing_secrets) -> tuple[Attempt, str | None]:
+            return await self._entered(fault, secrets, event_id, body, may_begin)
+
+        if fault is not None and kind == "webhook_lost":
+            return self._unsent(fault, signing_secrets, event_id, body), None
+        if fault is not None and kind == "webhook_reorder":
+            self._lab.held[self._target] = send
+            return self._unsent(None, signing_secrets, event_id, body), None
+        if fault is not None and kind == "webhook_late":
+            await asyncio.sleep(fault.rule.seconds)
+        if kind == "webhook_wrong_time":
+            early = Clock(workspace.clock.now() - _TOO_EARLY, is_frozen=True)
+            with within(Surroundings(early, None)):
+                return await send()
+        sent = await send([_WRONG_SECRET] if kind == "webhook_wrong_signature" else signing_secrets)
+        if kind == "webhook_twice":
+            sent = await send()
+        held = self._lab.held.pop(self._target, None)
+        if held is not None:
+            await held()
+        return sent
+
+    async def _exchange(self, message: bytes, until: float, may_begin: Callable[[], bool]) -> Answered:
+        if INBOXES + self._lab.workspace.shown_id not in self._target:
+            return await super()._exchange(message, until, may_begin)
+        head, _, body = message.partition(b"\r\n\r\n")
+        return self._lab.workspace.take_into_inbox(_headers(head), body)
+
+    async def _entered(
+        self, fault: Fault | None, secrets: Sequence[str], event_id: str, body: bytes, may_begin: Callable[[], bool]
+    ) -> tuple[Attempt, str | None]:
+        began = time.perf_counter()
+        attempt, retry_after = await super().attempt(secrets, event_id, body, may_begin)
+        answer = UNSET if attempt.status is None else Message(headers={}, body=attempt.answer)
+        self._enter(attempt, event_id, body, answer, began, fault)
+        return attempt, retry_after
+
+    def _enter(
+        self, attempt: Attempt, event_id: str, body: bytes, answer: Message | UnsetType, began: float, fault: Fault | None
+    ) -> None:
+        headers = [(name.encode(), value.encode()) for name, value in attempt.headers.items()]
+        self._lab.workspace.journal.add(
+            lambda number: JournalEntry(
+                number=number,
+                kind="delivery",
+                at=shown_time(attempt.at),
+                began_seconds=began,
+                method="POST",
+                path=self._target,
+                event_id=event_id,
+                event_type=_type_of(body),
+                request=message(headers, body),
+                answer=answer,
+                status=attempt.status or 0,
+                outcome=attempt.error or "answered",
+                fault="" if fault is None else fault.id,
+                fault_kind="" if fault is None else fault.rule.fault,
+                seconds=round(attempt.milliseconds / 1000, 6),
+            )
+        )
+
+    def _unsent(self, fault: Fault | None, secrets: Sequence[str], event_id: str, body: bytes) -> Attempt:
+        """Return an attempt that the endpoint seems to have taken, and never saw."""
+        at = sources.now()
+        headers = signed_headers(secrets, event_id, at, body)
+        attempt = Attempt(at=at, url=self._target, headers=headers, milliseconds=0.0, status=200)
+        if fault is not None:
+            lost = Attempt(at=at, url=self._target, headers=headers, milliseconds=0.0, error="lost by a fault")
+            self._enter(lost, event_id, body, UNSET, time.perf_counter(), fault)
+        return attempt
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+
+
+def _type_of(body: bytes) -> str:
+    return msgspec.json.decode(body, type=_Event).type
+
+
+def _headers(head: bytes) -> list[tuple[bytes, bytes]]:
+    lines = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    return [(name.strip().lower(), value.strip()) for name, _, value in lines]

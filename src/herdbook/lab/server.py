@@ -1,0 +1,126 @@
+"""The lab in a server: the way of a request to the lab's own operations, to one of its workspaces, or past it."""
+
+import hmac
+import secrets
+from typing import Final
+from uuid import UUID
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from herdbook import ids
+from herdbook.auth.authenticate import Authenticator, Caller
+from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, PREFIX
+from herdbook.db.pool import Pool
+from herdbook.errors import Unauthenticated
+from herdbook.http.api_app import ApiApp, ApiOptions
+from herdbook.http.call import Services
+from herdbook.lab import api as lab_api
+from herdbook.lab.deliveries import INBOXES
+from herdbook.lab.journal import MOST_BODY
+from herdbook.lab.lab import Lab
+from herdbook.settings import Settings
+
+PATHS: Final = ("/api/herdbook/lab/", "/herdbook/lab/")
+_LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
+_CALLER: Final = Caller(ids.NIL, ids.NIL, frozenset(), "", "")
+
+
+class LabAuthenticator(Authenticator):
+    """Lets in whoever has the lab's token, from this machine unless the lab is for others."""
+
+    def __init__(self, pool: Pool, token: str, *, is_anywhere: bool) -> None:
+        super().__init__(pool)
+        self._token = token.encode()
+        self._is_anywhere = is_anywhere
+
+    async def caller(self, authorization: bytes | None, address: str = "") -> Caller:
+        """Return the caller. Refusal: Unauthenticated."""
+        if not self._is_anywhere and address and not address.startswith(_LOOPBACK):
+            raise Unauthenticated("The lab is commanded from its own machine. Start it with --lab-anywhere to allow others.")
+        if authorization is None:
+            raise Unauthenticated("No lab token. Send `Authorization: Bearer <lab token>`.", is_presented=False)
+        scheme, _, token = authorization.strip().partition(b" ")
+        sent = token.strip() if scheme.lower() == b"bearer" else authorization.strip()
+        if not hmac.compare_digest(sent, self._token):
+            raise Unauthenticated(
+                "This is not the lab token. The server printed it at its start, and wrote it into its ready file."
+            )
+        return _CALLER
+
+
+class LabServer:
+    """The application of a server with a lab: what is not the lab's is answered as if there were none."""
+
+    _control: ASGIApp
+    _api: ASGIApp
+
+    def __init__(self, settings: Settings, database_url: str) -> None:
+        self._settings = settings
+        self.lab = Lab(settings, database_url)
+        self.operations = lab_api.operations(self.lab)
+
+    async def create_database(self) -> None:
+        """Create the lab's database anew. Refusal: SettingOutOfRange."""
+        await self.lab.create_database()
+
+    async def open(self, api: ApiApp, services: Services) -> None:
+        """Serve the lab's operations beside those of the server."""
+        settings = self._settings
+        # The commands give a server that was started as an application the token of their announcement.
+        token = settings.lab_token or secrets.token_urlsafe(24)
+        self._api = api
+        self._control = ApiApp(
+            operations=self.operations,
+            services=services,
+            authenticator=LabAuthenticator(services.database.pool, token, is_anywhere=settings.lab_anywhere),
+            rate_limit=None,
+            options=ApiOptions(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
+            logs_requests=settings.log_level in ("debug", "info"),
+            further_ids=lab_api.PATH_IDS,
+        )
+        await self.lab.open(api, services)
+
+    async def close(self) -> None:
+        """Close the workspaces, and remove the database."""
+        await self.lab.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["path"].startswith(INBOXES):
+            await self._take_into_inbox(scope, receive, send)
+            return
+        app = self._control
+        if not scope["path"].startswith(PATHS):
+            credential_id = _credential_of(scope)
+            workspace = None if credential_id is None else await self.lab.workspace_of(credential_id)
+            app = workspace or self._api
+        await app(scope, receive, send)
+
+    async def _take_into_inbox(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take a message from a sender that is not the lab itself."""
+        workspace_id = ids.decoded(ids.WORKSPACE, scope["path"].removeprefix(INBOXES))
+        workspace = None if workspace_id is None else self.lab.workspaces.get(workspace_id)
+        body = bytearray()
+        while (received := await receive())["type"] == "http.request":
+            body += received.get("body", b"")[: MOST_BODY + 1 - len(body)]
+            if not received.get("more_body", False):
+                break
+        status, answer = 404, b""
+        if workspace is not None:
+            answered = workspace.take_into_inbox(list(scope["headers"]), bytes(body))
+            status, answer = answered.status, answered.body
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+
+def _credential_of(scope: Scope) -> UUID | None:
+    """Return the id in the credential of a request."""
+    for name, value in scope["headers"]:
+        if name in (b"authorization", b"x-api-key"):
+            text = value.decode("latin-1").strip()
+            head, _, rest = text.partition(" ")
+            token = rest.strip() if head.lower() == "bearer" else text
+            shown = token.partition(".")[0]
+            return ids.decoded(PREFIX, shown) or ids.decoded(ACCESS_TOKEN_PREFIX, shown)
+    return None

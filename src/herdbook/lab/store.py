@@ -1,0 +1,320 @@
+"""Every SQL statement of the lab. Its workspaces are in a database of their own, so that no chore of the server sees them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, LiteralString, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
+
+import asyncpg
+
+from herdbook.db.migrate import create_schema
+from herdbook.db.pool import Executor, connect
+from herdbook.settings import SettingOutOfRange
+
+DATABASE: Final = "herdbook_lab"
+
+# Statements of the product say `now()`, and find this schema before the system's. The clock is a setting of the session.
+_CLOCK: Final[LiteralString] = """
+    create schema lab;
+    create function lab.now() returns timestamptz language sql stable parallel safe return coalesce(
+        nullif(current_setting('lab.frozen_at', true), '')::timestamptz,
+        pg_catalog.now() + nullif(current_setting('lab.ahead', true), '')::interval,
+        pg_catalog.now()
+    );
+    create function lab.clock_timestamp() returns timestamptz language sql volatile parallel safe return coalesce(
+        nullif(current_setting('lab.frozen_at', true), '')::timestamptz,
+        pg_catalog.clock_timestamp() + nullif(current_setting('lab.ahead', true), '')::interval,
+        pg_catalog.clock_timestamp()
+    );
+    alter database herdbook_lab set search_path = lab, pg_catalog;
+    set search_path = lab, pg_catalog;
+"""
+
+
+# The functions have a statement for each table, so that all are planned once. Credentials are no part of a seed.
+_COPIES: Final[LiteralString] = """
+    insert into lab.setting (name, value) values ('erasure_key', replace(gen_random_uuid()::text, '-', ''));
+    create index credential_by_workspace on lab.credential (workspace_id);
+    -- The tables in which a workspace differs from the state that it began with, so that a reset need not copy the others. The
+    -- changes that were only added have a name of their own, because the others can stay.
+    create table lab.touched (workspace uuid not null, name text not null, primary key (workspace, name));
+    create function lab.note_touched() returns trigger language plpgsql as $$
+    begin
+        insert into lab.touched (workspace, name)
+            select distinct workspace_id,
+                case when tg_op = 'INSERT' and tg_table_name = 'change' then 'change+' else tg_table_name end
+            from touching
+            on conflict do nothing;
+        return null;
+    end $$;
+    do $setup$
+    declare
+        copies text := '';
+        deletions text := '';
+        counts text := '';
+        operation text;
+        each record;
+    begin
+        -- No chore of the product looks at these workspaces, and its indexes cost a copy a third of its time.
+        for each in select indexname from pg_indexes where schemaname = 'lab' and indexname ~ '_(to_refresh|to_sort)$' loop
+            execute format('drop index lab.%I', each.indexname);
+        end loop;
+        for each in
+            select c.relname as name, string_agg(quote_ident(a.attname), ', ' order by a.attnum) as columns,
+                string_agg('o.' || quote_ident(a.attname), ', ' order by a.attnum) as values
+            from pg_class c
+            join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+                and a.attname <> 'workspace_id'
+            where c.relnamespace = 'lab'::regnamespace and c.relkind = 'r'
+                and c.relname <> all('{credential,oauth_client,person_user,sign_in_link,console_session}')
+                and exists (select from pg_attribute w where w.attrelid = c.oid and w.attname = 'workspace_id')
+            group by c.relname order by c.relname
+        loop
+            copies := copies || format(
+                'if %L = any(tables) then insert into lab.%I (workspace_id, %s) select target, %s from lab.%I o '
+                'where o.workspace_id = origin; end if;',
+                each.name, each.name, each.columns, each.values, each.name
+            );
+            deletions := deletions || format(
+                'if tables is null or %L = any(tables) then delete from lab.%I where workspace_id = target; end if;',
+                each.name, each.name
+            );
+            foreach operation in array '{insert,update,delete}'::text[] loop
+                execute format(
+                    'create trigger note_touched_%s after %s on lab.%I referencing %s table as touching '
+                    'for each statement execute function lab.note_touched()',
+                    operation, operation, each.name, case operation when 'delete' then 'old' else 'new' end
+                );
+            end loop;
+            counts := counts || format(
+                'if exists (select from lab.%I where workspace_id = origin) then return next %L; end if;', each.name, each.name
+            );
+        end loop;
+        execute format(
+            'create function lab.copy_rows(origin uuid, target uuid, tables text[]) returns void language plpgsql as %L',
+            'begin ' || copies || ' end'
+        );
+        execute format(
+            'create function lab.delete_rows(target uuid, tables text[]) returns void language plpgsql as %L',
+            'begin ' || deletions || ' end'
+        );
+        execute format(
+            'create function lab.tables_of(origin uuid) returns setof text language plpgsql as %L', 'begin ' || counts || ' end'
+        );
+    end
+    $setup$;
+    create function lab.create_workspace(
+        origin uuid, target uuid, tables text[], key_id uuid, key_name text, key_scopes text[], key_hash bytea
+    ) returns void language plpgsql as $$
+    begin
+        insert into lab.workspace (id, name, created_at, seq, last_at, region, has_usual_fields)
+            select target, name, created_at, seq, last_at, region, has_usual_fields from lab.workspace where id = origin;
+        if key_id is not null then
+            insert into lab.credential (id, workspace_id, name, scopes, secret_hash)
+                values (key_id, target, key_name, key_scopes, key_hash);
+        end if;
+        perform lab.copy_rows(origin, target, tables);
+    end $$;
+    create function lab.reset_workspace(origin uuid, target uuid) returns void language plpgsql as $$
+    declare
+        tables text[] := array(select name from lab.touched where workspace = target);
+    begin
+        perform lab.delete_rows(target, tables);
+        if 'change+' = any(tables) and not 'change' = any(tables) then
+            delete from lab.change c using lab.workspace o
+                where o.id = origin and c.workspace_id = target and c.seq > o.seq;
+        end if;
+        perform lab.copy_rows(origin, target, tables);
+        update lab.workspace w set seq = o.seq, last_at = o.last_at, region = o.region, has_usual_fields = o.has_usual_fields
+            from lab.workspace o where o.id = origin and w.id = target;
+        delete from lab.touched where workspace = target;
+    end $$;
+    create function lab.refill_workspace(origin uuid, target uuid, tables text[]) returns void language plpgsql as $$
+    begin
+        perform lab.delete_rows(target, null);
+        update lab.workspace w set seq = o.seq, last_at = o.last_at, region = o.region, has_usual_fields = o.has_usual_fields
+            from lab.workspace o where o.id = origin and w.id = target;
+        perform lab.copy_rows(origin, target, tables);
+        -- It may be reset to another state.
+        insert into lab.touched (workspace, name)
+            select target, relname from pg_class where relnamespace = 'lab'::regnamespace and relkind = 'r'
+            on conflict do nothing;
+    end $$;
+    create function lab.delete_workspace(target uuid) returns void language plpgsql as $$
+    begin
+        perform lab.delete_rows(target, null);
+        delete from lab.touched where workspace = target;
+        delete from lab.oauth_refresh_token t using lab.oauth_grant g, lab.oauth_client c
+            where t.grant_id = g.id and g.client_id = c.id and c.workspace_id = target;
+        delete from lab.oauth_grant g using lab.oauth_client c where g.client_id = c.id and c.workspace_id = target;
+        delete from lab.oauth_access_token t using lab.oauth_client c where t.client_id = c.id and c.workspace_id = target;
+        delete from lab.oauth_client where workspace_id = target;
+        delete from lab.credential where workspace_id = target;
+        delete from lab.workspace where id = target;
+    end $$;
+"""
+
+
+class Kept(NamedTuple):
+    """A workspace that others are copied from: its id, and the tables in which it has rows."""
+
+    id: UUID
+    tables: Sequence[str]
+
+
+def lab_url(database_url: str) -> str:
+    """Return the address of the lab's database on the same server."""
+    return urlunsplit(urlsplit(database_url)._replace(path=f"/{DATABASE}"))
+
+
+async def create_database(database_url: str) -> None:
+    """Create the lab's database anew. Refusal: SettingOutOfRange, if another lab has it."""
+    connection = await connect(database_url)
+    try:
+        # One that a killed server left; that of a running one cannot be dropped.
+        await connection.execute("drop database if exists herdbook_lab")
+        await connection.execute("create database herdbook_lab template template0")
+    except asyncpg.ObjectInUseError:
+        message = "--lab: another server has a lab on this database server. Stop that one, or choose another data folder."
+        raise SettingOutOfRange(message) from None
+    finally:
+        await connection.close()
+    connection = await connect(lab_url(database_url))
+    try:
+        await connection.execute(_CLOCK)
+        await create_schema(connection)
+        await connection.execute(_COPIES)
+    finally:
+        await connection.close()
+
+
+async def drop_database(database_url: str) -> None:
+    """Remove the lab's database, if it is there."""
+    connection = await connect(database_url)
+    try:
+        await connection.execute("drop database if exists herdbook_lab with (force)")
+    finally:
+        await connection.close()
+
+
+async def set_clock(connection: Executor, frozen_at: str, ahead: str) -> None:
+    """Set the clock of a session: a time at which it stands, or an interval by which it is ahead. Nothing survives a crash."""
+    await connection.execute(
+        """
+        select set_config('lab.frozen_at', $1, false), set_config('lab.ahead', $2, false),
+            set_config('synchronous_commit', 'off', false)
+        """,
+        frozen_at,
+        ahead,
+    )
+
+
+async def tables_of(statements: Executor, workspace_id: UUID) -> list[str]:
+    """Return the tables in which a workspace has rows."""
+    records = await statements.fetch("select lab.tables_of($1)", workspace_id)
+    return [record[0] for record in records]
+
+
+async def leave_triggers_out(connection: Executor) -> None:
+    """Let a session copy rows without the triggers that note what a workspace itself has touched."""
+    await connection.execute("set session_replication_role = replica")
+    await connection.execute("set synchronous_commit = off")
+
+
+async def copy_workspace(
+    statements: Executor, kept: Kept, workspace_id: UUID, key: tuple[UUID, str, Sequence[str], bytes] | None
+) -> None:
+    """Create a workspace with the rows of another one, and perhaps a key: id, name, scopes, and the hash of its secret."""
+    await statements.execute(
+        "select lab.create_workspace($1, $2, $3, $4, $5, $6, $7)",
+        kept.id,
+        workspace_id,
+        list(kept.tables),
+        *(key or (None, None, None, None)),
+    )
+
+
+async def reset_workspace(statements: Executor, kept: Kept, workspace_id: UUID) -> None:
+    """Give a workspace the rows again that it was created with. It keeps its credentials."""
+    await statements.execute("select lab.reset_workspace($1, $2)", kept.id, workspace_id)
+
+
+async def add_key(
+    statements: Executor, workspace_id: UUID, key: tuple[UUID, str, Sequence[str], bytes], expires_at: datetime | None
+) -> None:
+    """Give a workspace another key: its id, name, scopes, and the hash of its secret."""
+    await statements.execute(
+        "insert into credential (id, workspace_id, name, scopes, secret_hash, expires_at) values ($2, $1, $3, $4, $5, $6)",
+        workspace_id,
+        *key,
+        expires_at,
+    )
+
+
+async def refill_workspace(statements: Executor, kept: Kept, workspace_id: UUID) -> None:
+    """Give a workspace the rows of another one instead of its own. It keeps its credentials."""
+    await statements.execute("select lab.refill_workspace($1, $2, $3)", kept.id, workspace_id, list(kept.tables))
+
+
+async def delete_workspace(statements: Executor, workspace_id: UUID) -> None:
+    """Delete a workspace with all that belongs to it."""
+    await statements.execute("select lab.delete_workspace($1)", workspace_id)
+
+
+async def workspace_of_credential(statements: Executor, credential_id: UUID) -> UUID | None:
+    """Return the workspace of an API key, an OAuth client or an access token."""
+    found: UUID | None = await statements.fetchval(
+        """
+        select coalesce(
+            (select workspace_id from credential where id = $1),
+            (select workspace_id from oauth_client where id = $1),
+            (select c.workspace_id from oauth_access_token t join oauth_client c on c.id = t.client_id where t.id = $1)
+        )
+        """,
+        credential_id,
+    )
+    return found
+
+
+async def expire_credential(statements: Executor, credential_id: UUID) -> None:
+    """Let an API key or an access token end now."""
+    await statements.execute("update credential set expires_at = now() where id = $1", credential_id)
+    await statements.execute("update oauth_access_token set expires_at = now() where id = $1", credential_id)
+
+
+async def endpoints_with_work(statements: Executor, workspace_id: UUID) -> list[UUID]:
+    """Return the endpoints of a workspace to which something can be delivered now."""
+    records = await statements.fetch(
+        """
+        select r.endpoint_id
+        from workspace w join webhook_reader r on r.workspace_id = w.id and r.is_enabled
+        where w.id = $1 and coalesce(r.paused_until <= now(), true) and (
+            r.position < w.seq or exists (
+                select from webhook_delivery d
+                where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.next_attempt_at <= now()
+            )
+        )
+        order by r.endpoint_id
+        """,
+        workspace_id,
+    )
+    return [record[0] for record in records]
+
+
+async def next_due(statements: Executor, workspace_id: UUID) -> datetime | None:
+    """Return when an endpoint can be sent something next, or None if nothing waits."""
+    found: datetime | None = await statements.fetchval(
+        """
+        select min(greatest(least(due.at, case when r.position < w.seq then r.paused_until end), r.paused_until))
+        from workspace w
+        join webhook_reader r on r.workspace_id = w.id and r.is_enabled
+        left join lateral (
+            select min(d.next_attempt_at) as at from webhook_delivery d
+            where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.next_attempt_at is not null
+        ) as due on true
+        where w.id = $1 and (due.at is not null or r.position < w.seq)
+        """,
+        workspace_id,
+    )
+    return found

@@ -1,0 +1,68 @@
+"""The plug-in for pytest. It imports nothing more until a test uses one of its fixtures."""
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from herdbook.testing.server import LabServer
+    from herdbook.testing.workspace import Workspace
+
+_MARK: Final = "herdbook"
+_USED: Final = pytest.StashKey["Workspace"]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the mark that chooses how the workspace of a test begins."""
+    config.addinivalue_line(
+        "markers",
+        f"{_MARK}(seed='empty', clock=None, clock_runs=False, random_seed=None): how the workspace of the test begins.",
+    )
+
+
+@pytest.fixture(scope="session")
+def herdbook_server(tmp_path_factory: pytest.TempPathFactory) -> "Generator[LabServer]":
+    """One server with a lab for the session, which all workers of pytest-xdist share."""
+    from herdbook.testing.server import joined  # noqa: PLC0415  # most sessions use none
+
+    base = tmp_path_factory.getbasetemp()
+    # The workers of pytest-xdist have folders within that of their controller.
+    folder = base.parent if base.name.startswith("popen-") else base
+    with joined(folder / "herdbook-lab") as server:
+        yield server
+
+
+@pytest.fixture
+def herdbook(request: pytest.FixtureRequest, herdbook_server: "LabServer") -> "Generator[Workspace]":
+    """A workspace of the test's own. A rule for faults that never applied fails the test."""
+    from herdbook.testing.workspace import created  # noqa: PLC0415  # most sessions use none
+
+    item: pytest.Item = request.node
+    mark = item.get_closest_marker(_MARK)
+    workspace = created(herdbook_server, **({} if mark is None else mark.kwargs))
+    item.stash[_USED] = workspace
+    yield workspace
+    workspace.delete()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fail a test that has passed without the faults that it asked for."""
+    result = yield
+    workspace = item.stash.get(_USED, None)
+    if workspace is not None and (unused := workspace.unused_faults()):
+        pytest.fail(
+            f"These faults never happened: {', '.join(unused)}. Remove them, or correct what they apply to.", pytrace=False
+        )
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, pytest.TestReport]:
+    """Add the journal of the workspace to the report of a failed test."""
+    report = yield
+    workspace = item.stash.get(_USED, None)
+    if workspace is not None and call.when == "call" and report.failed:
+        report.sections.append(("herdbook: the requests of this test, and its deliveries", workspace.journal.told()))
+    return report

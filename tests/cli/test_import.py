@@ -1,0 +1,95 @@
+"""`herdbook import`, against a running server and a data folder."""
+
+import json
+from pathlib import Path
+
+import requests
+
+from tests.cli.programs import herdbook, serving
+
+FILE = "Full Name;E-Mail;Firma\nAda Lovelace;ada@engine.test;Engines\nGrace Hopper;no address;Navy\n"
+
+
+def test_a_file_is_imported_into_a_server_and_again_into_its_folder(tmp_path: Path) -> None:
+    """A dry run writes nothing; a run tells what came of the rows; the same file again finds them, beside the server or not."""
+    (tmp_path / "people.csv").write_text(FILE)
+    with serving(tmp_path) as server:
+        at_server = {"HERDBOOK_SERVER": server.url, "HERDBOOK_API_KEY": server.key}
+
+        tried = herdbook("import", "people.csv", "--dry-run", folder=tmp_path, **at_server)
+        listed = server.get("/api/v2/contacts").json()["data"]
+        done = herdbook("import", "people.csv", "--json", folder=tmp_path, **at_server)
+        beside = herdbook("import", "people.csv", "--problems", "bad.csv", folder=tmp_path)
+
+    again = herdbook("import", "people.csv", "--json", folder=tmp_path)
+    assert (tried.status, listed) == (3, [])
+    assert "new: 1, with problems: 1." in tried.said
+    assert "Row 3, E-Mail: " in tried.complained
+    assert (done.status, json.loads(done.said)["result"]["create"]) == (3, 1)
+    assert "unchanged: 1, with problems: 1." in beside.said
+    assert (tmp_path / "bad.csv").read_text(encoding="utf-8-sig").splitlines()[1].startswith("Grace Hopper;no address;Navy;")
+    assert json.loads(again.said)["result"]["unchanged"] == 1
+
+
+def test_an_import_is_taken_back(tmp_path: Path) -> None:
+    """An undo tells what it would do, does it, and lists what somebody has changed since; another id is refused."""
+    (tmp_path / "people.csv").write_text("First name,E-mail\nAda,ada@engine.test\nGrace,grace@navy.test\n")
+    with serving(tmp_path) as server:
+        at_server = {"HERDBOOK_SERVER": server.url, "HERDBOOK_API_KEY": server.key}
+        done = herdbook("import", "people.csv", folder=tmp_path)
+        import_id = done.said.split()[-1]
+        (ada,) = server.get("/api/v2/contacts?search=ada").json()["data"]
+        headers = {"Authorization": server.key}
+        requests.patch(f"{server.url}/api/v2/contacts/{ada['id']}", json={"description": "x"}, headers=headers, timeout=30)
+
+        tried = herdbook("import", "--undo", import_id, "--dry-run", folder=tmp_path, **at_server)
+        still_there = len(server.get("/api/v2/contacts").json()["data"])
+        undone = herdbook("import", "--undo", import_id, folder=tmp_path, **at_server)
+        again = herdbook("import", "--undo", import_id, "--json", folder=tmp_path)
+
+        assert "To take it back: herdbook import --undo imp_" in done.said
+        assert (tried.status, undone.status, again.status, still_there) == (3, 3, 1, 2)
+        assert "taken back: 1, kept: 1." in tried.said
+        assert "taken back: 1, kept: 1." in undone.said
+        assert f"Kept contact {ada['id']}: It was changed since." in tried.complained
+        assert f"Kept contact {ada['id']}: It was changed since." in undone.complained
+        assert "The import is `undone`." in again.complained
+        assert [each["id"] for each in server.get("/api/v2/contacts").json()["data"]] == [ada["id"]]
+
+
+def test_a_corrected_file_ends_well(tmp_path: Path) -> None:
+    """The exit status is zero if all rows are done, and a member is overwritten if that is asked for."""
+    with serving(tmp_path):
+        pass
+    (tmp_path / "one.csv").write_text("First name,E-mail\nAda,ada@engine.test\n")
+    (tmp_path / "two.csv").write_text("First name,E-mail\nAugusta,ada@engine.test\n")
+
+    first = herdbook("import", "one.csv", folder=tmp_path)
+    filled = herdbook("import", "two.csv", folder=tmp_path)
+    written = herdbook("import", "two.csv", "--existing", "overwrite", folder=tmp_path)
+
+    assert [first.status, filled.status, written.status] == [0, 0, 0]
+    assert "unchanged: 1." in filled.said
+    assert "changed: 1." in written.said
+
+
+def test_what_cannot_be_imported_is_refused(tmp_path: Path) -> None:
+    """A file that is not there or not text, a server without a key, and one that is not there end with a sentence."""
+    with serving(tmp_path):
+        pass
+    (tmp_path / "book.xlsx").write_bytes(b"PK\x03\x04")
+    (tmp_path / "people.csv").write_text(FILE)
+
+    missing = herdbook("import", "nothing.csv", folder=tmp_path)
+    binary = herdbook("import", "book.xlsx", folder=tmp_path)
+    without_key = herdbook("import", "people.csv", "--server", "http://127.0.0.1:1", folder=tmp_path)
+    nowhere = herdbook("import", "people.csv", "--server", "http://127.0.0.1:1", "--api-key", "x", folder=tmp_path)
+
+    neither = herdbook("import", folder=tmp_path)
+
+    assert (neither.status, "Give the file to import" in neither.complained) == (1, True)
+    assert [missing.status, binary.status, without_key.status, nowhere.status] == [1, 1, 1, 1]
+    assert "There is no file `nothing.csv`." in missing.complained
+    assert "cannot be read as one" in binary.complained
+    assert "HERDBOOK_API_KEY" in without_key.complained
+    assert "cannot be reached" in nowhere.complained

@@ -1,0 +1,54 @@
+"""The pages of a list: the next one, the one before, and the first."""
+
+import re
+from html import unescape
+
+import pytest
+
+from herdbook.console.visit import MAX_EARLIER
+from herdbook.custom_fields import lists
+from tests.cast import Person
+from tests.console.people import Visitor
+
+
+def _link(page: str, rel: str) -> str | None:
+    found = re.search(rf'rel="{rel}" href="([^"]+)"', page)
+    return None if found is None else unescape(found[1])
+
+
+@pytest.mark.parametrize("query", ["", "sort=first_name:asc&", "search=ada&"])
+async def test_list_is_read_forwards_and_back(
+    olga: Visitor, alice: Person, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """The link to the previous page leads through the same pages in the other direction, in the same order and search."""
+    monkeypatch.setattr(lists, "LIMIT", 2)
+    for number in range(7):
+        await alice.post("/api/v2/contacts", json={"first_name": "Ada", "last_name": f"Number {number}"})
+
+    seen: list[list[str]] = []
+    path: str | None = f"/contacts?{query}"
+    last = ""
+    while path is not None:
+        page = (await olga.get(path)).text
+        seen.append(re.findall(r"Number \d", page.split("<tbody>")[1].split("</tbody>")[0]))
+        path, last = _link(page, "next"), page
+    assert len(seen) == 4
+    for expected in seen[-2::-1]:
+        path = _link(last, "prev")
+        assert path is not None
+        assert "sort" in path or "sort" not in query
+        last = (await olga.get(path)).text
+        assert re.findall(r"Number \d", last.split("<tbody>")[1].split("</tbody>")[0]) == expected
+    assert _link(last, "prev") is None
+
+
+async def test_address_does_not_grow_for_ever(olga: Visitor, alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the nearest pages before this one are in its address."""
+    monkeypatch.setattr(lists, "LIMIT", 1)
+    for number in range(MAX_EARLIER + 4):
+        await alice.post("/api/v2/contacts", json={"first_name": f"Number {number}"})
+
+    path, longest = "/contacts", 0
+    while (following := _link((await olga.get(path)).text, "next")) is not None:
+        path, longest = following, max(longest, following.count("earlier="))
+    assert longest == MAX_EARLIER

@@ -1,0 +1,41 @@
+"""Connections that are lent one by one: the same ones again and again, while nothing happens to them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import asyncpg
+import pytest_asyncio
+
+from herdbook.db.pool import PagePool, open_pool
+from herdbook.db.pool import Pool as LentPool
+
+
+@pytest_asyncio.fixture
+async def lent(database_url: str) -> AsyncGenerator[PagePool]:
+    """A pool of two connections."""
+    pool = await open_pool(database_url, 2)
+    yield pool
+    await pool.close()
+
+
+async def session_of(pool: LentPool) -> int:
+    """Return the number of the session that runs the next statement."""
+    return await pool.fetchval("select pg_backend_pid()")
+
+
+async def test_those_who_wait_get_their_connection(lent: PagePool) -> None:
+    """More callers than connections all get one."""
+    sessions = await asyncio.gather(*(session_of(lent) for _ in range(20)))
+
+    assert len(sessions) == 20
+    assert lent.get_idle_size() == lent.get_size() == 2
+
+
+async def test_a_connection_that_was_cut_is_not_lent(lent: PagePool, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Once it is known that the server has ended a session, another one is opened."""
+    cut = await session_of(lent)
+    await pool.execute("select pg_terminate_backend($1, 5000)", cut)
+    # The end has arrived when another round trip is over.
+    await pool.execute("select 1")
+
+    assert await session_of(lent) != cut

@@ -1,0 +1,43 @@
+"""Files of objects, one in each line."""
+
+from pathlib import Path
+
+import pytest
+
+from herdbook.formats import reading
+from herdbook.formats.model import Unreadable
+from herdbook.turns import finished
+
+
+def test_objects_are_read(tmp_path: Path) -> None:
+    """Each line has an object; blank lines have none."""
+    path = tmp_path / "file"
+    path.write_text('\ufeff{"first_name": "Ada"}\n\n{"first_name": "Grace"}')
+
+    found = finished(reading.survey(path))
+
+    assert (found.layout.format, found.records) == ("ndjson", 2)
+    assert [(each.number, each.values) for each in reading.records(path, found.layout)] == [
+        (1, [{"first_name": "Ada"}]),
+        (3, [{"first_name": "Grace"}]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"first_name": "Ada"}\n{"first_name": ', "line 2 is no object in JSON"),
+        (b'{"first_name": "Ada"}\n[1]\n', "line 2 is no object in JSON"),
+        (b'{"a": "' + b"x" * 1_100_000 + b'"}', "line 1 has more than"),
+        ('{"first_name": "Jürgen"}\n'.encode("cp1252"), "JSON is in UTF-8"),
+    ],
+    ids=["half", "array", "long", "encoding"],
+)
+def test_what_cannot_be_read_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+    """A sentence says what is wrong, and where."""
+    path = tmp_path / "file"
+    path.write_bytes(content)
+
+    with pytest.raises(Unreadable) as refused:
+        finished(reading.survey(path))
+    assert told in str(refused.value)

@@ -1,0 +1,229 @@
+"""The way of a row: how it finds what is there, who wins, and what is wrong with it."""
+
+import csv
+import json
+from typing import Final
+
+import msgspec
+import pytest
+
+from herdbook.app import OPERATIONS
+from tests.cast import Json, Person, Stored, Thing, faults
+from tests.importing.jobs import counts, upload
+
+HEADER: Final = "First name,Last name,E-mail,Phone,Company,Description\n"
+
+
+async def record(person: Person, thing: Thing) -> Json:
+    return (await person.get(f"/api/herdbook/contacts/{thing.id}/record")).json()
+
+
+async def test_empty_members_are_filled(alice: Person, ada: Thing) -> None:
+    """Members that the contact has stay, those that it lacks are set, and numbers are added."""
+    job = await upload(alice, HEADER + "Augusta,King,ADA@engine.test,+44 20 7946 0958,Engines,Countess\n")
+
+    assert await job.run() == counts(update=1)
+
+    found = await record(alice, ada)
+    assert (found["first_name"], found["description"]) == ("Ada", "Countess")
+    assert [each["phone_number"] for each in found["phone_numbers"]] == ["+44 20 7946 0958"]
+    assert (await job.rows())[0]["changed"] == ["description", "company", "phone_numbers"]
+
+
+async def test_members_are_overwritten(alice: Person, ada: Thing) -> None:
+    """All members of the row are set; what the row lacks stays."""
+    job = await upload(alice, HEADER + "Augusta,,ada@engine.test,,,\n")
+    await job.map(existing="overwrite")
+
+    assert await job.run() == counts(update=1)
+    found = await record(alice, ada)
+    assert (found["first_name"], found["last_name"]) == ("Augusta", "Lovelace")
+
+
+async def test_what_is_there_is_skipped(alice: Person, ada: Thing) -> None:
+    """Nothing becomes of a row whose contact is there."""
+    job = await upload(alice, HEADER + "Augusta,King,ada@engine.test,,,\nAlan,Turing,alan@bletchley.test,,,\n")
+    await job.map(existing="skip")
+
+    assert await job.run() == counts(create=1, skip=1)
+    assert (await alice.get(ada.url)).json() == ada.json
+
+
+async def test_no_address_is_taken_and_no_primary_one_dropped(alice: Person, ada: Thing, grace: Thing, stored: Stored) -> None:
+    """A row that names addresses of two contacts has a problem; one that adds an address leaves the primary one."""
+    file = "E-mail,E-mail 2\nada@engine.test,grace@navy.test\ngrace@navy.test,hopper@home.test\n"
+    job = await upload(alice, file)
+
+    assert await job.run() == counts(update=1, problem=1)
+
+    (first, _) = await job.rows()
+    assert (first["faults"][0]["code"], first["faults"][0]["column"]) == ("already_in_use", 1)
+    assert await stored.addresses(ada) == {"ada@engine.test"}
+    primary = [each["email"] for each in (await record(alice, grace))["emails"] if each["is_primary"]]
+    assert primary == ["grace@navy.test"]
+
+
+async def test_a_deleted_contact_comes_back(alice: Person, ada: Thing) -> None:
+    """The contact that had the address last is restored."""
+    await alice.delete(ada.url)
+    job = await upload(alice, HEADER + "Ada,Lovelace,ada@engine.test,,,\n")
+
+    assert await job.run() == counts(restore=1)
+    assert (await alice.get(ada.url)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("match_by", "file"),
+    [
+        ("phone", "First name,Phone\nAda,020 7946 0958\n"),
+        ("name_and_company", "First name,Last name,Company\nÁDA,lovelace,engines\n"),
+        ("crm_id", "First name,Record ID\nAda,4711\n"),
+        ("external_id", "First name,External ID\nAda,A-1\n"),
+    ],
+)
+async def test_contacts_are_found(alice: Person, match_by: str, file: str) -> None:
+    """A row finds its contact by a number in another spelling, by name and company, by a CRM id, or by an id of one's own."""
+    whole = "First name,Last name,E-mail,Phone,Company,Record ID,External ID\n"
+    whole += "Ada,Lovelace,ada@engine.test,+44 20 7946 0958,Engines,4711,A-1\n"
+    assert await (await upload(alice, whole)).run() == counts(create=1)
+    job = await upload(alice, file)
+    await job.map(match_by=match_by, region="GB")
+
+    done = await job.run()
+
+    assert done["create"] == done["problem"] == 0
+    assert len((await alice.get("/api/v2/contacts")).json()["data"]) == 1
+
+
+async def test_never_creates_all_rows(alice: Person) -> None:
+    """Rows that look for nothing become contacts, unless an address belongs to another one."""
+    job = await upload(alice, "First name,E-mail\nAda,\nAda,\nAda,ada@engine.test\nAda,ada@engine.test\n")
+    await job.map(match_by="never")
+
+    assert await job.run() == counts(create=3, problem=1)
+
+
+async def test_a_row_that_says_of_nobody_has_a_problem(alice: Person) -> None:
+    """A row needs a name, an address, a number or an id; one with too many values is told from others."""
+    job = await upload(alice, HEADER + ",,,,Engines,Nobody\nAda,Lovelace,ada@engine.test,,,,more\n")
+
+    assert await job.run() == counts(problem=2)
+    assert [row["faults"][0]["code"] for row in await job.rows()] == ["empty", "too_many_values"]
+
+
+async def test_companies_are_imported(alice: Person, engine: Thing) -> None:
+    """A row finds its company by the domain, in any spelling, and adds the others."""
+    file = "Name,Domain,Description,Tags\nEngines,https://www.ENGINE.test/about;engine.example,Brass,Old\nNavy,navy.test,,\n"
+    job = await upload(alice, file)
+    assert job.shown["mapping"]["object_type"] == "company"
+
+    assert await job.run() == counts(create=1, update=1)
+
+    found = (await alice.get(f"/api/herdbook/companies/{engine.id}/record")).json()
+    assert (found["name"], found["description"]) == ("Analytical Engine", "Brass")
+    assert [(each["domain"], each["is_primary"]) for each in found["domains"]] == [
+        ("engine.test", True),
+        ("engine.example", False),
+    ]
+    assert await (await upload(alice, file)).run() == counts(unchanged=2)
+
+
+async def test_companies_are_found_by_the_link_that_a_row_has_made(alice: Person) -> None:
+    """A row finds the company that an earlier row of the same file has created with the same CRM id."""
+    job = await upload(alice, "Name,Domain,Record ID\nEngines,engine.test,4711\nEngines Ltd,engine.example,4711\n")
+    await job.map(match_by="crm_id")
+
+    assert await job.run() == counts(create=1, update=1)
+    (company,) = (await alice.get("/api/v2/companies")).json()["data"]
+    assert (company["name"], len(company["domains"])) == ("Engines", 2)
+
+
+async def test_contacts_find_companies_by_domain_and_name(alice: Person, engine: Thing) -> None:
+    """A company is found by its domain or its name, and made once if it is not there."""
+    file = "First name,Company,Company domain\nA,,engine.test\nB,analytical ENGINE,\nC,Navy,navy.test\nD,Navy,\n"
+    job = await upload(alice, file)
+
+    assert await job.run() == counts(create=4)
+
+    companies = (await alice.get("/api/v2/companies")).json()["data"]
+    contacts = {each["first_name"]: each["company"]["id"] for each in (await alice.get("/api/v2/contacts")).json()["data"]}
+    assert {each["name"] for each in companies} == {"Analytical Engine", "Navy"}
+    assert contacts["A"] == contacts["B"] == engine.id
+    assert contacts["C"] == contacts["D"]
+
+
+async def test_objects_of_the_api_are_imported(alice: Person, ada: Thing) -> None:
+    """A contact as the API shows it is a row; read-only members do no harm."""
+    shown = (await alice.get(f"/api/herdbook/contacts/{ada.id}/record")).text
+    job = await upload(
+        alice, shown + '\n{"first_name":"Grace","emails":[{"email":"grace@navy.test","label":"work"}]}\n', "a.ndjson"
+    )
+
+    assert await job.run() == counts(create=1, unchanged=1)
+
+
+async def test_rows_that_failed_can_be_sent_again(alice: Person) -> None:
+    """The file of problems has the rows with their reasons, and is imported once they are corrected."""
+    job = await upload(alice, "Name;E-mail\nAda Lovelace;wrong\nGrace Hopper;grace@navy.test\n")
+    assert await job.run() == counts(create=1, problem=1)
+
+    file = (await alice.get(f"{job.url}/problems")).content.decode("utf-8-sig")
+    assert file.splitlines()[0] == "Name;E-mail;Problem"
+    again = await upload(alice, file.replace(";wrong;", ";ada@engine.test;"))
+
+    assert again.targets == ["full_name", "email", "ignore"]
+    assert await again.run() == counts(create=1)
+
+
+async def test_objects_that_failed_can_be_sent_again(alice: Person) -> None:
+    """The file of problems has the objects of a file with their reasons, in the form that the document promises."""
+    job = await upload(alice, '{"first_name":"Ada","emails":[{"email":"wrong"}]}\n{"first_name":"Grace"}\n', "a.ndjson")
+    assert await job.run() == counts(create=1, problem=1)
+
+    answer = await alice.get(f"{job.url}/problems")
+    declared = next(each for each in OPERATIONS if each.id == "get-import-problems")
+    assert answer.headers["Content-Type"] in declared.files
+    (line,) = answer.text.splitlines()
+    assert msgspec.json.decode(line, type=declared.answer)
+    assert json.loads(line)["emails"] == [{"email": "wrong"}]
+
+
+async def test_rows_behind_any_number_are_none(alice: Person) -> None:
+    """A row behind which there is nothing is no fault, and a number that no row can have is refused by name."""
+    job = await upload(alice, "E-mail\nada@engine.test\n")
+    assert await job.run() == counts(create=1)
+
+    assert await job.rows(after=2**53 - 1) == []
+    refused = await alice.get(f"{job.url}/rows", params={"after": 2**63})
+    assert (refused.status_code, faults(refused)) == (400, [("after", "invalid_range")])
+
+
+async def test_all_faults_of_a_row_are_named(frank: Person) -> None:
+    """A row with several faults names each of them at once, also those of fields of one's own, by its columns."""
+    for key, kind in (("birthday", "date"), ("points", "integer")):
+        await frank.post(
+            "/api/herdbook/fields", json={"object_type": "contact", "key": key, "label": key.title(), "kind": kind}
+        )
+    file = "First name,Mail,Born,Points\nAda,none,10 December,many\nAlan,alan@bletchley.test,1912-06-23,7\n"
+    job = await upload(frank, file)
+    await job.map(["first_name", "email", "field:birthday", "field:points"])
+
+    assert await job.run() == counts(create=1, problem=1)
+    (row, _) = await job.rows()
+    assert [each["column"] for each in row["faults"]] == [1, 2, 3]
+
+    lines = [*csv.DictReader((await frank.get(f"{job.url}/problems")).content.decode("utf-8-sig").splitlines())]
+    reasons = lines[0]["Problem"]
+    assert [reasons.count(name) for name in ("Mail: ", "Born: ", "Points: ")] == [1, 1, 1]
+    assert "`" not in reasons
+    assert "emails[0]" not in reasons
+    assert "Give the year, the month and the day" in reasons
+
+
+async def test_row_in_wrong_columns_names_that_alone(alice: Person) -> None:
+    """Faults that follow from a missing quotation mark are not told."""
+    job = await upload(alice, "First name,E-mail\nAda, Countess,ada@engine.test\n")
+
+    assert await job.run() == counts(problem=1)
+    ((fault,),) = [row["faults"] for row in await job.rows()]
+    assert (fault["code"], "between quotation marks" in fault["message"]) == ("too_many_values", True)

@@ -1,0 +1,233 @@
+"""Faults, as real clients see them, and the promises of the ledger after each."""
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from tests.lab.clients import CLIENTS, PATIENCE, LiveDesk
+
+CONTACTS = "/api/v2/contacts"
+ADA = json.dumps({"first_name": "Ada"})
+
+
+@pytest.fixture
+def desk(lab: tuple[str, str]) -> LiveDesk:
+    """A workspace without contacts."""
+    return LiveDesk(*lab, clock="2026-01-01T00:00:00Z", random_seed=1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "seen", "contacts"),
+    [
+        ({"fault": "status", "status": 500}, "500 json", 0),
+        ({"fault": "rate_limited", "retry_after": 7}, "429 json", 0),
+        ({"fault": "read_only"}, "503 json", 0),
+        ({"fault": "close", "when": "before"}, "closed", 0),
+        ({"fault": "close", "when": "after"}, "closed", 1),
+        ({"fault": "close", "when": "body"}, "closed", 1),
+        ({"fault": "truncate"}, "201 not json", 1),
+        ({"fault": "not_json"}, "201 not json", 1),
+        ({"fault": "drip", "seconds": 0.2}, "201 json", 1),
+        ({"fault": "delay", "when": "within", "seconds": 0.2}, "201 json", 1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_fault_is_seen_as_what_it_is(desk: LiveDesk, name: str, rule: dict[str, object], seen: str, contacts: int) -> None:
+    """Each client sees it, and the write is committed exactly once, or not at all. The next request has no fault."""
+    client: Callable[[str, str, str, str], str] = CLIENTS[name]
+    fault_id = desk.fault(**rule, operation="create-contact", times=1)
+
+    outcome = client("POST", desk.url + CONTACTS, desk.key, ADA)
+
+    assert outcome == seen
+    assert desk.contacts == contacts
+    assert client("POST", desk.url + CONTACTS, desk.key, ADA) == "201 json"
+    assert desk.command("DELETE", f"/faults/{fault_id}")["fired"] == 1
+
+
+def test_a_chosen_retry_after(desk: LiveDesk) -> None:
+    """A 429 has the seconds of its rule, and a problem with a request id."""
+    desk.fault(fault="rate_limited", retry_after=7)
+
+    response = desk.ask("GET", CONTACTS)
+
+    assert response.headers["Retry-After"] == "7"
+    assert response.json()["request_id"] == response.headers["X-Request-Id"]
+    assert response.json()["title"] == "Too Many Requests"
+
+
+@pytest.mark.parametrize("when", ["before", "within", "after"])
+def test_a_delay_takes_its_time(desk: LiveDesk, when: str) -> None:
+    """The answer comes later."""
+    desk.fault(fault="delay", when=when, seconds=0.3)
+    began = time.monotonic()
+
+    response = desk.ask("POST", CONTACTS, json={"first_name": "Ada"})
+
+    assert response.status_code == 201
+    assert time.monotonic() - began >= 0.3
+
+
+def test_locks_are_held_within_a_slow_transaction(desk: LiveDesk) -> None:
+    """Another write of the workspace waits for the transaction, and a read sees nothing of it."""
+    contact = desk.ask("POST", CONTACTS, json={"first_name": "Ada"}).json()["id"]
+    desk.fault(fault="delay", when="within", seconds=1, times=1, operation="update-contact")
+
+    with ThreadPoolExecutor() as beside:
+        slow = beside.submit(desk.ask, "PATCH", f"{CONTACTS}/{contact}", json={"first_name": "Augusta"})
+        desk.command("GET", "/faults")
+        names = set[str]()
+        while not slow.done():
+            names.add(desk.ask("GET", f"{CONTACTS}/{contact}").json()["first_name"])
+
+    assert slow.result().status_code == 200
+    assert "Ada" in names
+    assert desk.ask("GET", f"{CONTACTS}/{contact}").json()["first_name"] == "Augusta"
+
+
+def test_an_edit_comes_between_read_and_write(desk: LiveDesk) -> None:
+    """Somebody else changes the contact first, so If-Match refuses the client's change."""
+    read = desk.ask("POST", CONTACTS, json={"first_name": "Ada"})
+    path = f"{CONTACTS}/{read.json()['id']}"
+    desk.fault(fault="edit", operation="update-contact", body={"last_name": "King"}, times=1)
+
+    refused = desk.ask("PATCH", path, json={"first_name": "Augusta"}, headers={"If-Match": read.headers["ETag"]})
+    taken = desk.ask("PATCH", path, json={"first_name": "Augusta"}, headers={"If-Match": refused.headers["ETag"]})
+
+    assert refused.status_code == 412
+    assert taken.json()["last_name"] == "King"
+
+
+def test_a_cursor_becomes_invalid(desk: LiveDesk) -> None:
+    """The next page is refused as the product refuses a cursor that it does not know."""
+    for _ in range(2):
+        desk.ask("POST", CONTACTS, json={"first_name": "Ada"})
+    cursor = desk.ask("GET", f"{CONTACTS}?limit=1").json()["next_cursor"]
+    desk.fault(fault="invalid_cursor", times=1)
+
+    refused = desk.ask("GET", CONTACTS, params={"limit": 1, "cursor": cursor})
+
+    assert refused.status_code == 400
+    assert refused.json()["errors"][0]["code"] == "invalid_cursor"
+    assert desk.ask("GET", CONTACTS, params={"limit": 1, "cursor": cursor}).status_code == 200
+
+
+def test_a_credential_expires_now(desk: LiveDesk) -> None:
+    """The request and all later ones with the key are refused; another key works."""
+    other = desk.command("POST", "/keys", json={})["api_key"]
+    desk.ask("GET", CONTACTS)
+    desk.fault(fault="expire_credential", nth=1)
+
+    statuses = [desk.ask("GET", CONTACTS).status_code for _ in range(2)]
+
+    assert statuses == [401, 401]
+    assert desk.ask("GET", CONTACTS, headers={"Authorization": other}).status_code == 200
+
+
+def test_read_only_lets_reads_through(desk: LiveDesk) -> None:
+    """Reads are answered, and writes are not done."""
+    desk.fault(fault="read_only")
+
+    assert desk.ask("GET", CONTACTS).status_code == 200
+    assert desk.ask("POST", CONTACTS, json={"first_name": "Ada"}).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("choice", "statuses"),
+    [
+        ({"nth": 2}, [200, 500, 200, 200]),
+        ({"every": 2}, [200, 500, 200, 500]),
+        ({"times": 1}, [500, 200, 200, 200]),
+        ({"probability": 0}, [200, 200, 200, 200]),
+        ({"probability": 0.5, "random_seed": 2}, [200, 200, 500, 500]),
+        ({"path": "/v2/contacts/*"}, [200, 200, 200, 200]),
+        ({"path": "/api/v2/contact*", "method": "get"}, [500, 500, 500, 500]),
+        ({"operation": "list-tags"}, [200, 200, 200, 200]),
+    ],
+    ids=str,
+)
+def test_a_rule_chooses_requests(desk: LiveDesk, choice: dict[str, object], statuses: list[int]) -> None:
+    """The n-th, every n-th, some by chance, until a count, by operation and by path."""
+    desk.fault(fault="status", status=500, **choice)
+
+    assert [desk.ask("GET", CONTACTS).status_code for _ in statuses] == statuses
+
+
+def test_a_rule_may_be_for_one_key(desk: LiveDesk) -> None:
+    """Requests with another key of the workspace have no fault."""
+    other = desk.command("POST", "/keys", json={})["api_key"]
+    desk.fault(fault="status", status=500, api_key=other)
+
+    statuses = [desk.ask("GET", CONTACTS, headers={"Authorization": each}).status_code for each in (desk.key, other)]
+
+    assert statuses == [200, 500]
+
+
+def test_the_faults_of_a_workspace_are_its_own(lab: tuple[str, str], desk: LiveDesk) -> None:
+    """Another workspace goes on as before."""
+    other = LiveDesk(*lab)
+    desk.fault(fault="status", status=500)
+
+    assert other.ask("GET", CONTACTS).status_code == 200
+    assert desk.ask("GET", CONTACTS).status_code == 500
+
+
+def test_every_answer_says_that_it_is_of_a_lab(desk: LiveDesk) -> None:
+    """The header is on answers, refusals, faults, and answers to what is no HTTP."""
+    desk.fault(fault="status", status=500, times=1)
+    responses = [desk.ask("GET", path) for path in (CONTACTS, CONTACTS, "/nowhere", "/healthz")]
+
+    assert [response.headers["X-Herdbook-Lab"] for response in responses] == ["1"] * 4
+    assert desk.ask("GET", "/").json()["mode"] == "lab"
+
+
+def test_the_journal_has_what_the_client_did(desk: LiveDesk) -> None:
+    """A request whose answer was lost is there with both, and what happened to the answer."""
+    fault_id = desk.fault(fault="close", when="after", operation="create-contact", times=1)
+    CLIENTS["curl"]("POST", desk.url + CONTACTS, desk.key, ADA)
+
+    (entry,) = desk.command("GET", "/journal", params={"operation": "create-contact"})["entries"]
+
+    assert entry["outcome"] == "closed"
+    assert entry["fault"] == fault_id
+    assert json.loads(entry["request"]["body"]) == {"first_name": "Ada"}
+    assert "answer" not in entry
+    assert entry["api_key"] == "apik_" + desk.key.removeprefix("sk-apik_").partition(".")[0]
+
+
+def test_the_inbox_takes_messages_of_others(desk: LiveDesk) -> None:
+    """Anybody who posts to its address gets the answer that it was told to give, and the journal has the message."""
+    desk.command("PUT", "/inbox", json={"statuses": [503]})
+
+    statuses = [requests.post(desk.made["inbox_url"], data=b"hello", timeout=PATIENCE).status_code for _ in range(2)]
+
+    assert statuses == [503, 200]
+    entries = desk.command("GET", "/journal", params={"kind": "inbox"})["entries"]
+    assert [each["request"]["body"] for each in entries] == ["hello", "hello"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        ({"fault": "edit"}, "body"),
+        ({"fault": "delay", "when": "body"}, "when"),
+        ({"fault": "close", "when": "within"}, "when"),
+        ({"fault": "delay", "when": "within", "seconds": 30}, "seconds"),
+        ({"fault": "webhook_lost", "operation": "list-tags"}, "fault"),
+        ({"fault": "nothing"}, "fault"),
+    ],
+    ids=str,
+)
+def test_a_rule_that_cannot_work_is_refused(lab: tuple[str, str], desk: LiveDesk, rule: dict[str, object], field: str) -> None:
+    """The refusal names the field."""
+    url, token = lab
+    where = f"{url}/api/herdbook/lab/workspaces/{desk.made['id']}/faults"
+    response = desk.ask("POST", where.removeprefix(url), json=rule, headers={"Authorization": f"Bearer {token}"})
+
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == field

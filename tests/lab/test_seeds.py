@@ -1,0 +1,155 @@
+"""Seeds: from files, from a workspace as it is, and their errors."""
+
+from typing import Any
+
+import pytest
+
+from herdbook.lab.seed_file import SeedInvalid, from_ndjson, from_yaml
+from tests.lab.conftest import LAB, NEW_YEAR, Bench
+
+CONTACTS = "/api/v2/contacts"
+YAML = """
+clock: 2025-06-01T12:00:00Z
+objects:
+  - user: boss
+    body: {first_name: Bo, role: OWNER}
+  - tag: vip
+    body: {name: VIP}
+  - company: acme
+    body: {name: Acme, domains: [{domain: acme.example}]}
+  - contact: ada
+    body: {first_name: Ada, company_id: $acme, tag_ids: [$vip], description: $$5 a day}
+  - contact_note: first
+    of: $ada
+    body: {text: Met at the fair.}
+  - request: PATCH /v2/contacts/$ada
+    body: {last_name: Lovelace}
+"""
+NDJSON = """
+{"clock": "2025-06-01T12:00:00Z"}
+{"company": "acme", "body": {"name": "Acme", "domains": [{"domain": "acme.example"}]}}
+{"contact": "ada", "body": {"first_name": "Ada", "company_id": "$acme"}}
+"""
+
+
+async def add(bench: Bench, name: str, **members: Any) -> Any:
+    """Add a seed, and return the answer."""
+    return (await bench.ask("POST", f"{LAB}/seeds", json={"name": name, **members})).json()
+
+
+async def test_a_seed_from_yaml(bench: Bench) -> None:
+    """Its objects refer to each other by name, and are of its time."""
+    seed = await add(bench, "yaml", yaml=YAML)
+    desk = await bench.workspace("yaml")
+
+    ada = (await desk.ask("GET", f"{CONTACTS}/{desk.made['objects']['ada']}")).json()
+
+    assert desk.made["objects"] == seed["objects"]
+    assert (ada["last_name"], ada["description"]) == ("Lovelace", "$5 a day")
+    assert ada["company"]["id"] == seed["objects"]["acme"]
+    assert ada["created_at"].startswith("2025-06-01T12:00:0")
+    assert [each["role"] for each in desk.made["users"]] == ["OWNER"]
+
+
+async def test_a_seed_from_ndjson(bench: Bench) -> None:
+    """Each line is an object; the first may say the time."""
+    seed = await add(bench, "ndjson", ndjson=NDJSON)
+    desk = await bench.workspace("ndjson")
+
+    ada = (await desk.ask("GET", f"{CONTACTS}/{seed['objects']['ada']}")).json()
+
+    assert ada["company"]["id"] == seed["objects"]["acme"]
+    assert ada["created_at"].startswith("2025-06-01T12:00:0")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "named"),
+    [
+        ("objects:\n  - contact: ada\n    bod: {}\n", 2, "`bod`"),
+        ("objects:\n  - contact: ada\n  - contact: ada\n", 3, "line 2"),
+        ("objects:\n  - contact: ada\n    body: {company_id: $acme}\n", 2, "`$acme`"),
+        ("objects:\n  - contact: a b\n", 2, "`a b`"),
+        ("objects:\n  - body: {}\n", 2, "exactly one kind"),
+        ("objects:\n  - contact_note: one\n", 2, "needs `of`"),
+        ("objects:\n  - request: GET /v2/contacts\n", 2, "`GET /v2/contacts`"),
+        ("objects:\n  - just text\n", 2, "mapping"),
+        ("clock: noon\nobjects: []\n", 1, "`clock`"),
+        ("things: []\n", 1, "`things`"),
+        ("objects: [\n", 2, "YAML"),
+        ("- contact: ada\n", 1, "mapping with `objects`"),
+    ],
+)
+def test_an_error_of_a_yaml_file_has_its_line(text: str, line: int, named: str) -> None:
+    """The message names the fault, and the line is that of the object."""
+    with pytest.raises(SeedInvalid) as raised:
+        from_yaml(text)
+
+    assert raised.value.line == line
+    assert named in raised.value.message
+
+
+def test_an_error_of_an_ndjson_file_has_its_line() -> None:
+    """A line that is not JSON is named by its number."""
+    with pytest.raises(SeedInvalid) as raised:
+        from_ndjson('{"contact": "ada"}\n{"contact"\n')
+
+    assert raised.value.line == 2
+
+
+async def test_what_the_api_refuses_is_told_with_the_line(bench: Bench) -> None:
+    """The answer has the line, the name of the object, and the API's own message; the name of the seed stays free."""
+    text = "objects:\n  - contact: ada\n    body: {first_name: Ada, nickname: A}\n"
+
+    refused = await add(bench, "refused", yaml=text)
+    again = await add(bench, "refused", yaml="objects: []\n")
+
+    assert refused["status"] == 422
+    assert "Line 2" in refused["detail"]
+    assert "`nickname`" in refused["detail"]
+    assert again["name"] == "refused"
+
+
+async def test_a_name_that_is_taken_is_refused(bench: Bench) -> None:
+    """A seed is not replaced: workspaces of it may be there."""
+    refused = await add(bench, "crm-small", objects=[])
+
+    assert refused["errors"][0]["field"] == "name"
+
+
+async def test_a_snapshot_is_a_seed(bench: Bench) -> None:
+    """A new workspace begins with the state in which the other one was, and the other one can go back to it."""
+    desk = await bench.workspace("crm-small", clock=NEW_YEAR)
+    ada = f"{CONTACTS}/{desk.made['objects']['ada']}"
+    await desk.ask("PATCH", ada, json={"first_name": "Augusta"})
+    await desk.command("POST", "/snapshot", json={"name": "augusta"})
+    await desk.ask("PATCH", ada, json={"first_name": "Somebody"})
+
+    other = await bench.workspace("augusta")
+    await desk.command("POST", "/restore", json={"seed": "augusta"})
+    names = [(await each.ask("GET", ada)).json()["first_name"] for each in (desk, other)]
+    await desk.command("POST", "/reset")
+
+    assert names == ["Augusta", "Augusta"]
+    assert (await desk.ask("GET", ada)).json()["first_name"] == "Ada"
+
+
+async def test_a_seed_is_removed_once_no_workspace_is_of_it(bench: Bench) -> None:
+    """As long as a workspace can be reset to it, it stays."""
+    await add(bench, "gone", objects=[])
+    desk = await bench.workspace("gone")
+
+    refused = await bench.ask("DELETE", f"{LAB}/seeds", params={"name": "gone"})
+    await desk.command("DELETE")
+    removed = await bench.ask("DELETE", f"{LAB}/seeds", params={"name": "gone"})
+
+    assert (refused.status_code, removed.status_code) == (422, 200)
+    assert "gone" not in (await bench.command("GET", f"{LAB}/state"))["seeds"]
+
+
+async def test_the_shipped_seed_has_objects_of_all_kinds(bench: Bench) -> None:
+    """About 120 objects, each of a kind of the API."""
+    desk = await bench.workspace("crm-small")
+    kinds = {name.partition("_")[0] for name in desk.made["objects"].values()}
+
+    assert kinds == {"cnt", "cmp", "usr", "tag", "fld", "ngmt", "tano", "note", "view"}
+    assert 100 < len(desk.made["objects"]) < 130
