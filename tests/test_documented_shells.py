@@ -15,9 +15,9 @@ from tests.documented import blocks, files, shell
 from tests.webhooks.test_documented_programs import free_port
 
 ROOT: Final = Path(__file__).parents[1]
+TOKEN: Final = "a-token-for-tests"  # noqa: S105  # of a server that lives as long as the test
 # The commands that start the server of a page, with the arguments that the test gives to the program.
-STARTS: Final = {"make demo": "demo", "HERDBOOK_LAB_TOKEN=a-token-for-tests herdbook lab": "lab"}
-TOKEN: Final = {"HERDBOOK_LAB_TOKEN": "a-token-for-tests"}
+STARTS: Final = {"make demo": "demo", f"HERDBOOK_LAB_TOKEN={TOKEN} herdbook lab": "lab"}
 LAST_WORDS: Final = {"demo": "Ctrl-C", "lab": "Lab token"}
 # The pages with blocks that begin with a command behind a `$`.
 PAGES: Final = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if "\n$ " in page.read_text()]
@@ -43,7 +43,7 @@ def test_each_block_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
     receiver = str(free_port())
     text = page.read_text()
     command = next((STARTS[each.commands] for each in blocks(text) if each.commands in STARTS), "demo")
-    with serving(tmp_path, command=command, **TOKEN) as server:
+    with serving(tmp_path, command=command, HERDBOOK_LAB_TOKEN=TOKEN) as server:
         until(lambda: LAST_WORDS[command] in (tmp_path / "out.txt").read_text())
         text = text.replace("http://127.0.0.1:8080", server.url).replace("127.0.0.1:9000", f"127.0.0.1:{receiver}")
         text = text.replace("http://localhost:8080", console_url(server.url))

@@ -29,11 +29,18 @@ def _is_healthy(port: int | None) -> bool:
 def test_the_service_starts_and_tells_its_health(tmp_path: Path) -> None:
     """The lab starts as in a container whose file system cannot be written to, takes the token, and stops being healthy."""
     command, *options = SERVICE["command"]
-    # Everything that the image and the file say, but for the address: a test listens on this machine alone.
-    variables = IMAGE | {"HERDBOOK_LAB_TOKEN": TOKEN, "HERDBOOK_HOST": "127.0.0.1", "HOME": "/proc/nowhere"}
     assert SERVICE["environment"] == {"HERDBOOK_LAB_TOKEN": f"${{HERDBOOK_LAB_TOKEN:-{TOKEN}}}"}
 
-    with serving(tmp_path, *options, command=command, **variables) as server:
+    # All that the image and the file say, but for the address: a test listens on this machine alone.
+    with serving(
+        tmp_path,
+        *options,
+        command=command,
+        HERDBOOK_LAB_TOKEN=TOKEN,
+        HERDBOOK_DATA_DIR=IMAGE["HERDBOOK_DATA_DIR"],
+        HERDBOOK_HOST="127.0.0.1",
+        HOME="/proc/nowhere",
+    ) as server:
         port = urlsplit(server.url).port
         headers = {"Authorization": f"Bearer {TOKEN}"}
         made = requests.post(f"{server.url}/api/herdbook/lab/workspaces", json={}, headers=headers, timeout=PATIENCE)

@@ -58,7 +58,11 @@ def _run(*command: str, cwd: Path) -> None:
 
 def start_tests(installed: Path, folder: Path, text: str, *options: str, **files: str) -> "subprocess.Popen[str]":
     """Begin the tests of a project with the plug-in. Files are named with `__` in place of the point."""
-    for name, content in {"test_mine__py": text, "pytest__ini": "[pytest]\naddopts = -p no:cacheprovider\nasyncio_default_fixture_loop_scope = function\n", **files}.items():
+    for name, content in {
+        "test_mine__py": text,
+        "pytest__ini": "[pytest]\naddopts = -p no:cacheprovider\nasyncio_default_fixture_loop_scope = function\n",
+        **files,
+    }.items():
         lines = (line.removeprefix("    ") for line in content.splitlines())
         (folder / name.replace("__", ".")).write_text("\n".join(lines))
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "HERDBOOK_"))}
@@ -144,7 +148,8 @@ def test_runs_side_by_side_have_a_server_each(installed: Path, tmp_path: Path) -
     for folder in folders:
         folder.mkdir()
     with ThreadPoolExecutor() as threads:
-        said = [*threads.map(lambda folder: run_tests(installed, folder, FIRST_TEST), folders)]
+        runs = [threads.submit(run_tests, installed, folder, FIRST_TEST) for folder in folders]
+        said = [each.result() for each in runs]
 
     assert ["1 passed" in each for each in said] == [True, True], said
 

@@ -115,7 +115,7 @@ def _noting_interruption() -> Generator[Callable[[], bool]]:
 
     def note(number: int, _: FrameType | None) -> None:
         noted.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
