@@ -31,6 +31,7 @@ from herdbook.custom_fields.store import (
     FIELD_KEYS,
     FIELDS,
     GIVEN_UP,
+    MAX_CLAIMED_AT_ONCE,
     MAX_SET_SINCE,
     REFERENCED,
     SET_SINCE,
@@ -53,6 +54,7 @@ from herdbook.custom_fields.values import (
     fitted,
     fitted_to,
     hidden_claims,
+    index_texts,
     normal_value,
     quoted_value,
     refusal_of,
@@ -189,18 +191,23 @@ class LookAgain(Exception):
 
 
 class Looked(NamedTuple):
-    """A look at all values of a field: the last change before it, the objects' type, and the definition's version."""
+    """A look at all values of a field: the last change before it, the objects' type, and the definition's version.
+
+    `unfound` are objects with a value of a unique field that others would not find beside the conversion.
+    """
 
     at: int
     object_type: ObjectType[Any, Any]
     version: int
+    unfound: tuple[UUID, ...] = ()
 
 
 class UpdateField(msgspec.Struct, frozen=True):
     """Change the definition of a field. Refusals: Invalid, NotFound, Stale. It raises LookAgain, which no caller sees.
 
     If the form of its values changes, `ConvertValues` converts those that are there. `looked` is the look that has found that
-    all fit. Values that were set since must fit, too.
+    all fit. Values that were set since must fit, too. Unique ones that others would not find are converted, and so claimed, at
+    once.
     """
 
     field_id: UUID
@@ -218,14 +225,31 @@ class UpdateField(msgspec.Struct, frozen=True):
             # A conversion that others have begun, or left unfinished, concerns the same values.
             if before.version != self.looked.version or before.converting is not None:
                 raise LookAgain
-            _require_fit(work, before.entry, after, self.looked)
+            unfound = _require_fit(work, before.entry, after, self.looked)
+            result = updated(work, FIELD, before, after)
+            if unfound:
+                _convert_at_once(work, self.field_id, self.looked.object_type, unfound)
+            return result
         return updated(work, FIELD, before, after)
 
 
-def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) -> None:
+def _convert_at_once(work: UnitOfWork, field_id: UUID, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]) -> None:
+    """Convert the first of some values together with the change of their definition, as many as a batch should change."""
+    row = work.get(FIELDS, field_id)
+    assert row is not None, "it was put"
+    _convert(
+        work,
+        Conversion(row.object, row.former or (), row.converting),
+        object_type,
+        first_fitting(work, object_type.table, object_ids[:MAX_CLAIMED_AT_ONCE]),
+    )
+
+
+def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) -> list[UUID]:
     """Require that the values which were set since a look fit a definition, and that no other object has them if it is unique.
 
-    Refusal: Invalid. It raises LookAgain if there are too many to compare.
+    Return the objects whose value of a unique field others would not find beside the conversion. Refusal: Invalid. It raises
+    LookAgain if there are too many to compare.
     """
     object_type = looked.object_type
     found = work.get(VALUES_SET_SINCE[object_type.name], (before.key, object_type.kind, looked.at))
@@ -241,7 +265,8 @@ def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) 
     if not unfit and after.unique:
         taken = _others_with(work, object_type, conversion, values)
         alike: dict[str, list[UUID]] = {}
-        for own_id, value in values:
+        unchanged = _unfound(work, before.key, looked, {each.id for each in holders})
+        for own_id, value in (*values, *((each.id, conversion.of(each.value, 0)) for each in unchanged)):
             alike.setdefault(unique_value(after, value), []).append(own_id)
         for own_ids in alike.values():
             if len(own_ids) > 1:
@@ -249,6 +274,24 @@ def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) 
         unfit = [_example(object_type, each, taken[each.id]) for each in holders if each.id in taken]
     if unfit:
         raise refusal_of(before, after, len(unfit), unfit)
+    if not after.unique:
+        return []
+    since = [
+        each.id
+        for each, (_, value) in zip(holders, values, strict=True)
+        if set(index_texts(each.value)).isdisjoint(conversion.usual_texts(value))
+    ]
+    return [*dict.fromkeys((*looked.unfound, *since))]
+
+
+def _unfound(work: UnitOfWork, key: str, looked: Looked, changed_ids: Collection[UUID]) -> list[ValueHolder]:
+    """Return the objects that others would not find by their values, as the look has found these."""
+    known_ids = [each for each in looked.unfound if each not in changed_ids]
+    if not known_ids:
+        return []
+    table = looked.object_type.table
+    rows = work.get_all(table, first_fitting(work, table, known_ids))
+    return [found for row in rows if (found := _holding(row, key)) is not None]
 
 
 def _example(object_type: ObjectType[Any, Any], holder: ValueHolder, other: UUID | None = None) -> ValueExample:
@@ -473,6 +516,16 @@ def without_hidden(
         )
         for entry, of_one in zip(entries, claimed, strict=True)
     ]
+
+
+def with_free_values(work: UnitOfWork, object_type: ObjectType[Any, Any], object_id: UUID, entry: EntryT) -> EntryT:
+    """Return the state in which an object comes back without the values of unique fields that others have by now."""
+    whole: Any = entry
+    if whole.unique_values is not UNSET:
+        (whole,) = without_hidden(work, object_type, [whole], conversions(work, object_type.name), lambda _, __: False)
+    holders = _values_of(object_type).holders(work, whole.unique_values or ())
+    taken = {each.partition("=")[0] for each, holder in holders.items() if holder is not None}
+    return without_values(whole, taken.union(unconverted_holders(work, object_type, [whole]).get(object_id, ())))
 
 
 def without_taken(
