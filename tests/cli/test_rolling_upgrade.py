@@ -144,7 +144,7 @@ async def test_both_write(shared: Shared) -> None:
     for life in (first, second):
         assert {"merge", "bulk", "undo", "restore", "change_engagement"} <= life.done.keys()
         # A request that changes nothing enters nothing.
-        assert len(entered.intersection(life.requests)) > 0.8 * len(life.requests)
+        assert len(entered.intersection(life.requests)) > 0.7 * len(life.requests)
 
 
 async def test_a_merge_that_the_release_before_undoes_is_undone(shared: Shared, both: tuple[Person, Person]) -> None:

@@ -28,7 +28,7 @@ from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
 from tests.custom_fields.claims import assert_claimed, convert
-from tests.custom_fields.definitions import define
+from tests.custom_fields.definitions import Defined, define
 from tests.history.consistency import assert_consistent
 from tests.history.requests import company_named, restore, undo
 from tests.merging import merges
@@ -659,7 +659,7 @@ async def test_a_value_in_an_odd_spelling_is_nobody_elses(
     grace: Thing,
     before: tuple[str, Json, str, Json],
 ) -> None:
-    """Of writers who want a value as soon as its field is unique, none gets it, however its holder spells it."""
+    """No writer gets a value that another object has once its field is unique, however its holder spells it."""
     kind, value, new_kind, sent = before
     options: Json = {"options": _OPTIONS} if kind in ("one_of", "several_of") else {}
     field = await define(frank, "own", kind, **options)
@@ -674,7 +674,7 @@ async def test_a_value_in_an_odd_spelling_is_nobody_elses(
 
 
 async def taken_at_once(
-    frank: Person, field: Thing, kind: str, alice: Person, other: Thing, sent: Json
+    frank: Person, field: Defined, kind: str, alice: Person, other: Thing, sent: Json
 ) -> list[httpx.Response]:
     """Make a field unique. Return the answers to two who send a value after that and before any slice of its conversion."""
     finish, answers = Call.finish, list[httpx.Response]()

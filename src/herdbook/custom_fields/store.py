@@ -131,7 +131,7 @@ FIELD: Final = ObjectType(
     entry=Field,
     example=Field.example,
     unique_keys=(FIELD_KEYS,),
-    # Who may read objects with values may know what these mean.
+    # A caller who may read values may know what these mean.
     read_scopes=("contacts:read", "companies:read"),
     one_scope_reads=True,
     write_scopes=(ADMIN,),
