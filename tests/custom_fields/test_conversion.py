@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 
 from herdbook import ids
@@ -16,7 +17,7 @@ from herdbook.app import FIELD_HOLDERS
 from herdbook.auth.store import create_key
 from herdbook.custom_fields import api, commands, effects, store
 from herdbook.custom_fields.commands import ConvertValues, UpdateField
-from herdbook.custom_fields.model import FieldKind, FieldUpdate
+from herdbook.custom_fields.model import Field, FieldKind, FieldUpdate
 from herdbook.custom_fields.store import MAX_COUNTED, note_older_values
 from herdbook.custom_fields.values import index_texts
 from herdbook.history import undoing
@@ -691,6 +692,23 @@ async def taken_at_once(
         changed = await frank.patch(field.url, json={"kind": kind, "unique": True})
     assert changed.status_code == 200, changed.text
     return answers
+
+
+async def test_a_look_at_many_values_gives_others_their_turn(pool: Any, alice: Person, frank: Person) -> None:
+    """A look at hundreds of values waits for another slice of time after each hundred."""
+    field = await define(frank, "own")
+    operations = [{"action": "create", "contact": {"fields": {"own": f"{number}"}}} for number in range(250)]
+    await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})
+    before = msgspec.convert(field.json, Field)
+    slices = list[None]()
+
+    async def time_slice() -> None:
+        slices.append(None)
+
+    source = effects.ValueSource(pool, time_slice, FIELD_HOLDERS["contact"], alice.workspace_id)
+    found = await effects.effect_of(source, before, msgspec.structs.replace(before, kind=FieldKind.INTEGER))
+
+    assert (found.change.converted, len(slices)) == (250, 3)
 
 
 async def test_links_that_begin_alike_are_nobody_elses(

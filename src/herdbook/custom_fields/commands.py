@@ -1,6 +1,6 @@
 """The commands that define fields, and the steps by which other commands set values."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar, cast
 from uuid import UUID
 
@@ -73,9 +73,12 @@ from herdbook.ledger.claims import UniqueKey, in_use
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectRow, ObjectType, active, all_active, created, current, first_fitting, updated
 from herdbook.ledger.unfinished import UNFINISHED, SliceDone, is_due, note
-from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
+from herdbook.ledger.unit_of_work import LongCommand, Need, Origin, Result, UnitOfWork
 from herdbook.phone_numbers import international_number
+from herdbook.turns import finished
 
+# Others have their turn after each of so many converted values.
+_STEP: Final = 20
 RowT = TypeVar("RowT", bound=ObjectRow)
 EntryT = TypeVar("EntryT", bound=msgspec.Struct)
 
@@ -237,12 +240,8 @@ def _convert_at_once(work: UnitOfWork, field_id: UUID, object_type: ObjectType[A
     """Convert the first of some values together with the change of their definition, as many as a batch should change."""
     row = work.get(FIELDS, field_id)
     assert row is not None, "it was put"
-    _convert(
-        work,
-        Conversion(row.object, row.former or (), row.converting),
-        object_type,
-        first_fitting(work, object_type.table, object_ids[:MAX_CLAIMED_AT_ONCE]),
-    )
+    fitting = first_fitting(work, object_type.table, object_ids[:MAX_CLAIMED_AT_ONCE])
+    finished(_convert(work, Conversion(row.object, row.former or (), row.converting), object_type, fitting))
 
 
 def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) -> list[UUID]:
@@ -327,7 +326,7 @@ def _others_with(
     return found
 
 
-class ConvertValues(msgspec.Struct, frozen=True):
+class ConvertValues(LongCommand, frozen=True):
     """Give some of a field's values the form that its definition has now.
 
     `holders` are the types of objects that have fields. A value that has no such form stays until it is set anew. A value of a
@@ -342,7 +341,7 @@ class ConvertValues(msgspec.Struct, frozen=True):
         yield Need(FIELDS, self.field_id)
         yield Need(UNFINISHED, (CONVERT_VALUES.name, self.field_id))
 
-    def apply(self, work: UnitOfWork) -> Result:
+    def steps(self, work: UnitOfWork) -> Generator[None, None, Result]:
         row = work.get(FIELDS, self.field_id)
         found, is_last = None, False
         if not is_due(work, CONVERT_VALUES, self.field_id):
@@ -353,7 +352,7 @@ class ConvertValues(msgspec.Struct, frozen=True):
             assert found is not None, "a slice without objects has a row, too"
             conversion = Conversion(row.object, row.former or (), row.converting)
             object_ids = first_fitting(work, self.holders[row.object_type].table, found.object_ids)
-            unclaimed = _convert(work, conversion, self.holders[row.object_type], object_ids)
+            unclaimed = yield from _convert(work, conversion, self.holders[row.object_type], object_ids)
             fits = len(object_ids) == len(found.object_ids)
             is_last, last_id = found.is_last and fits, found.last_id if fits else object_ids[-1]
             left: dict[str, Any] = {"converted_to": None, "converting": None} if is_last else {"converted_to": last_id}
@@ -367,14 +366,16 @@ class ConvertValues(msgspec.Struct, frozen=True):
 
 def _convert(
     work: UnitOfWork, conversion: Conversion, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]
-) -> list[UUID]:
-    """Convert the values of objects. Return those objects whose value another one has claimed."""
+) -> Generator[None, None, list[UUID]]:
+    """Convert the values of objects step by step. Return those objects whose value another one has claimed."""
     rows = [row for row in all_active(work, object_type.table, object_ids) if row is not None]
     had_at = _had_at(work, object_type, [conversion], [EntryAt(row.id, row.entry, row.version, is_active=True) for row in rows])
     given_up = _given_up(work, conversion, object_type, rows)
     key = conversion.field.key
     changed: list[tuple[Any, Any]] = []
-    for row, at in zip(rows, had_at, strict=True):
+    for number, (row, at) in enumerate(zip(rows, had_at, strict=True)):
+        if number % _STEP == 0:
+            yield
         entry, former = row.entry, given_up.get(row.id)
         if former is not None:
             entry, at[key] = msgspec.structs.replace(entry, fields={**entry.fields, key: former.value}), former.had_at
@@ -382,7 +383,11 @@ def _convert(
         if not same(after, row.entry):
             changed.append((row, after))
     unclaimed: list[UUID] = []
-    for (row, after), (_, claiming) in zip(without_taken(work, object_type, changed), changed, strict=True):
+    for number, ((row, after), (_, claiming)) in enumerate(
+        zip(without_taken(work, object_type, changed), changed, strict=True)
+    ):
+        if number % _STEP == 0:
+            yield
         object_type.claim(work, row.id, row.entry, after)
         updated(work, object_type, row, after)
         if after.unique_values != claiming.unique_values:

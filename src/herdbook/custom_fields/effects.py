@@ -21,6 +21,8 @@ ValuesThen: TypeAlias = Callable[[Mapping[UUID, int]], Awaitable[Mapping[UUID, A
 _MAX_EXAMPLES: Final = 20
 # Limits the unique values that are compared in one pass over all values. With their objects, they take some 25 MB.
 MAX_COMPARED: Final = 125_000
+# As many values are looked at in one slice of time.
+_LOOKED_AT: Final = 100
 # Half of those that an index finds: others may get such values between the look and the change.
 MAX_ALIKE: Final = MAX_HOLDERS // 2 + 1
 # The counters of a look, of a byte each.
@@ -79,16 +81,17 @@ async def _look(source: ValueSource, key: str, tally: "_Tally", then: ValuesThen
     while tally.begin_pass():
         last_id = ids.NIL
         while not tally.is_full:
-            await source.time_slice()
             found = await store.values_after(source.statements, source.object_type.name, source.workspace_id, key, last_id)
             if not found:
                 break
             last_id = found[-1].id
             others: Mapping[UUID, Any] = {} if then is None else await then({each.id: each.version for each in found})
-            for each in found:
-                value = others.get(each.id, each.value)
-                if value is not None:
-                    tally.add(each.id, value)
+            for first in range(0, len(found), _LOOKED_AT):
+                await source.time_slice()
+                for each in found[first : first + _LOOKED_AT]:
+                    value = others.get(each.id, each.value)
+                    if value is not None:
+                        tally.add(each.id, value)
 
 
 class _Tally:
