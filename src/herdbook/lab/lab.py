@@ -1,7 +1,9 @@
 """The lab: its database, its workspaces, and the way of a request to its workspace."""
 
 import asyncio
+import logging
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -11,20 +13,23 @@ from uuid import UUID
 from asyncpg.pgproto import pgproto
 
 from herdbook import ids, sources
-from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import ApiKey, secret_hash
 from herdbook.auth.scopes import ADMIN
 from herdbook.business_types import BUSINESS_TYPES
+from herdbook.chores import Chore
+from herdbook.db.database import Database
 from herdbook.db.pool import Connection, Pool, open_pool
+from herdbook.disk import DiskWatch
 from herdbook.erasure.erasing import expire
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.http.api_app import ApiApp
 from herdbook.http.call import Services
 from herdbook.lab import store
-from herdbook.lab.clock import Clock, Surrounding
+from herdbook.lab.clock import LAST_MOMENT, Clock, Surrounding, Surroundings
+from herdbook.lab.files import FileRoom, LabRecordings, LabUploads
 from herdbook.lab.seed_file import FIRST_MOMENT, Seed, SeedInvalid
-from herdbook.lab.seeds import LARGE, SHIPPED, build
+from herdbook.lab.seeds import SHIPPED, build
 from herdbook.lab.session_store import Sessions, copying
 from herdbook.lab.workspace import LabWorkspace, Parts, Template
 from herdbook.ledger.ledger import Ledger
@@ -34,14 +39,14 @@ from herdbook.request_log.store import trim_one
 from herdbook.settings import LAB_CONNECTIONS, Settings, TargetRules
 from herdbook.shared_schemas import shown_time
 
-PATHS: Final = ("/api/herdbook/lab/", "/herdbook/lab/")
 MOST_SEEDS: Final = 50
-# A large seed takes a second, and a copy of it ten megabytes.
-MOST_IN_STOCK: Final = 16
-MOST_OF_LARGE: Final = 1
+# Copies of one seed that are made ahead, and how many changes all of them may have: one of 10,000 takes a second and 10 MB.
+_MOST_IN_STOCK: Final = 16
+_MOST_CHANGES_IN_STOCK: Final = 4000
+_MOST_CREDENTIALS: Final = 10_000
+_MEASURE_SECONDS: Final = 1
 _KEY_NAME: Final = "Lab"
-_LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
-_CALLER: Final = Caller(ids.NIL, ids.NIL, frozenset(), "", "")
+_log: Final = logging.getLogger("herdbook.lab")
 
 
 class Made(NamedTuple):
@@ -51,6 +56,29 @@ class Made(NamedTuple):
     key: ApiKey
     template: Template
     seed: str
+
+
+class LabDisk(DiskWatch):
+    """Knows whether the database of a lab has reached its bound, or the disk of the server is almost full."""
+
+    def __init__(self, of_server: DiskWatch, most_bytes: int) -> None:
+        super().__init__(None)
+        self._of_server = of_server
+        self._most_bytes = most_bytes
+        self.note(0)
+
+    def note(self, size: int) -> None:
+        """Note the size of the database, in bytes."""
+        is_over = size > self._most_bytes
+        if is_over and not self.is_full:
+            _log.error("the lab has reached its bound: writes are refused", extra={"bytes": size, "most": self._most_bytes})
+        self.is_full = is_over or self._of_server.is_full
+        self.refusal = (
+            f"The database of this lab has {size:,} bytes, more than its bound of {self._most_bytes:,}. Nothing was written. "
+            "Start the lab anew, or raise --lab-limit."
+            if is_over
+            else self._of_server.refusal
+        )
 
 
 class Lab:
@@ -85,19 +113,29 @@ class Lab:
     async def open(self, api: ApiApp, services: Services) -> None:
         """Let an application serve the workspaces, and take the time of the process from them."""
         settings = self._settings
-        url = store.lab_url(self._database_url)
+        url, folder = store.lab_url(self._database_url), settings.data_dir / "lab"
+        # What a lab that was killed has left there.
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        self._files = FileRoom(folder, settings.lab_limit)
+        self._disk = LabDisk(services.disk, settings.lab_limit)
         of_requests, of_lists, of_copies = LAB_CONNECTIONS
         self._pool = await open_pool(url, of_requests)
         self._pages = await open_pool(url, of_lists, planning_once=self._pool)
         self._copies = await open_pool(url, of_copies)
+        targets = TargetRules(settings.targets.allowed, allows_loopback=True, allows_private=True)
+        recordings = LabRecordings(self._files, settings.media_limit, targets, self._surroundings)
+        self.services = services._replace(
+            database=Database(self._pool, self._pages),
+            targets=targets,
+            proxies_may_name_loopback=True,
+            # Nobody must be erased from the server's own workspaces because a test erased somebody.
+            erasures=ErasureList(folder / NAME, makes_folder=True),
+            recordings=recordings,
+            uploads=LabUploads(self._files, settings.import_limit, settings.import_days),
+        )
         self._parts = Parts(
             api,
-            services._replace(
-                targets=TargetRules(settings.targets.allowed, allows_loopback=True, allows_private=True),
-                proxies_may_name_loopback=True,
-                # Nobody must be erased from the server's own workspaces because a test erased somebody.
-                erasures=ErasureList(settings.data_dir / "lab" / NAME, makes_folder=True),
-            ),
+            self.services,
             self._pool,
             self._pages,
             Sessions(),
@@ -106,9 +144,20 @@ class Lab:
             settings.rate_limit_burst,
             settings.problem_type_base,
             Targets(settings.targets.allowed, allows_loopback=True, allows_private=True),
+            self._files,
+            self._disk,
             self._clean,
         )
         sources.use(Surrounding())
+        self._measuring = asyncio.create_task(Chore(_MEASURE_SECONDS, self.measure).repeat())
+
+    async def measure(self) -> None:
+        """Look how large the database is, so that a lab that nobody looks after does not fill the disk."""
+        self._disk.note(await store.database_size(self._pool))
+
+    def _surroundings(self, workspace_id: UUID) -> Surroundings | None:
+        workspace = self.workspaces.get(workspace_id)
+        return None if workspace is None else workspace.surroundings
 
     async def _clean(self, pool: Pool, ledger: Ledger, workspace_id: UUID) -> None:
         """Remove what a workspace keeps only for some time."""
@@ -123,11 +172,13 @@ class Lab:
 
     async def close(self) -> None:
         """Close all workspaces, and remove the database."""
+        self._measuring.cancel()
         for workspace in self.workspaces.values():
             await workspace.forget()
         sources.use(sources.System())
         if self._stocking is not None:
             self._stocking.cancel()
+        await self.services.recordings.close()
         await self._copies.close()
         await self._pages.close()
         await self._pool.close()
@@ -139,7 +190,17 @@ class Lab:
         if workspace_id is None:
             workspace_id = await store.workspace_of_credential(self._pool, credential_id)
             if workspace_id is not None:
+                if len(self._by_credential) >= _MOST_CREDENTIALS:
+                    # They are found again in the database.
+                    self._by_credential.clear()
                 self._by_credential[credential_id] = workspace_id
+        return None if workspace_id is None else self.workspaces.get(workspace_id)
+
+    async def workspace_of_visit(self, link_id: UUID | None, session_id: UUID | None) -> LabWorkspace | None:
+        """Return the workspace of a sign-in link or else of a session, or None if they are not the lab's."""
+        if link_id is None and session_id is None:
+            return None
+        workspace_id = await store.workspace_of_visit(self._pool, link_id, session_id)
         return None if workspace_id is None else self.workspaces.get(workspace_id)
 
     def workspace(self, workspace_id: UUID) -> LabWorkspace:
@@ -172,7 +233,10 @@ class Lab:
                 f"This lab has {self.most_workspaces} workspaces, which is its limit. Delete some, or raise --lab-workspaces."
             )
             raise Invalid([FieldError("", "not_allowed", message)])
+        self._require_room()
         template = await self.template(seed)
+        if at is not None and at > LAST_MOMENT:
+            raise Invalid([FieldError("clock", "too_late", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
         if at is not None and at.timestamp() < template.last_at:
             last = shown_time(datetime.fromtimestamp(template.last_at, UTC))
             message = f"`clock` is before the last change of the seed, {last}. Send a later time."
@@ -210,8 +274,8 @@ class Lab:
 
     async def _copy_ahead(self, seed: str, template: Template) -> None:
         stock = self._stock.setdefault(seed, [])
-        most = MOST_OF_LARGE if seed == LARGE else MOST_IN_STOCK
-        while len(stock) < most:
+        most = max(1, min(_MOST_IN_STOCK, _MOST_CHANGES_IN_STOCK // template.kept.changes))
+        while len(stock) < most and not self._disk.is_full:
             workspace_id = ids.new_id()
             async with self._copying() as connection:
                 await store.copy_workspace(connection, template.kept, workspace_id, None)
@@ -230,6 +294,7 @@ class Lab:
         """Give a workspace the state of a seed or a snapshot. Its clock is not before that. Refusals: NotFound, Invalid."""
         workspace, template = self.workspace(workspace_id), await self.template(seed)
         await workspace.forget()
+        self._files.remove(workspace_id)
         async with self._copying() as connection:
             await store.refill_workspace(connection, template.kept, workspace_id)
         workspace.clock.move_to(datetime.fromtimestamp(template.last_at, UTC))
@@ -238,15 +303,18 @@ class Lab:
         """Keep the state of a workspace under a name, as a seed. Refusals: NotFound, Invalid."""
         workspace, made = self.workspace(workspace_id), self.made[workspace_id]
         self._require_free(name)
-        kept = store.Kept(ids.new_id(), await store.tables_of(self._pool, workspace_id))
+        self._require_room()
+        of_origin = await store.kept(self._pool, workspace_id)
+        kept = of_origin._replace(id=ids.new_id())
         async with self._copying() as connection:
-            await store.copy_workspace(connection, store.Kept(workspace_id, kept.tables), kept.id, None)
+            await store.copy_workspace(connection, of_origin, kept.id, None)
         last_at = workspace.clock.now().timestamp()
         self._keep(name, Template(kept, made.template.objects, made.template.users, last_at))
 
     async def add_seed(self, name: str, seed: Seed) -> Template:
         """Build a seed under a name. Refusal: Invalid."""
         self._require_free(name)
+        self._require_room()
         self._seeds[name] = lambda: seed
         try:
             return await self.template(name)
@@ -270,6 +338,11 @@ class Lab:
             async with self._copying() as connection:
                 await store.delete_workspace(connection, workspace_id)
 
+    def _require_room(self) -> None:
+        """Require that the lab may keep more. Refusal: Invalid."""
+        if self._disk.is_full:
+            raise Invalid([FieldError("", "not_allowed", self._disk.refusal)])
+
     def _require_free(self, name: str) -> None:
         if name in self._seeds:
             raise Invalid([FieldError("name", "already_in_use", f"There is a seed `{name}` already. Choose another name.")])
@@ -289,16 +362,16 @@ class Lab:
         workspace = self.workspace(workspace_id)
         await workspace.forget()
         workspace.clear()
+        self._files.remove(workspace_id)
         async with self._copying() as connection:
             await store.reset_workspace(connection, self.made[workspace_id].template.kept, workspace_id)
-        workspace.clock.restart()
-        workspace.surroundings.restart()
-        workspace.background.restart()
+        workspace.restart()
 
     async def delete(self, workspace_id: UUID) -> None:
         """Delete a workspace. Refusal: NotFound."""
         workspace = self.workspace(workspace_id)
         await workspace.forget()
+        self._files.remove(workspace_id)
         async with self._copying() as connection:
             await store.delete_workspace(connection, workspace_id)
         workspace.clear()

@@ -38,7 +38,7 @@ _COPIES: Final[LiteralString] = """
     create index credential_by_workspace on lab.credential (workspace_id);
     -- The tables in which a workspace differs from the state that it began with, so that a reset need not copy the others. The
     -- changes that were only added have a name of their own, because the others can stay.
-    create table lab.touched (workspace uuid not null, name text not null, primary key (workspace, name));
+    create unlogged table lab.touched (workspace uuid not null, name text not null, primary key (workspace, name));
     create function lab.note_touched() returns trigger language plpgsql as $$
     begin
         insert into lab.touched (workspace, name)
@@ -150,6 +150,11 @@ _COPIES: Final[LiteralString] = """
         delete from lab.oauth_grant g using lab.oauth_client c where g.client_id = c.id and c.workspace_id = target;
         delete from lab.oauth_access_token t using lab.oauth_client c where t.client_id = c.id and c.workspace_id = target;
         delete from lab.oauth_client where workspace_id = target;
+        delete from lab.sign_in_link where workspace_id = target;
+        delete from lab.console_session where workspace_id = target;
+        delete from lab.passkey where person_id in (select person_id from lab.person_user where workspace_id = target);
+        delete from lab.person where id in (select person_id from lab.person_user where workspace_id = target);
+        delete from lab.person_user where workspace_id = target;
         delete from lab.credential where workspace_id = target;
         delete from lab.workspace where id = target;
     end $$;
@@ -157,10 +162,11 @@ _COPIES: Final[LiteralString] = """
 
 
 class Kept(NamedTuple):
-    """A workspace that others are copied from: its id, and the tables in which it has rows."""
+    """A workspace that others are copied from: its id, the tables in which it has rows, and its changes, at least 1."""
 
     id: UUID
     tables: Sequence[str]
+    changes: int
 
 
 def lab_url(database_url: str) -> str:
@@ -210,10 +216,17 @@ async def set_clock(connection: Executor, frozen_at: str, ahead: str) -> None:
     )
 
 
-async def tables_of(statements: Executor, workspace_id: UUID) -> list[str]:
-    """Return the tables in which a workspace has rows."""
+async def kept(statements: Executor, workspace_id: UUID) -> Kept:
+    """Return a workspace as others are copied from it."""
     records = await statements.fetch("select lab.tables_of($1)", workspace_id)
-    return [record[0] for record in records]
+    changes: int = await statements.fetchval("select greatest(seq, 1) from workspace where id = $1", workspace_id)
+    return Kept(workspace_id, [record[0] for record in records], changes)
+
+
+async def database_size(statements: Executor) -> int:
+    """Return the size of the lab's database, in bytes."""
+    size: int = await statements.fetchval("select pg_database_size(current_database())")
+    return size
 
 
 async def leave_triggers_out(connection: Executor) -> None:
@@ -277,36 +290,37 @@ async def workspace_of_credential(statements: Executor, credential_id: UUID) -> 
     return found
 
 
+async def workspace_of_visit(statements: Executor, link_id: UUID | None, session_id: UUID | None) -> UUID | None:
+    """Return the workspace of a sign-in link, or else that of a session of the console."""
+    found: UUID | None = await statements.fetchval(
+        """
+        select coalesce(
+            (select workspace_id from sign_in_link where id = $1),
+            (select workspace_id from console_session where id = $2)
+        )
+        """,
+        link_id,
+        session_id,
+    )
+    return found
+
+
+async def add_person(statements: Executor, person_id: UUID, address: str) -> None:
+    """Create a person for the console."""
+    await statements.execute("insert into person (id, address) values ($1, $2)", person_id, address)
+
+
 async def expire_credential(statements: Executor, credential_id: UUID) -> None:
     """Let an API key or an access token end now."""
     await statements.execute("update credential set expires_at = now() where id = $1", credential_id)
     await statements.execute("update oauth_access_token set expires_at = now() where id = $1", credential_id)
 
 
-async def endpoints_with_work(statements: Executor, workspace_id: UUID) -> list[UUID]:
-    """Return the endpoints of a workspace to which something can be delivered now."""
+async def webhook_work(statements: Executor, workspace_id: UUID) -> list[tuple[UUID, datetime]]:
+    """Return the endpoints of a workspace for which something waits, and when it can be sent, perhaps at once."""
     records = await statements.fetch(
         """
-        select r.endpoint_id
-        from workspace w join webhook_reader r on r.workspace_id = w.id and r.is_enabled
-        where w.id = $1 and coalesce(r.paused_until <= now(), true) and (
-            r.position < w.seq or exists (
-                select from webhook_delivery d
-                where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.next_attempt_at <= now()
-            )
-        )
-        order by r.endpoint_id
-        """,
-        workspace_id,
-    )
-    return [record[0] for record in records]
-
-
-async def next_due(statements: Executor, workspace_id: UUID) -> datetime | None:
-    """Return when an endpoint can be sent something next, or None if nothing waits."""
-    found: datetime | None = await statements.fetchval(
-        """
-        select min(greatest(least(due.at, case when r.position < w.seq then r.paused_until end), r.paused_until))
+        select r.endpoint_id, greatest(least(due.at, case when r.position < w.seq then now() end), r.paused_until)
         from workspace w
         join webhook_reader r on r.workspace_id = w.id and r.is_enabled
         left join lateral (
@@ -314,7 +328,8 @@ async def next_due(statements: Executor, workspace_id: UUID) -> datetime | None:
             where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.next_attempt_at is not null
         ) as due on true
         where w.id = $1 and (due.at is not null or r.position < w.seq)
+        order by r.endpoint_id
         """,
         workspace_id,
     )
-    return found
+    return [(record[0], record[1]) for record in records]
