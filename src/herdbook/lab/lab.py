@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -43,6 +43,8 @@ MOST_SEEDS: Final = 50
 # Copies of one seed that are made ahead, and how many changes all of them may have: one of 10,000 takes a second and 10 MB.
 _MOST_IN_STOCK: Final = 16
 _MOST_CHANGES_IN_STOCK: Final = 4000
+# Workspaces whose ids follow from random seeds and that are made ahead.
+_MOST_AHEAD: Final = 16
 _MOST_CREDENTIALS: Final = 10_000
 _MEASURE_SECONDS: Final = 1
 _KEY_NAME: Final = "Lab"
@@ -56,6 +58,13 @@ class Made(NamedTuple):
     key: ApiKey
     template: Template
     seed: str
+
+
+class _Next(NamedTuple):
+    """What becomes of an id that no workspace has now: a copy of a seed, or nothing, once the task is done."""
+
+    template: Template | None
+    task: asyncio.Task[None]
 
 
 class LabDisk(DiskWatch):
@@ -95,6 +104,8 @@ class Lab:
         # Copies of seeds, made ahead, for workspaces whose ids may be any.
         self._stock: dict[str, list[UUID]] = {}
         self._stocking: asyncio.Task[None] | None = None
+        # And those whose ids follow from a random seed, which become a copy of a seed, or go.
+        self._next: dict[UUID, _Next] = {}
 
     @property
     def most_workspaces(self) -> int:
@@ -176,8 +187,10 @@ class Lab:
         for workspace in self.workspaces.values():
             await workspace.forget()
         sources.use(sources.System())
-        if self._stocking is not None:
-            self._stocking.cancel()
+        beside = [each.task for each in self._next.values()] + ([] if self._stocking is None else [self._stocking])
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await self.services.recordings.close()
         await self._copies.close()
         await self._pages.close()
@@ -243,13 +256,19 @@ class Lab:
             raise Invalid([FieldError("clock", "in_the_past", message)])
         workspace = LabWorkspace(self._parts, ids.NIL, Clock(at, is_frozen=is_frozen), random_seed)
         stock = self._stock.get(seed, ()) if random_seed is None else ()
-        is_there = bool(stock)
-        workspace.move_in(stock.pop() if stock else self._free_id(random_seed))
+        is_there, is_first = bool(stock), True
+        if stock:
+            workspace.move_in(stock.pop())
+        else:
+            free_id, is_first = self._free_id(random_seed)
+            workspace.move_in(free_id)
         # Taken before anybody else can, because a seed of the randomness leads to the same ids.
         self.workspaces[workspace.id] = workspace
         try:
             key = workspace.new_key()
             sent = (key.id, _KEY_NAME, [ADMIN], secret_hash(key.secret))
+            if (coming := self._next.pop(workspace.id, None)) is not None:
+                is_there = await self._becomes(workspace.id, coming, template)
             async with self._copying() as connection:
                 if is_there:
                     await store.add_key(connection, workspace.id, sent, None)
@@ -262,7 +281,44 @@ class Lab:
         made = self.made[workspace.id] = Made(workspace, key, template, seed)
         if random_seed is None:
             self._fill_stock(seed, template)
+        elif not is_first and (following := self._free_id(random_seed)[0]) not in self._next:
+            # A random seed of which there are several workspaces is likely to be asked for again.
+            self._begin(following, template, lambda c: store.copy_workspace(c, template.kept, following, None))
         return made
+
+    def _begin(self, free_id: UUID, template: Template | None, act: Callable[[Connection], Awaitable[None]]) -> None:
+        """Work on the rows of an id that no workspace has now, while nobody waits for it."""
+
+        async def work() -> None:
+            async with self._copying() as connection:
+                await act(connection)
+            if template is None:
+                self._next.pop(free_id, None)
+
+        self._next[free_id] = _Next(template, asyncio.create_task(work()))
+        ahead = [each for each, one in self._next.items() if one.template is not None]
+        if len(ahead) > _MOST_AHEAD:
+            self._drop(ahead[0])
+
+    def _drop(self, free_id: UUID) -> None:
+        """Remove the rows of an id that is a copy of a seed, or becomes one."""
+        before = self._next.pop(free_id).task
+
+        async def delete(connection: Connection) -> None:
+            await asyncio.wait([before])
+            await store.delete_workspace(connection, free_id)
+
+        self._begin(free_id, None, delete)
+
+    async def _becomes(self, workspace_id: UUID, coming: _Next, template: Template) -> bool:
+        """Whether an id is a copy of a seed once its work is done. There is nothing of it otherwise."""
+        await asyncio.wait([coming.task])
+        has_failed = coming.task.cancelled() or coming.task.exception() is not None
+        if has_failed or coming.template not in (None, template):
+            async with self._copying() as connection:
+                await store.delete_workspace(connection, workspace_id)
+            return False
+        return coming.template is template
 
     def _copying(self) -> AbstractAsyncContextManager[Connection]:
         return copying(self._copies, self._parts.sessions)
@@ -281,14 +337,18 @@ class Lab:
                 await store.copy_workspace(connection, template.kept, workspace_id, None)
             stock.append(workspace_id)
 
-    def _free_id(self, random_seed: int | None) -> UUID:
-        """Return the id of a new workspace: with a random seed, the first of its ids that no workspace has now."""
+    def _free_id(self, random_seed: int | None) -> tuple[UUID, bool]:
+        """Return the id of a new workspace: with a random seed, the first of its ids that no workspace has now.
+
+        Return, too, whether it is the first of them.
+        """
         if random_seed is None:
-            return ids.new_id()
+            return ids.new_id(), True
         source = random.Random(f"herdbook lab workspaces {random_seed}")  # noqa: S311  # the same each time
-        while (found := _id_of(source)) in self.workspaces:
-            pass
-        return found
+        first = found = _id_of(source)
+        while found in self.workspaces:
+            found = _id_of(source)
+        return found, found == first
 
     async def restore(self, workspace_id: UUID, seed: str) -> None:
         """Give a workspace the state of a seed or a snapshot. Its clock is not before that. Refusals: NotFound, Invalid."""
@@ -334,6 +394,8 @@ class Lab:
             raise Invalid([FieldError("name", "values_in_use", message)])
         del self._seeds[name]
         self._templates.pop(name, None)
+        for free_id in [each for each, one in self._next.items() if one.template is template]:
+            self._drop(free_id)
         for workspace_id in (template.kept.id, *self._stock.pop(name, ())):
             async with self._copying() as connection:
                 await store.delete_workspace(connection, workspace_id)
@@ -372,12 +434,15 @@ class Lab:
         workspace = self.workspace(workspace_id)
         await workspace.forget()
         self._files.remove(workspace_id)
-        async with self._copying() as connection:
-            await store.delete_workspace(connection, workspace_id)
         workspace.clear()
         del self.workspaces[workspace_id]
-        del self.made[workspace_id]
+        kept = self.made.pop(workspace_id).template
         self._by_credential = {key: other for key, other in self._by_credential.items() if other != workspace_id}
+        if workspace.random_seed is None:
+            self._begin(workspace_id, None, lambda c: store.delete_workspace(c, workspace_id))
+        else:
+            # A test that runs again wants the same workspace.
+            self._begin(workspace_id, kept, lambda c: store.renew_workspace(c, kept.kept, workspace_id))
 
 
 def _id_of(source: random.Random) -> UUID:

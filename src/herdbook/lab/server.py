@@ -24,9 +24,12 @@ from herdbook.errors import Unauthenticated
 from herdbook.http.api_app import MAX_FORM_BYTES, ApiApp, ApiOptions
 from herdbook.http.call import Services
 from herdbook.lab import api as lab_api
+from herdbook.lab import store
+from herdbook.lab.clock import Clock, Surroundings, within
 from herdbook.lab.deliveries import INBOXES
 from herdbook.lab.journal import MOST_BODY
 from herdbook.lab.lab import Lab
+from herdbook.lab.seed_file import FIRST_MOMENT
 from herdbook.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 PATHS: Final = ("/api/herdbook/lab/", "/herdbook/lab/")
 _LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
 _CALLER: Final = Caller(ids.NIL, ids.NIL, frozenset(), "", "")
+_MOST_CREDENTIALS: Final = 10_000
 _LINKS: Final = f"{BASE}/link/"
 # The requests of OAuth clients, which name themselves by a header or in a form.
 _OF_CLIENTS: Final = frozenset(
@@ -72,9 +76,11 @@ class LabServer:
 
     _control: ASGIApp
     _api: ASGIApp
+    _pool: Pool
 
     def __init__(self, settings: Settings, database_url: str) -> None:
         self._settings = settings
+        self._of_server: set[UUID] = set()
         self.lab = Lab(settings, database_url)
         self.operations = lab_api.operations(self.lab)
 
@@ -88,6 +94,7 @@ class LabServer:
         # The commands give a server that was started as an application the token of their announcement.
         token = settings.lab_token or secrets.token_urlsafe(24)
         self._api = api
+        self._pool = services.database.pool
         self._control = ApiApp(
             operations=self.operations,
             services=services,
@@ -121,7 +128,20 @@ class LabServer:
                 credential_id = _credential_of(scope)
             workspace = None if credential_id is None else await self.lab.workspace_of(credential_id)
             app = workspace or self._api
+            if workspace is None and not await self._is_of_server(credential_id):
+                with within(_of_nobody(scope)):
+                    await app(scope, receive, send)
+                return
         await app(scope, receive, send)
+
+    async def _is_of_server(self, credential_id: UUID | None) -> bool:
+        """Whether a credential is one of the server's own workspaces."""
+        if credential_id is None or credential_id in self._of_server:
+            return credential_id is not None
+        is_known = await store.workspace_of_credential(self._pool, credential_id) is not None
+        if is_known and len(self._of_server) < _MOST_CREDENTIALS:
+            self._of_server.add(credential_id)
+        return is_known
 
     async def _take_into_inbox(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a message from a sender that is not the lab itself."""
@@ -158,6 +178,12 @@ class LabConsole:
             await self._own(scope, receive, send)
         else:
             await workspace.visit(await self._load(), scope, receive, send)
+
+
+def _of_nobody(scope: Scope) -> Surroundings:
+    """Return the sources of a request of no workspace: it is refused with the same answer each time."""
+    sent = (scope["method"], scope["path"], scope["query_string"], Headers(scope=scope).get("authorization"))
+    return Surroundings(Clock(FIRST_MOMENT, is_frozen=True), sent)
 
 
 def _session_of(scope: Scope) -> UUID | None:

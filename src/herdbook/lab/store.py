@@ -39,6 +39,8 @@ _COPIES: Final[LiteralString] = """
     -- The tables in which a workspace differs from the state that it began with, so that a reset need not copy the others. The
     -- changes that were only added have a name of their own, because the others can stay.
     create unlogged table lab.touched (workspace uuid not null, name text not null, primary key (workspace, name));
+    -- The transactions that have written the rows of a workspace as its seed has them: a reset leaves those alone.
+    create unlogged table lab.copied (workspace uuid not null, by xid8 not null, primary key (workspace, by));
     create function lab.note_touched() returns trigger language plpgsql as $$
     begin
         insert into lab.touched (workspace, name)
@@ -51,6 +53,7 @@ _COPIES: Final[LiteralString] = """
     do $setup$
     declare
         copies text := '';
+        mends text := '';
         deletions text := '';
         counts text := '';
         operation text;
@@ -62,19 +65,31 @@ _COPIES: Final[LiteralString] = """
         end loop;
         for each in
             select c.relname as name, string_agg(quote_ident(a.attname), ', ' order by a.attnum) as columns,
-                string_agg('o.' || quote_ident(a.attname), ', ' order by a.attnum) as values
+                string_agg('o.' || quote_ident(a.attname), ', ' order by a.attnum) as values,
+                (
+                    select string_agg(format('t.%1$I = o.%1$I', k.attname), ' and ') from pg_index i
+                    join pg_attribute k on k.attrelid = c.oid and k.attnum = any(i.indkey) and k.attname <> 'workspace_id'
+                    where i.indrelid = c.oid and i.indisprimary
+                ) as same
             from pg_class c
             join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
                 and a.attname <> 'workspace_id'
             where c.relnamespace = 'lab'::regnamespace and c.relkind = 'r'
                 and c.relname <> all('{credential,oauth_client,person_user,sign_in_link,console_session}')
                 and exists (select from pg_attribute w where w.attrelid = c.oid and w.attname = 'workspace_id')
-            group by c.relname order by c.relname
+            group by c.oid, c.relname order by c.relname
         loop
             copies := copies || format(
                 'if %L = any(tables) then insert into lab.%I (workspace_id, %s) select target, %s from lab.%I o '
                 'where o.workspace_id = origin; end if;',
                 each.name, each.name, each.columns, each.values, each.name
+            );
+            mends := mends || format(
+                'if %1$L = any(tables) then '
+                'delete from lab.%1$I t where t.workspace_id = target and t.xmin <> all(copied); '
+                'insert into lab.%1$I (workspace_id, %2$s) select target, %3$s from lab.%1$I o where o.workspace_id = origin '
+                'and not exists (select from lab.%1$I t where t.workspace_id = target and %4$s); end if;',
+                each.name, each.columns, each.values, coalesce(each.same, 'true')
             );
             deletions := deletions || format(
                 'if tables is null or %L = any(tables) then delete from lab.%I where workspace_id = target; end if;',
@@ -96,6 +111,11 @@ _COPIES: Final[LiteralString] = """
             'begin ' || copies || ' end'
         );
         execute format(
+            'create function lab.mend_rows(origin uuid, target uuid, tables text[], copied xid[]) returns void '
+            'language plpgsql as %L',
+            'begin ' || mends || ' end'
+        );
+        execute format(
             'create function lab.delete_rows(target uuid, tables text[]) returns void language plpgsql as %L',
             'begin ' || deletions || ' end'
         );
@@ -115,36 +135,49 @@ _COPIES: Final[LiteralString] = """
                 values (key_id, target, key_name, key_scopes, key_hash);
         end if;
         perform lab.copy_rows(origin, target, tables);
+        insert into lab.copied (workspace, by) values (target, pg_current_xact_id());
     end $$;
-    create function lab.reset_workspace(origin uuid, target uuid) returns void language plpgsql as $$
-    declare
-        tables text[] := array(select name from lab.touched where workspace = target);
+    create function lab.touch_all(target uuid) returns void language plpgsql as $$
     begin
-        perform lab.delete_rows(target, tables);
-        if 'change+' = any(tables) and not 'change' = any(tables) then
-            delete from lab.change c using lab.workspace o
-                where o.id = origin and c.workspace_id = target and c.seq > o.seq;
-        end if;
-        perform lab.copy_rows(origin, target, tables);
-        update lab.workspace w set seq = o.seq, last_at = o.last_at, region = o.region, has_usual_fields = o.has_usual_fields
-            from lab.workspace o where o.id = origin and w.id = target;
-        delete from lab.touched where workspace = target;
-    end $$;
-    create function lab.refill_workspace(origin uuid, target uuid, tables text[]) returns void language plpgsql as $$
-    begin
-        perform lab.delete_rows(target, null);
-        update lab.workspace w set seq = o.seq, last_at = o.last_at, region = o.region, has_usual_fields = o.has_usual_fields
-            from lab.workspace o where o.id = origin and w.id = target;
-        perform lab.copy_rows(origin, target, tables);
-        -- It may be reset to another state.
+        delete from lab.copied where workspace = target;
         insert into lab.touched (workspace, name)
             select target, relname from pg_class where relnamespace = 'lab'::regnamespace and relkind = 'r'
             on conflict do nothing;
     end $$;
-    create function lab.delete_workspace(target uuid) returns void language plpgsql as $$
+    create function lab.reset_workspace(origin uuid, target uuid) returns void language plpgsql as $$
+    declare
+        tables text[];
+        copied xid[];
+    begin
+        -- A workspace that is reset for ever is written anew now and then, so that few transactions are to be known.
+        if (select count(*) > 500 from lab.copied where workspace = target) then
+            perform lab.touch_all(target);
+        end if;
+        tables := array(select name from lab.touched where workspace = target);
+        copied := array(select by::xid from lab.copied where workspace = target);
+        if 'change+' = any(tables) and not 'change' = any(tables) then
+            delete from lab.change c using lab.workspace o
+                where o.id = origin and c.workspace_id = target and c.seq > o.seq;
+        end if;
+        perform lab.mend_rows(origin, target, tables, copied);
+        update lab.workspace w
+            set name = o.name, seq = o.seq, last_at = o.last_at, region = o.region, has_usual_fields = o.has_usual_fields
+            from lab.workspace o where o.id = origin and w.id = target;
+        delete from lab.touched where workspace = target;
+        insert into lab.copied (workspace, by) values (target, pg_current_xact_id());
+    end $$;
+    create function lab.refill_workspace(origin uuid, target uuid, tables text[]) returns void language plpgsql as $$
     begin
         perform lab.delete_rows(target, null);
-        delete from lab.touched where workspace = target;
+        update lab.workspace w
+            set name = o.name, seq = o.seq, last_at = o.last_at, region = o.region, has_usual_fields = o.has_usual_fields
+            from lab.workspace o where o.id = origin and w.id = target;
+        perform lab.copy_rows(origin, target, tables);
+        -- It may be reset to another state.
+        perform lab.touch_all(target);
+    end $$;
+    create function lab.delete_credentials(target uuid) returns void language plpgsql as $$
+    begin
         delete from lab.oauth_refresh_token t using lab.oauth_grant g, lab.oauth_client c
             where t.grant_id = g.id and g.client_id = c.id and c.workspace_id = target;
         delete from lab.oauth_grant g using lab.oauth_client c where g.client_id = c.id and c.workspace_id = target;
@@ -156,6 +189,13 @@ _COPIES: Final[LiteralString] = """
         delete from lab.person where id in (select person_id from lab.person_user where workspace_id = target);
         delete from lab.person_user where workspace_id = target;
         delete from lab.credential where workspace_id = target;
+    end $$;
+    create function lab.delete_workspace(target uuid) returns void language plpgsql as $$
+    begin
+        perform lab.delete_rows(target, null);
+        perform lab.delete_credentials(target);
+        delete from lab.touched where workspace = target;
+        delete from lab.copied where workspace = target;
         delete from lab.workspace where id = target;
     end $$;
 """
@@ -268,6 +308,11 @@ async def add_key(
 async def refill_workspace(statements: Executor, kept: Kept, workspace_id: UUID) -> None:
     """Give a workspace the rows of another one instead of its own. It keeps its credentials."""
     await statements.execute("select lab.refill_workspace($1, $2, $3)", kept.id, workspace_id, list(kept.tables))
+
+
+async def renew_workspace(statements: Executor, kept: Kept, workspace_id: UUID) -> None:
+    """Give a workspace the rows again that it was created with, and take its credentials away."""
+    await statements.execute("select lab.reset_workspace($1, $2), lab.delete_credentials($2)", kept.id, workspace_id)
 
 
 async def delete_workspace(statements: Executor, workspace_id: UUID) -> None:
