@@ -53,14 +53,18 @@ class Run:
         return response.json()
 
     def webhooks(self) -> list[Mapping[str, Any]]:
-        """Return all that the inbox got, once all is delivered: bodies, ids and signatures."""
+        """Return all that the inbox got, once all is delivered: bodies, ids and signatures, in the order of the events.
+
+        Only events of one object are sent one after the other.
+        """
         where = f"{LAB}/workspaces/{self.made['id']}"
         self.command("PATCH", f"{where}/clock", {"advance_seconds": 3600})
         entries = self.command("GET", f"{where}/journal?kind=inbox&limit=2000")["entries"]
         for each in entries:
             # The port is the server's.
             del each["request"]["headers"]["host"]
-        return [{"at": each["at"], "event": each["event_id"], **each["request"]} for each in entries]
+        got = [{"at": each["at"], "event": each["event_id"], **each["request"]} for each in entries]
+        return sorted(got, key=lambda each: each["event"])
 
     def close(self) -> None:
         """Delete the workspace, and close the connections."""

@@ -37,6 +37,7 @@ _WRONG_SECRET: Final = "whsec_" + base64.b64encode(b"this is the secret of someb
 _TOO_EARLY: Final = timedelta(hours=1)
 # Rounds of one endpoint that may follow each other at one time, each of which sends something or moves on.
 _MOST_ROUNDS: Final = 1000
+_PATIENCE_SECONDS: Final = 0.2
 # Events of one workspace that faults hold back at once. Past that, they are sent as if they met none.
 MOST_HELD: Final = 1000
 
@@ -84,6 +85,13 @@ class LabNotifier(ChangeNotifier):
         self._moved()
 
 
+class _Following(NamedTuple):
+    """When there is something to send next, and the endpoints of the ledger's events among it."""
+
+    at: datetime
+    endpoint_ids: Sequence[UUID]
+
+
 class Deliveries:
     """Delivers what is due, in the order in which it falls due."""
 
@@ -110,8 +118,12 @@ class Deliveries:
         self._moved.set()
 
     async def close(self) -> None:
-        """Stop."""
-        self._task.cancel()
+        """Stop, after a round that is about to end: to cancel a statement takes the database longer than to finish it."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS), self._turn:
+                self._task.cancel()
+        except TimeoutError:
+            self._task.cancel()
         await asyncio.wait([self._task])
 
     async def advance(self, to: datetime) -> int:
@@ -122,8 +134,10 @@ class Deliveries:
         clock = self._workspace.clock
         async with self._turn:
             before = self._sender.attempts
-            while (due := await self._deliver()) is not None and due <= to:
-                clock.move_to(due)
+            following = await self._deliver()
+            while following is not None and following.at <= to:
+                clock.move_to(following.at)
+                following = await self._deliver(following.endpoint_ids)
             clock.move_to(to)
             return self._sender.attempts - before
 
@@ -131,13 +145,13 @@ class Deliveries:
         while True:
             try:
                 async with self._turn:
-                    due = await self._deliver()
+                    following = await self._deliver()
             except (*CONNECTION_ERRORS, asyncpg.PostgresError, Refusal):
                 _log.exception("deliveries are interrupted")
-                due = None
+                following = None
             left = None
-            if due is not None and self._workspace.clock.frozen_at is None:
-                left = max(0.01, (due - self._workspace.clock.now()).total_seconds())
+            if following is not None and self._workspace.clock.frozen_at is None:
+                left = max(0.01, (following.at - self._workspace.clock.now()).total_seconds())
             try:
                 async with asyncio.timeout(left):
                     await self._moved.wait()
@@ -145,19 +159,23 @@ class Deliveries:
                 pass
             self._moved.clear()
 
-    async def _deliver(self) -> datetime | None:
-        """Deliver what can be delivered now. Return when there is something next, or None if nothing waits."""
+    async def _deliver(self, ready: Sequence[UUID] = ()) -> _Following | None:
+        """Deliver what can be delivered now. Return when there is something next, or None if nothing waits.
+
+        `ready` are endpoints of which that is known.
+        """
         workspace = self._workspace
         for _ in range(_MOST_ROUNDS):
             now = workspace.clock.now()
             await self._sender.release(lambda held, until=now: held.due <= until)
-            work = await store.webhook_work(workspace.pool, workspace.id)
-            ready = [endpoint_id for endpoint_id, at in work if at <= workspace.clock.now()]
-            if not ready:
-                return min([at for _, at in work] + [held.due for held in self._sender.held], default=None)
             for endpoint_id in ready:
                 place = EndpointKey(workspace.id, endpoint_id)
                 await EndpointDelivery(self._context, place, self._ahead.setdefault(endpoint_id, set()), self._since).go()
+            work = await store.webhook_work(workspace.pool, workspace.id)
+            ready = [endpoint_id for endpoint_id, at in work if at <= workspace.clock.now()]
+            if not ready:
+                first = min([at for _, at in work] + [held.due for held in self._sender.held], default=None)
+                return None if first is None else _Following(first, [each for each, at in work if at == first])
         return None
 
 
