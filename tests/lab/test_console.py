@@ -126,7 +126,7 @@ async def test_a_reset_keeps_the_session(desk: Desk) -> None:
 
 
 async def test_a_browser_of_nobody_sees_the_sign_in_of_the_server(bench: Bench) -> None:
-    """What is not the lab's is answered as without one."""
+    """A visit that is none of the lab's is answered as without one."""
     page = await Browser(bench).get("/console/sign-in")
 
     assert page.status_code == 200

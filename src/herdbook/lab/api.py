@@ -171,7 +171,7 @@ class _Handlers:
             to = max(to, named)
         if to > LAST_MOMENT:
             name = "advance_seconds" if asked.to is UNSET else "to"
-            raise Invalid([FieldError(name, "too_late", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
+            raise Invalid([FieldError(name, "too_large", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
         sent = await workspace.advance(to)
         if asked.is_frozen is not UNSET:
             workspace.change_clock(is_frozen=asked.is_frozen)

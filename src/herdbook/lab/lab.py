@@ -61,7 +61,7 @@ class Made(NamedTuple):
 
 
 class _Next(NamedTuple):
-    """What becomes of an id that no workspace has now: a copy of a seed, or nothing, once the task is done."""
+    """The future of an id that no workspace has now: a copy of a seed, or nothing, once the task is done."""
 
     template: Template | None
     task: asyncio.Task[None]
@@ -125,7 +125,7 @@ class Lab:
         """Let an application serve the workspaces, and take the time of the process from them."""
         settings = self._settings
         url, folder = store.lab_url(self._database_url), settings.data_dir / "lab"
-        # What a lab that was killed has left there.
+        # A lab that was killed may have left some.
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         self._files = FileRoom(folder, settings.lab_limit)
         self._disk = LabDisk(services.disk, settings.lab_limit)
@@ -249,7 +249,7 @@ class Lab:
         self._require_room()
         template = await self.template(seed)
         if at is not None and at > LAST_MOMENT:
-            raise Invalid([FieldError("clock", "too_late", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
+            raise Invalid([FieldError("clock", "too_large", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
         if at is not None and at.timestamp() < template.last_at:
             last = shown_time(datetime.fromtimestamp(template.last_at, UTC))
             message = f"`clock` is before the last change of the seed, {last}. Send a later time."

@@ -296,7 +296,7 @@ class LabApproval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class LabRedirect(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a user is sent back to."""
+    """The address to which a user is sent back."""
 
     schema_name: ClassVar[str] = "lab_redirect"
     example: ClassVar[dict[str, Any]] = {"location": "https://app.example/callback?code=oac_01HQXVB4Y9Y0Q6P0QH5GX2CT7T.SECRET"}

@@ -132,7 +132,7 @@ class LabWorkspace:
 
     def __init__(self, parts: Parts, workspace_id: UUID, clock: Clock, random_seed: int | None) -> None:
         self.random_seed = random_seed
-        # What runs beside requests has a randomness of its own, because nobody knows whether it or a request comes first.
+        # Work beside requests has a randomness of its own, because nobody knows whether it or a request comes first.
         self.surroundings, self.background, self._of_ledger, self._of_imports = (
             Surroundings(clock, None if random_seed is None else f"{random_seed} {part}")
             for part in ("requests", "deliveries", "ledger", "imports")
@@ -194,7 +194,7 @@ class LabWorkspace:
 
     async def visit(self, console: "Console", scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for a page of the console."""
-        # What signs a person in is made by pages, like keys.
+        # Pages make sessions, whose ids are like those of keys.
         with within(self._of_credentials):
             if self._console is None:
                 opened = self._opened
