@@ -136,8 +136,7 @@ class _Handlers:
         return Answer(_encode(_shown(call, await self._lab.create(asked.seed, at, random_seed, is_frozen=is_frozen))))
 
     async def read(self, call: Call, workspace_id: UUID) -> Answer:
-        self._lab.workspace(workspace_id)
-        return Answer(_encode(_shown(call, self._lab.made[workspace_id])))
+        return Answer(_encode(_shown(call, self._lab.made_as(workspace_id))))
 
     async def reset(self, call: Call, workspace_id: UUID) -> Answer:
         await self._lab.reset(workspace_id)
@@ -149,7 +148,7 @@ class _Handlers:
 
     async def snapshot(self, _: Call, workspace_id: UUID, asked: LabSnapshot) -> Answer:
         await self._lab.snapshot(workspace_id, asked.name)
-        return Answer(_encode(LabSeed(name=asked.name, objects=dict(self._lab.made[workspace_id].template.objects))))
+        return Answer(_encode(LabSeed(name=asked.name, objects=dict(self._lab.made_as(workspace_id).template.objects))))
 
     async def delete(self, _: Call, workspace_id: UUID) -> Answer:
         shown_id = self._lab.workspace(workspace_id).shown_id
@@ -158,7 +157,9 @@ class _Handlers:
 
     async def add_key(self, _: Call, workspace_id: UUID, asked: LabKeyCreate) -> Answer:
         expires_at = None if asked.expires_at is UNSET else fields.parsed_time(asked.expires_at)
-        key = await self._lab.workspace(workspace_id).create_key(asked.name, asked.scopes, expires_at)
+        workspace = self._lab.workspace(workspace_id)
+        async with workspace.gate.inside():
+            key = await workspace.create_key(asked.name, asked.scopes, expires_at)
         return Answer(_encode(LabKey(api_key=str(key))))
 
     async def change_clock(self, _: Call, workspace_id: UUID, asked: LabClockChange) -> Answer:
@@ -179,18 +180,22 @@ class _Handlers:
 
     async def add_client(self, _: Call, workspace_id: UUID, asked: LabClientCreate) -> Answer:
         workspace = self._lab.workspace(workspace_id)
-        made = await workspace.create_client(asked.name, asked.scopes, asked.redirect_uris, is_public=asked.is_public)
+        async with workspace.gate.inside():
+            made = await workspace.create_client(asked.name, asked.scopes, asked.redirect_uris, is_public=asked.is_public)
         return Answer(_encode(LabClient(client_id=made.client_id, client_secret=made.client_secret)))
 
     async def approve(self, call: Call, workspace_id: UUID, asked: LabApproval) -> Answer:
         workspace = self._lab.workspace(workspace_id)
-        user_id = _user_of(self._lab.made[workspace_id], asked.user)
+        user_id = _user_of(self._lab.made_as(workspace_id), asked.user)
         parameters = parse_qsl(urlsplit(asked.url).query, keep_blank_values=True)
-        return Answer(_encode(LabRedirect(location=await workspace.let_in(parameters, user_id, call.base_url))))
+        async with workspace.gate.inside():
+            location = await workspace.let_in(parameters, user_id, call.base_url)
+        return Answer(_encode(LabRedirect(location=location)))
 
     async def sign_in(self, call: Call, workspace_id: UUID, asked: LabSignIn) -> Answer:
         workspace = self._lab.workspace(workspace_id)
-        link = await workspace.sign_in_link(_user_of(self._lab.made[workspace_id], asked.user))
+        async with workspace.gate.inside():
+            link = await workspace.sign_in_link(_user_of(self._lab.made_as(workspace_id), asked.user))
         return Answer(_encode(LabLink(url=link_address(call.base_url, link))))
 
     async def add_fault(self, _: Call, workspace_id: UUID, asked: FaultRule) -> Answer:

@@ -28,6 +28,7 @@ from herdbook.http.call import Services
 from herdbook.lab import store
 from herdbook.lab.clock import LAST_MOMENT, Clock, Surrounding, Surroundings
 from herdbook.lab.files import FileRoom, LabRecordings, LabUploads
+from herdbook.lab.gate import gone
 from herdbook.lab.seed_file import FIRST_MOMENT, Seed, SeedInvalid
 from herdbook.lab.seeds import SHIPPED, build
 from herdbook.lab.session_store import Sessions, copying
@@ -106,6 +107,8 @@ class Lab:
         self._stocking: asyncio.Task[None] | None = None
         # And those whose ids follow from a random seed, which become a copy of a seed, or go.
         self._next: dict[UUID, _Next] = {}
+        # Workspaces that are deleted, while somebody is in them.
+        self._leaving: set[asyncio.Task[None]] = set()
 
     @property
     def most_workspaces(self) -> int:
@@ -184,8 +187,7 @@ class Lab:
     async def close(self) -> None:
         """Close all workspaces, and remove the database."""
         self._measuring.cancel()
-        for workspace in self.workspaces.values():
-            await workspace.forget()
+        await asyncio.gather(*(each.leave() for each in self.workspaces.values()), *self._leaving)
         sources.use(sources.System())
         beside = [each.task for each in self._next.values()] + ([] if self._stocking is None else [self._stocking])
         for task in beside:
@@ -218,11 +220,13 @@ class Lab:
 
     def workspace(self, workspace_id: UUID) -> LabWorkspace:
         """Return a workspace. Refusal: NotFound."""
-        found = self.workspaces.get(workspace_id)
+        return self.made_as(workspace_id).workspace
+
+    def made_as(self, workspace_id: UUID) -> Made:
+        """Return a workspace with what it was made of, once it is whole. Refusal: NotFound."""
+        found = self.made.get(workspace_id)
         if found is None:
-            raise NotFound(
-                "workspace", "Check the id, and that it was not deleted.", fault="There is no such workspace in this lab."
-            )
+            raise gone()
         return found
 
     async def template(self, name: str) -> Template:
@@ -286,10 +290,19 @@ class Lab:
             self._begin(following, template, lambda c: store.copy_workspace(c, template.kept, following, None))
         return made
 
-    def _begin(self, free_id: UUID, template: Template | None, act: Callable[[Connection], Awaitable[None]]) -> None:
-        """Work on the rows of an id that no workspace has now, while nobody waits for it."""
+    def _begin(
+        self,
+        free_id: UUID,
+        template: Template | None,
+        act: Callable[[Connection], Awaitable[None]],
+        after: asyncio.Task[None] | None = None,
+    ) -> None:
+        """Work on the rows of an id that no workspace has now, while nobody waits for it, once another task is done."""
 
         async def work() -> None:
+            if after is not None:
+                # Without a connection, because the other task may need one.
+                await asyncio.wait([after])
             async with self._copying() as connection:
                 await act(connection)
             if template is None:
@@ -303,12 +316,7 @@ class Lab:
     def _drop(self, free_id: UUID) -> None:
         """Remove the rows of an id that is a copy of a seed, or becomes one."""
         before = self._next.pop(free_id).task
-
-        async def delete(connection: Connection) -> None:
-            await asyncio.wait([before])
-            await store.delete_workspace(connection, free_id)
-
-        self._begin(free_id, None, delete)
+        self._begin(free_id, None, lambda c: store.delete_workspace(c, free_id), before)
 
     async def _becomes(self, workspace_id: UUID, coming: _Next, template: Template) -> bool:
         """Whether an id is a copy of a seed once its work is done. There is nothing of it otherwise."""
@@ -353,11 +361,12 @@ class Lab:
     async def restore(self, workspace_id: UUID, seed: str) -> None:
         """Give a workspace the state of a seed or a snapshot. Its clock is not before that. Refusals: NotFound, Invalid."""
         workspace, template = self.workspace(workspace_id), await self.template(seed)
-        await workspace.forget()
-        self._files.remove(workspace_id)
-        async with self._copying() as connection:
-            await store.refill_workspace(connection, template.kept, workspace_id)
-        workspace.clock.move_to(datetime.fromtimestamp(template.last_at, UTC))
+        async with workspace.gate.alone():
+            await workspace.forget()
+            self._files.remove(workspace_id)
+            async with self._copying() as connection:
+                await store.refill_workspace(connection, template.kept, workspace_id)
+            workspace.clock.move_to(datetime.fromtimestamp(template.last_at, UTC))
 
     async def snapshot(self, workspace_id: UUID, name: str) -> None:
         """Keep the state of a workspace under a name, as a seed. Refusals: NotFound, Invalid."""
@@ -420,29 +429,37 @@ class Lab:
         self._templates[name] = asyncio.create_task(there())
 
     async def reset(self, workspace_id: UUID) -> None:
-        """Give a workspace the state of its seed again. Refusal: NotFound."""
-        workspace = self.workspace(workspace_id)
-        await workspace.forget()
-        workspace.clear()
-        self._files.remove(workspace_id)
-        async with self._copying() as connection:
-            await store.reset_workspace(connection, self.made[workspace_id].template.kept, workspace_id)
-        workspace.restart()
+        """Give a workspace the state of its seed again, once nobody is in it. Refusal: NotFound."""
+        made = self.made_as(workspace_id)
+        workspace = made.workspace
+        async with workspace.gate.alone():
+            await workspace.forget()
+            workspace.clear()
+            self._files.remove(workspace_id)
+            async with self._copying() as connection:
+                await store.reset_workspace(connection, made.template.kept, workspace_id)
+            workspace.restart()
 
     async def delete(self, workspace_id: UUID) -> None:
-        """Delete a workspace. Refusal: NotFound."""
-        workspace = self.workspace(workspace_id)
-        await workspace.forget()
-        self._files.remove(workspace_id)
-        workspace.clear()
+        """Delete a workspace. Its id is free once nobody is in it. Refusal: NotFound."""
+        workspace, kept = self.workspace(workspace_id), self.made.pop(workspace_id).template
         del self.workspaces[workspace_id]
-        kept = self.made.pop(workspace_id).template
         self._by_credential = {key: other for key, other in self._by_credential.items() if other != workspace_id}
+
+        async def leave() -> None:
+            await workspace.leave()
+            workspace.clear()
+            self._files.remove(workspace_id)
+
+        leaving = asyncio.create_task(leave())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
         if workspace.random_seed is None:
-            self._begin(workspace_id, None, lambda c: store.delete_workspace(c, workspace_id))
+            self._begin(workspace_id, None, lambda c: store.delete_workspace(c, workspace_id), leaving)
         else:
             # A test that runs again wants the same workspace.
-            self._begin(workspace_id, kept, lambda c: store.renew_workspace(c, kept.kept, workspace_id))
+            self._begin(workspace_id, kept, lambda c: store.renew_workspace(c, kept.kept, workspace_id), leaving)
+        await asyncio.shield(leaving)
 
 
 def _id_of(source: random.Random) -> UUID:
