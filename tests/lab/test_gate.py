@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.lab.clients import LiveDesk
-from tests.lab.conftest import NEW_YEAR, Bench, Desk
+from tests.lab.conftest import LAB, NEW_YEAR, Bench, Desk
 
 CONTACTS = "/api/v2/contacts"
 
@@ -188,3 +188,26 @@ async def test_held_commits_hold_only_their_workspaces(bench: Bench) -> None:
     assert [await names(desk) for desk in slow] == [["Late"]] * 8
     for desk in desks:
         await desk.command("DELETE")
+
+
+async def test_a_restored_workspace_is_one_of_the_other_seed(bench: Bench) -> None:
+    """Its objects, users and seed are those of the state that it has, until a reset."""
+    desk, other = await bench.workspace("empty"), await bench.workspace("crm-small")
+
+    restored = await desk.command("POST", "/restore", json={"seed": "crm-small"})
+    read = await desk.command("GET")
+    ada = await desk.ask("GET", f"{CONTACTS}/{read['objects']['ada']}")
+    link = await desk.lab.ask("POST", f"{desk.path}/sign-ins", json={})
+    kept = await desk.command("POST", "/snapshot", json={"name": "restored"})
+    reset = await desk.command("POST", "/reset")
+
+    assert restored["objects"] == read["objects"]
+    assert [read[member] for member in ("seed", "objects", "users")] == [
+        other.made[member] for member in ("seed", "objects", "users")
+    ]
+    assert (ada.status_code, link.status_code) == (200, 201)
+    assert kept["objects"] == other.made["objects"]
+    assert [reset[member] for member in ("seed", "objects", "users")] == [
+        desk.made[member] for member in ("seed", "objects", "users")
+    ]
+    await bench.command("DELETE", f"{LAB}/seeds", params={"name": "restored"})

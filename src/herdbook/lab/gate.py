@@ -19,6 +19,10 @@ def gone() -> NotFound:
     return NotFound("workspace", "Check the id, and that it was not deleted.", fault=fault)
 
 
+class Closing(Exception):
+    """Somebody wants to be alone in the workspace."""
+
+
 class Cancelled(Exception):
     """A request was cancelled, because a change of the workspace has waited for it too long."""
 
@@ -91,18 +95,24 @@ class Gate:
             await self._empty()
 
     @asynccontextmanager
-    async def until_closed(self) -> AsyncGenerator[asyncio.Timeout]:
-        """End a block by TimeoutError when somebody wants to be alone."""
-        async with asyncio.timeout(None if self._is_open else 0) as scope:
-            self._waits.add(scope)
-            try:
-                yield scope
-            finally:
-                self._waits.discard(scope)
+    async def until_closed(self) -> AsyncGenerator[None]:
+        """End a block by Closing when somebody wants to be alone."""
+        scope = asyncio.timeout(None if self._is_open else 0)
+        try:
+            async with scope:
+                self._waits.add(scope)
+                try:
+                    yield
+                finally:
+                    self._waits.discard(scope)
+        except TimeoutError:
+            if scope.expired():
+                raise Closing from None
+            raise
 
     async def pause(self, seconds: float) -> None:
         """Wait some seconds, but not while somebody wants to be alone."""
-        with suppress(TimeoutError):
+        with suppress(Closing):
             async with self.until_closed():
                 await asyncio.sleep(seconds)
 

@@ -52,13 +52,20 @@ _KEY_NAME: Final = "Lab"
 _log: Final = logging.getLogger("herdbook.lab")
 
 
+class State(NamedTuple):
+    """A state of a workspace: a seed, and its name."""
+
+    seed: str
+    template: Template
+
+
 class Made(NamedTuple):
-    """A new workspace, its key, and what it was made of."""
+    """A workspace, its first key, the state that it was made of, and the one that it was last given."""
 
     workspace: LabWorkspace
     key: ApiKey
-    template: Template
-    seed: str
+    beginning: State
+    state: State
 
 
 class _Next(NamedTuple):
@@ -282,7 +289,7 @@ class Lab:
             del self.workspaces[workspace.id]
             raise
         self._by_credential[key.id] = workspace.id
-        made = self.made[workspace.id] = Made(workspace, key, template, seed)
+        made = self.made[workspace.id] = Made(workspace, key, State(seed, template), State(seed, template))
         if random_seed is None:
             self._fill_stock(seed, template)
         elif not is_first and (following := self._free_id(random_seed)[0]) not in self._next:
@@ -367,6 +374,12 @@ class Lab:
             async with self._copying() as connection:
                 await store.refill_workspace(connection, template.kept, workspace_id)
             workspace.clock.move_to(datetime.fromtimestamp(template.last_at, UTC))
+            self._note(workspace_id, State(seed, template))
+
+    def _note(self, workspace_id: UUID, state: State) -> None:
+        """Note the state that a workspace was given, unless it was deleted meanwhile."""
+        if (made := self.made.get(workspace_id)) is not None:
+            self.made[workspace_id] = made._replace(state=state)
 
     async def snapshot(self, workspace_id: UUID, name: str) -> None:
         """Keep the state of a workspace under a name, as a seed. Refusals: NotFound, Invalid."""
@@ -378,7 +391,7 @@ class Lab:
         async with self._copying() as connection:
             await store.copy_workspace(connection, of_origin, kept.id, None)
         last_at = workspace.clock.now().timestamp()
-        self._keep(name, Template(kept, made.template.objects, made.template.users, last_at))
+        self._keep(name, Template(kept, made.state.template.objects, made.state.template.users, last_at))
 
     async def add_seed(self, name: str, seed: Seed) -> Template:
         """Build a seed under a name. Refusal: Invalid."""
@@ -398,7 +411,7 @@ class Lab:
         if name not in self._seeds:
             raise NotFound("seed", fault=f"There is no seed `{name}` in this lab.")
         template = await self.template(name)
-        if any(made.template is template for made in self.made.values()):
+        if any(made.beginning.template is template for made in self.made.values()):
             message = f"Workspaces of `{name}` are there still. Delete them first."
             raise Invalid([FieldError("name", "values_in_use", message)])
         del self._seeds[name]
@@ -437,12 +450,13 @@ class Lab:
             workspace.clear()
             self._files.remove(workspace_id)
             async with self._copying() as connection:
-                await store.reset_workspace(connection, made.template.kept, workspace_id)
+                await store.reset_workspace(connection, made.beginning.template.kept, workspace_id)
             workspace.restart()
+            self._note(workspace_id, made.beginning)
 
     async def delete(self, workspace_id: UUID) -> None:
         """Delete a workspace. Its id is free once nobody is in it. Refusal: NotFound."""
-        workspace, kept = self.workspace(workspace_id), self.made.pop(workspace_id).template
+        workspace, kept = self.workspace(workspace_id), self.made.pop(workspace_id).beginning.template
         del self.workspaces[workspace_id]
         self._by_credential = {key: other for key, other in self._by_credential.items() if other != workspace_id}
 

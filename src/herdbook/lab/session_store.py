@@ -10,7 +10,7 @@ import asyncpg
 from herdbook.db.pool import Connection, PagePool, Pool
 from herdbook.lab import store
 from herdbook.lab.clock import Clock
-from herdbook.lab.gate import Gate
+from herdbook.lab.gate import Closing, Gate
 from herdbook.ledger.batch import SAVED
 
 # Commits that faults hold at once, in all workspaces. Others wait for their turn, without a connection.
@@ -114,7 +114,7 @@ class LedgerPool(ClockedPool):
         seconds = max(self.held_seconds)
         is_held = False
         # Before it has a connection, because others need that meanwhile.
-        with suppress(TimeoutError):
+        with suppress(Closing):
             async with self._gate.until_closed():
                 is_held = await self._holding.acquire()
         try:

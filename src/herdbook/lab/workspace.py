@@ -22,7 +22,7 @@ from herdbook.console import store as console_store
 from herdbook.db.database import Database
 from herdbook.db.pool import PagePool, Pool
 from herdbook.disk import DiskWatch
-from herdbook.errors import FieldError, Invalid, NotFound
+from herdbook.errors import FieldError, Invalid, NotFound, Unavailable
 from herdbook.http.api_app import ApiApp
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
@@ -37,7 +37,7 @@ from herdbook.lab.deliveries import Deliveries, Inbox, LabNotifier
 from herdbook.lab.exchange import Exchange
 from herdbook.lab.faults import Faults
 from herdbook.lab.files import FileRoom
-from herdbook.lab.gate import Cancelled, Gate
+from herdbook.lab.gate import Cancelled, Closing, Gate
 from herdbook.lab.journal import Journal, JournalEntry, Room, message
 from herdbook.lab.session_store import LedgerPool, Sessions, pools
 from herdbook.ledger.kept import Kept
@@ -307,14 +307,26 @@ class LabWorkspace:
         if self._open is not None:
             self._open.deliveries.moved()
 
-    async def advance(self, to: datetime) -> int:
-        """Move the clock ahead, with all that falls due until then; return how often an event was sent."""
-        opened = self._opened
+    async def advance(self, target: Callable[[datetime], datetime]) -> int:
+        """Move the clock ahead, with all that falls due until then; return how often an event was sent.
+
+        `target` returns the time of the move, given that of the clock. Refusals: those of `target`; Unavailable, if the
+        workspace is reset, restored or deleted meanwhile.
+        """
         with within(self.background):
-            sent = await opened.deliveries.advance(to)
-            await self.write_request_log()
-            await self._parts.clean(self.pool, opened.ledger, self.id)
-            await opened.importer.forget_expired()
+            try:
+                async with self.gate.until_closed():
+                    return await self._advance(target)
+            except Closing:
+                message = "The workspace was reset, restored or deleted while its clock moved, so the move has ended."
+                raise Unavailable(message) from None
+
+    async def _advance(self, target: Callable[[datetime], datetime]) -> int:
+        opened = self._opened
+        sent = await opened.deliveries.advance(target)
+        await self.write_request_log()
+        await self._parts.clean(self.pool, opened.ledger, self.id)
+        await opened.importer.forget_expired()
         return sent
 
     def change_clock(self, *, is_frozen: bool) -> None:
