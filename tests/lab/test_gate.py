@@ -3,14 +3,15 @@
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from herdbook.lab.lab import MOST_SEEDS
 from tests.lab.clients import LiveDesk
 from tests.lab.conftest import LAB, NEW_YEAR, Bench, Desk
+from tests.waiting import until_so
 
 CONTACTS = "/api/v2/contacts"
 
@@ -25,12 +26,6 @@ async def begun(desk: Desk, **rule: object) -> asyncio.Task[httpx.Response]:
 
     await until_so(has_fired)
     return request
-
-
-async def until_so(is_so: Callable[[], Awaitable[bool]]) -> None:
-    """Return once the condition holds."""
-    while not await is_so():  # noqa: ASYNC110  # commands of a lab set no event, and some never wait for anything
-        await asyncio.sleep(0)
 
 
 async def names(desk: Desk) -> list[str]:
@@ -211,3 +206,67 @@ async def test_a_restored_workspace_is_one_of_the_other_seed(bench: Bench) -> No
         desk.made[member] for member in ("seed", "objects", "users")
     ]
     await bench.command("DELETE", f"{LAB}/seeds", params={"name": "restored"})
+
+
+async def test_of_several_deletions_one_is_told_that_it_deleted(bench: Bench) -> None:
+    """The others do not find the workspace."""
+    desk = await bench.workspace()
+    await desk.ask("POST", CONTACTS, json={"first_name": "Ada"})
+
+    answers = await asyncio.gather(*(bench.ask("DELETE", desk.path) for _ in range(4)))
+
+    assert sorted(each.status_code for each in answers) == [200, 404, 404, 404]
+
+
+async def test_a_workspace_is_not_there_before_it_is_whole(bench: Bench) -> None:
+    """Whoever reads it, or commands it, while its rows are copied does not find it."""
+    desk = await bench.workspace("crm-small", clock=NEW_YEAR, random_seed=33)
+    await desk.command("DELETE")
+    making = asyncio.create_task(bench.workspace("crm-small", clock=NEW_YEAR, random_seed=33))
+    statuses = list[int]()
+
+    async def is_there() -> bool:
+        statuses.append((await bench.ask("GET", desk.path)).status_code)
+        return making.done()
+
+    await until_so(is_there)
+
+    assert set(statuses[:-1]) <= {404, 200}
+    assert statuses[0] == 404
+    await (await making).command("DELETE")
+
+
+async def test_of_several_snapshots_of_one_name_one_is_kept(bench: Bench) -> None:
+    """The others are refused, and so are those beyond the bound."""
+    desk = await bench.workspace("crm-small")
+    path = f"{desk.path}/snapshot"
+
+    same = await asyncio.gather(*(bench.ask("POST", path, json={"name": "same"}) for _ in range(4)))
+    many = await asyncio.gather(*(bench.ask("POST", path, json={"name": f"many-{n}"}) for n in range(MOST_SEEDS + 5)))
+    seeds = (await bench.command("GET", f"{LAB}/state"))["seeds"]
+    removed = await asyncio.gather(*(bench.ask("DELETE", f"{LAB}/seeds", params={"name": "same"}) for _ in range(3)))
+
+    assert sorted(each.status_code for each in same) == [201, 422, 422, 422]
+    assert sum(each.status_code == 201 for each in many) == MOST_SEEDS - 1
+    assert len(seeds) == MOST_SEEDS + 3
+    assert sorted(each.status_code for each in removed) == [200, 404, 404]
+    for name in [each for each in seeds if each.startswith("many-")]:
+        await bench.command("DELETE", f"{LAB}/seeds", params={"name": name})
+    await desk.command("DELETE")
+
+
+async def test_a_seed_is_not_removed_while_a_workspace_is_made_of_it(bench: Bench) -> None:
+    """The removal is refused, and the workspace is whole."""
+    made = [await bench.workspace("crm-small") for _ in range(2)]
+    await made[0].command("POST", "/snapshot", json={"name": "short-lived"})
+    making = [asyncio.create_task(bench.workspace("short-lived")) for _ in range(4)]
+    await asyncio.sleep(0)
+
+    removed = await bench.ask("DELETE", f"{LAB}/seeds", params={"name": "short-lived"})
+    desks = [await each for each in making]
+
+    assert removed.status_code == 422
+    assert [len(await names(each)) for each in desks] == [len(await names(made[0]))] * 4
+    for each in (*desks, *made):
+        await each.command("DELETE")
+    await bench.command("DELETE", f"{LAB}/seeds", params={"name": "short-lived"})

@@ -172,6 +172,7 @@ class _Handlers:
     async def add_key(self, _: Call, workspace_id: UUID, asked: LabKeyCreate) -> Answer:
         expires_at = None if asked.expires_at is UNSET else fields.parsed_time(asked.expires_at)
         workspace = self._lab.workspace(workspace_id)
+        self._lab.require_room()
         async with workspace.gate.inside():
             key = await workspace.create_key(asked.name, asked.scopes, expires_at)
         return Answer(_encode(LabKey(api_key=str(key))))
@@ -186,6 +187,7 @@ class _Handlers:
 
     async def add_client(self, _: Call, workspace_id: UUID, asked: LabClientCreate) -> Answer:
         workspace = self._lab.workspace(workspace_id)
+        self._lab.require_room()
         async with workspace.gate.inside():
             made = await workspace.create_client(asked.name, asked.scopes, asked.redirect_uris, is_public=asked.is_public)
         return Answer(_encode(LabClient(client_id=made.client_id, client_secret=made.client_secret)))
@@ -194,12 +196,14 @@ class _Handlers:
         workspace = self._lab.workspace(workspace_id)
         user_id = _user_of(self._lab.made_as(workspace_id), asked.user)
         parameters = parse_qsl(urlsplit(asked.url).query, keep_blank_values=True)
+        self._lab.require_room()
         async with workspace.gate.inside():
             location = await workspace.let_in(parameters, user_id, call.base_url)
         return Answer(_encode(LabRedirect(location=location)))
 
     async def sign_in(self, call: Call, workspace_id: UUID, asked: LabSignIn) -> Answer:
         workspace = self._lab.workspace(workspace_id)
+        self._lab.require_room()
         async with workspace.gate.inside():
             link = await workspace.sign_in_link(_user_of(self._lab.made_as(workspace_id), asked.user))
         return Answer(_encode(LabLink(url=link_address(call.base_url, link))))

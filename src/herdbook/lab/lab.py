@@ -4,8 +4,8 @@ import asyncio
 import logging
 import random
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -114,6 +114,8 @@ class Lab:
         self._stocking: asyncio.Task[None] | None = None
         # And those whose ids follow from a random seed, which become a copy of a seed, or go.
         self._next: dict[UUID, _Next] = {}
+        # Seeds that are copied into workspaces, once for each copy.
+        self._in_use: list[Template] = []
         # Workspaces that are deleted, while somebody is in them.
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -257,7 +259,7 @@ class Lab:
                 f"This lab has {self.most_workspaces} workspaces, which is its limit. Delete some, or raise --lab-workspaces."
             )
             raise Invalid([FieldError("", "not_allowed", message)])
-        self._require_room()
+        self.require_room()
         template = await self.template(seed)
         if at is not None and at > LAST_MOMENT:
             raise Invalid([FieldError("clock", "too_large", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
@@ -278,13 +280,14 @@ class Lab:
         try:
             key = workspace.new_key()
             sent = (key.id, _KEY_NAME, [ADMIN], secret_hash(key.secret))
-            if (coming := self._next.pop(workspace.id, None)) is not None:
-                is_there = await self._becomes(workspace.id, coming, template)
-            async with self._copying() as connection:
-                if is_there:
-                    await store.add_key(connection, workspace.id, sent, None)
-                else:
-                    await store.copy_workspace(connection, template.kept, workspace.id, sent)
+            with self._using(template):
+                if (coming := self._next.pop(workspace.id, None)) is not None:
+                    is_there = await self._becomes(workspace.id, coming, template)
+                async with self._copying() as connection:
+                    if is_there:
+                        await store.add_key(connection, workspace.id, sent, None)
+                    else:
+                        await store.copy_workspace(connection, template.kept, workspace.id, sent)
         except BaseException:
             del self.workspaces[workspace.id]
             raise
@@ -335,6 +338,15 @@ class Lab:
             return False
         return coming.template is template
 
+    @contextmanager
+    def _using(self, template: Template) -> Generator[None]:
+        """Keep a seed from being removed."""
+        self._in_use.append(template)
+        try:
+            yield
+        finally:
+            self._in_use.remove(template)
+
     def _copying(self) -> AbstractAsyncContextManager[Connection]:
         return copying(self._copies, self._parts.sessions)
 
@@ -350,6 +362,10 @@ class Lab:
             workspace_id = ids.new_id()
             async with self._copying() as connection:
                 await store.copy_workspace(connection, template.kept, workspace_id, None)
+                if self._stock.get(seed) is not stock:
+                    # The seed was removed meanwhile.
+                    await store.delete_workspace(connection, workspace_id)
+                    return
             stock.append(workspace_id)
 
     def _free_id(self, random_seed: int | None) -> tuple[UUID, bool]:
@@ -368,13 +384,15 @@ class Lab:
     async def restore(self, workspace_id: UUID, seed: str) -> None:
         """Give a workspace the state of a seed or a snapshot. Its clock is not before that. Refusals: NotFound, Invalid."""
         workspace, template = self.workspace(workspace_id), await self.template(seed)
-        async with workspace.gate.alone():
-            await workspace.forget()
-            self._files.remove(workspace_id)
-            async with self._copying() as connection:
-                await store.refill_workspace(connection, template.kept, workspace_id)
-            workspace.clock.move_to(datetime.fromtimestamp(template.last_at, UTC))
-            self._note(workspace_id, State(seed, template))
+        self.require_room()
+        with self._using(template):
+            async with workspace.gate.alone():
+                await workspace.forget()
+                self._files.remove(workspace_id)
+                async with self._copying() as connection:
+                    await store.refill_workspace(connection, template.kept, workspace_id)
+                workspace.clock.move_to(datetime.fromtimestamp(template.last_at, UTC))
+                self._note(workspace_id, State(seed, template))
 
     def _note(self, workspace_id: UUID, state: State) -> None:
         """Note the state that a workspace was given, unless it was deleted meanwhile."""
@@ -383,20 +401,32 @@ class Lab:
 
     async def snapshot(self, workspace_id: UUID, name: str) -> None:
         """Keep the state of a workspace under a name, as a seed. Refusals: NotFound, Invalid."""
-        workspace, made = self.workspace(workspace_id), self.made[workspace_id]
+        made = self.made_as(workspace_id)
         self._require_free(name)
-        self._require_room()
-        of_origin = await store.kept(self._pool, workspace_id)
-        kept = of_origin._replace(id=ids.new_id())
-        async with self._copying() as connection:
-            await store.copy_workspace(connection, of_origin, kept.id, None)
-        last_at = workspace.clock.now().timestamp()
-        self._keep(name, Template(kept, made.state.template.objects, made.state.template.users, last_at))
+        self.require_room()
+
+        async def keep() -> Template:
+            try:
+                async with made.workspace.gate.inside():
+                    of_origin = await store.kept(self._pool, workspace_id)
+                    kept = of_origin._replace(id=ids.new_id())
+                    async with self._copying() as connection:
+                        await store.copy_workspace(connection, of_origin, kept.id, None)
+                    last_at = made.workspace.clock.now().timestamp()
+                    return Template(kept, made.state.template.objects, made.state.template.users, last_at)
+            except BaseException:
+                del self._seeds[name], self._templates[name]
+                raise
+
+        # The name is taken before anybody else can take it.
+        self._seeds[name] = lambda: Seed(FIRST_MOMENT, ())
+        self._templates[name] = asyncio.create_task(keep())
+        await asyncio.shield(self._templates[name])
 
     async def add_seed(self, name: str, seed: Seed) -> Template:
         """Build a seed under a name. Refusal: Invalid."""
         self._require_free(name)
-        self._require_room()
+        self.require_room()
         self._seeds[name] = lambda: seed
         try:
             return await self.template(name)
@@ -411,10 +441,12 @@ class Lab:
         if name not in self._seeds:
             raise NotFound("seed", fault=f"There is no seed `{name}` in this lab.")
         template = await self.template(name)
-        if any(made.beginning.template is template for made in self.made.values()):
+        used = [*(made.beginning.template for made in self.made.values()), *self._in_use]
+        if any(each is template for each in used):
             message = f"Workspaces of `{name}` are there still. Delete them first."
             raise Invalid([FieldError("name", "values_in_use", message)])
-        del self._seeds[name]
+        if self._seeds.pop(name, None) is None:
+            raise NotFound("seed", fault=f"There is no seed `{name}` in this lab.")
         self._templates.pop(name, None)
         for free_id in [each for each, one in self._next.items() if one.template is template]:
             self._drop(free_id)
@@ -422,7 +454,7 @@ class Lab:
             async with self._copying() as connection:
                 await store.delete_workspace(connection, workspace_id)
 
-    def _require_room(self) -> None:
+    def require_room(self) -> None:
         """Require that the lab may keep more. Refusal: Invalid."""
         if self._disk.is_full:
             raise Invalid([FieldError("", "not_allowed", self._disk.refusal)])
@@ -433,13 +465,6 @@ class Lab:
         if len(self._seeds) >= len(SHIPPED) + MOST_SEEDS:
             message = f"This lab has {MOST_SEEDS} seeds and snapshots, its limit. Remove some."
             raise Invalid([FieldError("name", "not_allowed", message)])
-
-    def _keep(self, name: str, template: Template) -> None:
-        async def there() -> Template:
-            return template
-
-        self._seeds[name] = lambda: Seed(FIRST_MOMENT, ())
-        self._templates[name] = asyncio.create_task(there())
 
     async def reset(self, workspace_id: UUID) -> None:
         """Give a workspace the state of its seed again, once nobody is in it. Refusal: NotFound."""
