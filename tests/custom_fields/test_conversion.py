@@ -16,10 +16,11 @@ from herdbook import ids
 from herdbook.app import FIELD_HOLDERS
 from herdbook.auth.store import create_key
 from herdbook.custom_fields import api, commands, effects, store
-from herdbook.custom_fields.commands import ConvertValues, UpdateField
-from herdbook.custom_fields.model import Field, FieldKind, FieldUpdate
+from herdbook.custom_fields.commands import ConvertValues, LookAgain, UpdateField
+from herdbook.custom_fields.model import Field, FieldKind, FieldOption, FieldUpdate
 from herdbook.custom_fields.store import MAX_COUNTED, note_older_values
 from herdbook.custom_fields.values import index_texts
+from herdbook.errors import Busy
 from herdbook.history import undoing
 from herdbook.history.commands import UndoReversals
 from herdbook.http.call import Call
@@ -978,6 +979,115 @@ async def test_a_change_of_kind_finishes_the_one_before(
     assert (told["converted"], told["refused"]) == ((0, 1) if is_refused else (1, 0))
     assert changed.status_code == (422 if is_refused else 200), changed.text
     assert (await read(alice, ada))["fields"] == {"own": kept}
+
+
+async def _half_listed(alice: Person, frank: Person, ledger: Ledger) -> Defined:
+    """Define a text that 150 contacts have, make it a list with a label that is the text, and convert 100 of the values."""
+    field = await define(frank, "tier")
+    operations = [{"action": "create", "contact": {"fields": {"tier": "Gold"}}} for _ in range(150)]
+    made = await alice.post("/api/herdbook/contacts/bulk", json={"atomic": True, "operations": operations})
+    assert made.status_code == 200, made.text
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    options = (FieldOption(id="gold", label="Gold"), FieldOption(id="other", label="Silver"))
+    origin = Origin(ids.new_id(), ids.NIL)
+    patch = FieldUpdate(kind=FieldKind.ONE_OF, options=options)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, patch), origin)
+    await ledger.write(alice.workspace_id, ConvertValues(field_id, FIELD_HOLDERS), origin)
+    return field
+
+
+async def _tiers(pool: "asyncpg.Pool[asyncpg.Record]", alice: Person) -> dict[str, int]:
+    """Return how many contacts have each value of the field."""
+    counting = "select own -> 'fields' ->> 'tier', count(*) from contact where workspace_id = $1 group by 1"
+    return dict(map(tuple, await pool.fetch(counting, alice.workspace_id)))
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"options": [{"id": "gold", "label": "Premium"}, {"id": "other", "label": "Silver"}]},
+        {"options": [{"id": "gold", "label": "Premium"}, {"id": "other", "label": "Gold"}]},
+        {"options": [{"id": "other", "label": "Silver"}]},
+        {"kind": "one_of", "options": [{"id": "gold", "label": "Premium"}, {"id": "other", "label": "Silver"}]},
+    ],
+    ids=["another label", "labels that swap", "an archived option", "with the kind"],
+)
+async def test_other_options_finish_the_conversion_first(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, patch: Json
+) -> None:
+    """A change of options converts the values that an earlier conversion has not come to, by the labels from before it."""
+    field = await _half_listed(alice, frank, ledger)
+    before = await _tiers(pool, alice)
+    changed = await frank.patch(field.url, json=patch)
+    await convert(pool, ledger)
+
+    assert before == {"gold": 100, "Gold": 50}
+    assert changed.status_code == 200, changed.text
+    assert await _tiers(pool, alice) == {"gold": 150}
+
+
+async def test_options_stay_while_values_are_converted(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person
+) -> None:
+    """The command that changes options asks for another look if a conversion has begun since its caller finished the last."""
+    field = await _half_listed(alice, frank, ledger)
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    patch = FieldUpdate(options=(FieldOption(id="gold", label="Premium"),))
+    with pytest.raises(LookAgain):
+        await ledger.write(alice.workspace_id, UpdateField(field_id, patch), Origin(ids.new_id(), ids.NIL))
+    await frank.patch(field.url, json={"label": "Level"})
+
+    assert await _tiers(pool, alice) == {"gold": 100, "Gold": 50}
+
+
+@pytest.mark.parametrize(("kind", "refusals"), [("one_of", 0), ("one_of", 1), ("several_of", 0)])
+async def test_an_undo_of_options_finishes_the_conversion_first(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    ledger: Ledger,
+    alice: Person,
+    frank: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    kind: str,
+    refusals: int,
+) -> None:
+    """An undo that gives back options converts the values first that another undo has begun to give back, whatever it takes."""
+    before, after = ([{"id": "gold", "label": label}] for label in ("Gold", "Premium"))
+    field = await define(frank, "tier", "one_of", options=before)
+    operations = [{"action": "create", "contact": {"fields": {"tier": "gold"}}} for _ in range(150)]
+    await alice.post("/api/herdbook/contacts/bulk", json={"atomic": True, "operations": operations})
+    relabelled = await frank.patch(field.url, json={"kind": kind, "options": after})
+    as_text = await frank.patch(field.url, json={"kind": "text"})
+    texts = await _tiers(pool, alice)
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    as_list = UpdateField(field_id, FieldUpdate(kind=FieldKind(kind), options=(FieldOption(id="gold", label="Premium"),)))
+    origin = Origin(ids.new_id(), ids.NIL)
+    await ledger.write(alice.workspace_id, as_list, origin)
+    await ledger.write(alice.workspace_id, ConvertValues(field_id, FIELD_HOLDERS), origin)
+    half = await _tiers(pool, alice)
+    await pool.execute(
+        "insert into undone_request (workspace_id, request_id, undone_id) values ($1, $2, $3)",
+        *(alice.workspace_id, origin.request_id, ids.decoded(ids.REQUEST, as_text.headers["X-Request-Id"])),
+    )
+    write = Ledger.write
+    left = refusals
+
+    async def refuse_first(self: Ledger, workspace_id: Any, command: Any, *others: Any, **options: Any) -> Any:
+        nonlocal left
+        if isinstance(command, ConvertValues) and left:
+            left -= 1
+            raise Busy(1)
+        return await write(self, workspace_id, command, *others, **options)
+
+    monkeypatch.setattr(Ledger, "write", refuse_first)
+    undone = await undo(frank, relabelled)
+    await convert(pool, ledger)
+
+    assert (texts, len(half)) == ({"Premium": 150}, 2)
+    assert undone.kept == {}, undone.json
+    assert (await frank.get(field.url)).json()["options"] == [{**before[0], "archived": False}]
+    assert await _tiers(pool, alice) == {"gold": 150}
+    await assert_consistent(pool, alice.workspace_id)
 
 
 async def test_count_of_very_many_values_is_bounded(alice: Person, frank: Person, pool: Any) -> None:

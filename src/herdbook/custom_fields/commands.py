@@ -190,7 +190,7 @@ async def add_usual_fields(statements: Executor, ledger: Ledger) -> None:
 
 
 class LookAgain(Exception):
-    """Too many objects, or the definition, have changed while the values of a field were looked at."""
+    """Too many objects, or the definition, have changed during a look at the values of a field, or these are being converted."""
 
 
 class Looked(NamedTuple):
@@ -210,7 +210,7 @@ class UpdateField(msgspec.Struct, frozen=True):
 
     If the form of its values changes, `ConvertValues` converts those that are there. `looked` is the look that has found that
     all fit. Values that were set since must fit, too. Unique ones that others would not find are converted, and so claimed, at
-    once.
+    once. Options stay as they are while values are converted, because a text becomes an option by its label.
     """
 
     field_id: UUID
@@ -224,6 +224,8 @@ class UpdateField(msgspec.Struct, frozen=True):
     def apply(self, work: UnitOfWork) -> Result:
         before = current(work, FIELDS, self.field_id, self.if_version, FIELD.noun)
         after = redefined(before.entry, self.patch)
+        if before.converting is not None and before.entry.options != after.options:
+            raise LookAgain
         if self.looked is not None and changes_form(before.entry, after):
             # A conversion that others have begun, or left unfinished, concerns the same values.
             if before.version != self.looked.version or before.converting is not None:

@@ -11,7 +11,7 @@ from herdbook import ids
 from herdbook.custom_fields import store
 from herdbook.custom_fields.model import Field, FieldChange, ValueExample
 from herdbook.custom_fields.store import MAX_CLAIMED_AT_ONCE, MAX_HOLDERS, changes_form
-from herdbook.custom_fields.values import Conversion, conversion_between, index_texts, unique_value
+from herdbook.custom_fields.values import Conversion, FormerList, conversion_between, index_texts, unique_value
 from herdbook.db.pool import Executor
 from herdbook.ledger.changes import same
 from herdbook.ledger.object_types import ObjectType
@@ -91,7 +91,7 @@ async def _look(source: ValueSource, key: str, tally: "_Tally", then: ValuesThen
                 for each in found[first : first + _LOOKED_AT]:
                     value = others.get(each.id, each.value)
                     if value is not None:
-                        tally.add(each.id, value)
+                        tally.add(each.id, value, is_former=each.id in others)
 
 
 class _Tally:
@@ -108,6 +108,8 @@ class _Tally:
         # as one, so that an object is taken for one that nobody finds, and never the other way round.
         self._found_by = bytearray(_PLACES if conversion.field.unique else 0)
         self._conversion = conversion
+        # A value from a time when the field was a list may have an option that is archived.
+        self._of_former = Conversion(conversion.field, (FormerList(0, None, {}),))
         self._prefix = prefix
         # The bytes of the ids of objects, by the values that they have.
         self._seen: dict[bytes, bytes] = {}
@@ -130,9 +132,9 @@ class _Tally:
         self._seen.clear()
         return self._part < self._parts
 
-    def add(self, object_id: UUID, value: Any) -> None:
-        """Count a value, if it is in the part that this pass counts."""
-        new = self._conversion.of(value, 0)
+    def add(self, object_id: UUID, value: Any, *, is_former: bool = False) -> None:
+        """Count a value, if it is in the part that this pass counts. A former one is from a time with the definition."""
+        new = (self._of_former if is_former else self._conversion).of(value, 0)
         after = self._conversion.field
         compared = b"" if new is None or not after.unique else _digest(unique_value(after, new))
         if compared and self._part == 0 and not self._is_found(value, new) and len(self.unfound) < MAX_CLAIMED_AT_ONCE:

@@ -242,11 +242,24 @@ def patched(before: Field, patch: FieldCreate | FieldUpdate) -> Field:
     others: dict[str, Any] = {}
     is_no_list = patch.kind is not UNSET and patch.kind not in LISTS
     if patch.options is not UNSET or is_no_list:
-        others["options"] = patch.options or ()
-        sent = {option.id for option in others["options"]}
-        gone = [option for option in before.options if option.id not in sent]
-        others["options"] = (*others["options"], *(msgspec.structs.replace(option, archived=True) for option in gone))
+        others["options"] = _with_gone(patch.options or (), before.options)
     return shared_schemas.patched(before, patch, others)
+
+
+def _with_gone(options: Sequence[FieldOption], present: Sequence[FieldOption]) -> tuple[FieldOption, ...]:
+    """Return options with those of the present ones that they lack, as archived ones."""
+    sent = {option.id for option in options}
+    return (*options, *(msgspec.structs.replace(option, archived=True) for option in present if option.id not in sent))
+
+
+def given_back(before: Field, present: Field) -> Field:
+    """Return an earlier definition as it comes back. A list has the options of the present one, because values may have them.
+
+    Those that it lacks are archived.
+    """
+    if before.kind not in LISTS:
+        return before
+    return msgspec.structs.replace(before, options=_with_gone(before.options, present.options))
 
 
 def unsound(field: Field, unsent: Collection[str] = ()) -> Iterator[FieldError]:

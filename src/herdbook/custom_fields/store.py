@@ -427,6 +427,20 @@ async def conversion(
     )
 
 
+async def converted_for_others(
+    statements: Executor, workspace_id: UUID, field_ids: Collection[UUID], request_id: UUID
+) -> list[UUID]:
+    """Return those of some fields whose values are being converted, except for a request that asked for it last."""
+    records = await statements.fetch(
+        """
+        select object_id from unfinished
+        where workspace_id = $1 and task = $2 and object_id = any($3) and request_id is distinct from $4
+        """,
+        *(workspace_id, CONVERT_VALUES.name, field_ids, request_id),
+    )
+    return [each[0] for each in records]
+
+
 class SetSince(msgspec.Struct, frozen=True):
     """Whether a value of a field was set in an object after an entry, up to another one of the object."""
 
