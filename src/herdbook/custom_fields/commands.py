@@ -190,7 +190,7 @@ async def add_usual_fields(statements: Executor, ledger: Ledger) -> None:
 
 
 class LookAgain(Exception):
-    """Too many objects, or the definition, have changed during a look at the values of a field, or these are being converted."""
+    """Too many objects, or the definition, have changed during a look at the values of a field, or these are converted."""
 
 
 class Looked(NamedTuple):
