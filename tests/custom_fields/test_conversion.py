@@ -27,6 +27,7 @@ from herdbook.http.call import Call
 from herdbook.ledger.changes import same
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Origin
+from herdbook.workspaces.store import set_region
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
 from tests.custom_fields.claims import assert_claimed, convert
@@ -529,6 +530,10 @@ BEFORE: Final[dict[str, tuple[str, Json, str, Json]]] = {
     "a domain in the other form": ("email", "ada@b\u00fccher.test", "email", "Ada@xn--bcher-kva.test"),
     "money": ("money", {"amount": "12.50", "currency": "EUR"}, "text", "12.50 EUR"),
     "yes": ("yes_no", True, "text", "yes"),
+    "a decimal as a text with a space": ("text", "7 ", "decimal", "7.0"),
+    "a time without a fraction": ("text", "2026-03-01T11:00:00Z", "date_time", "2026-03-01T12:00:00+01:00"),
+    "a time with milliseconds": ("text", "2026-03-01T11:00:00.500Z", "date_time", "2026-03-01T11:00:00.5Z"),
+    "a time with a short fraction": ("text", "2026-03-01T11:00:00.5Z", "date_time", "2026-03-01T11:00:00.500Z"),
     "a long number that becomes a text": ("integer", 1234567890123456, "text", "1234567890123456"),
 }
 
@@ -726,6 +731,117 @@ async def test_links_that_begin_alike_are_nobody_elses(
     assert [(each.status_code, each.json()["conflict"]["id"]) for each in taken] == [(409, last["id"])] * 2
     assert (await frank.get(f"{field.url}/conversion")).json()["unclaimed"] == 0
     await assert_claimed(pool, alice.workspace_id)
+
+
+async def test_new_values_that_begin_alike_hide_no_other(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person
+) -> None:
+    """Contacts that claim values since a field became unique do not keep an index from finding those that do not yet."""
+    field = await define(frank, "own")
+    start = "a" * 100
+    # They come first in the index.
+    new = [Thing(await alice.post("/api/v2/contacts", json={})) for _ in range(11)]
+    old = [Thing(await alice.post("/api/v2/contacts", json={"fields": {"own": f"{start}{number}"}})) for number in range(5)]
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(unique=True)), Origin(ids.new_id(), ids.NIL))
+    for number, each in enumerate(new[:10]):
+        await change(alice, each, fields={"own": f"{start}new {number}"})
+    taken = await alice.patch(record_of(new[10]), json={"fields": {"own": f"{start}4"}})
+    await convert(pool, ledger)
+
+    assert (taken.status_code, taken.json()["conflict"]["id"]) == (409, old[4].id)
+    await assert_claimed(pool, alice.workspace_id)
+
+
+async def test_a_claim_in_the_form_of_the_former_kind_has_its_holder(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """While a unique field gets another kind, nobody takes the value of a contact whose claim is of the former kind."""
+    field = await define(frank, "own", unique=True)
+    await change(alice, ada, fields={"own": "7.0"})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    patch = FieldUpdate(kind=FieldKind.DECIMAL)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, patch), Origin(ids.new_id(), ids.NIL))
+    taken = await alice.patch(record_of(grace), json={"fields": {"own": "7"}})
+    await convert(pool, ledger)
+
+    assert (taken.status_code, taken.json()["conflict"]["id"]) == (409, ada.id)
+    await assert_claimed(pool, alice.workspace_id)
+
+
+async def test_texts_become_numbers_of_the_region(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """A text becomes the number that it is in the workspace's region, and an undo gives it back as it was typed."""
+    await set_region(pool, alice.workspace_id, "DE")
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": " 030 1234567"})
+    effect = (await frank.patch(f"{field.url}?dry_run=true", json={"kind": "phone", "unique": True})).json()
+    changed = await frank.patch(field.url, json={"kind": "phone", "unique": True})
+    converted = (await read(alice, ada))["fields"]["own"]
+    taken = await alice.patch(record_of(grace), json={"fields": {"own": "030 1234567"}})
+    undone = await undo(frank, changed)
+    await convert(pool, ledger)
+
+    assert (effect["converted"], effect["refused"], changed.status_code) == (1, 0, 200)
+    assert converted == "+49301234567"
+    assert (taken.status_code, taken.json()["conflict"]["id"]) == (409, ada.id)
+    assert (undone.kept, (await read(alice, ada))["fields"]["own"]) == ({}, " 030 1234567")
+
+
+async def test_numbers_of_the_region_that_are_the_same_are_told(
+    pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """A field of texts that are one number in the workspace's region does not become one of unique numbers."""
+    await set_region(pool, alice.workspace_id, "DE")
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": "030 1234567"})
+    await change(alice, grace, fields={"own": "+49 30 1234567"})
+    refused = await frank.patch(field.url, json={"kind": "phone", "unique": True})
+
+    assert (refused.status_code, faults(refused)) == (422, [("unique", "values_in_use")])
+
+
+@pytest.mark.parametrize("typed", ["030 1234567", "0301234567"])
+async def test_a_number_of_the_region_has_its_holder(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    ledger: Ledger,
+    alice: Person,
+    frank: Person,
+    *,
+    ada: Thing,
+    grace: Thing,
+    typed: str,
+) -> None:
+    """While texts become unique numbers, nobody takes one that is written as in the workspace's region."""
+    await set_region(pool, alice.workspace_id, "DE")
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": typed})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    patch = FieldUpdate(kind=FieldKind.PHONE, unique=True)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, patch), Origin(ids.new_id(), ids.NIL))
+    taken = await alice.patch(record_of(grace), json={"fields": {"own": "0049 30 1234567"}})
+    await convert(pool, ledger)
+
+    assert (taken.status_code, taken.json()["conflict"]["id"]) == (409, ada.id)
+    assert (await read(alice, ada))["fields"]["own"] == "+49301234567"
+
+
+async def test_a_number_from_before_the_region_stays(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing
+) -> None:
+    """A number that was set before the workspace had a region stays as it is when its field becomes unique, or is one again."""
+    field = await define(frank, "own", "phone")
+    await change(alice, ada, fields={"own": "030 1234567"})
+    await set_region(pool, alice.workspace_id, "DE")
+    await frank.patch(field.url, json={"unique": True})
+    unique = (await read(alice, ada))["fields"]["own"]
+    as_text = await frank.patch(field.url, json={"kind": "text"})
+    undone = await undo(frank, as_text)
+    await convert(pool, ledger)
+
+    assert unique == "030 1234567"
+    assert (undone.kept, (await read(alice, ada))["fields"]["own"]) == ({}, unique)
 
 
 async def test_an_odd_spelling_that_is_set_during_the_look_is_compared(

@@ -42,6 +42,7 @@ from herdbook.custom_fields.store import (
     GivenUp,
     ValueHolder,
     changes_form,
+    conversion_to,
     default_region,
     note_usual_fields,
     without_usual_fields,
@@ -243,7 +244,7 @@ def _convert_at_once(work: UnitOfWork, field_id: UUID, object_type: ObjectType[A
     row = work.get(FIELDS, field_id)
     assert row is not None, "it was put"
     fitting = first_fitting(work, object_type.table, object_ids[:MAX_CLAIMED_AT_ONCE])
-    finished(_convert(work, Conversion(row.object, row.former or (), row.converting), object_type, fitting))
+    finished(_convert(work, conversion_to(work, row.object, row.former, row.converting), object_type, fitting))
 
 
 def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) -> list[UUID]:
@@ -260,7 +261,7 @@ def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) 
     holders += [each for each in changed.values() if each is not None]
     if len(holders) > MAX_SET_SINCE:
         raise LookAgain
-    conversion = conversion_between(before, after)
+    conversion = conversion_between(before, after, default_region(work))
     values = [(each.id, conversion.of(each.value, 0)) for each in holders]
     unfit = [_example(object_type, each) for each, (_, value) in zip(holders, values, strict=True) if value is None]
     if not unfit and after.unique:
@@ -312,7 +313,9 @@ def _others_with(
     An index finds those with the value in its usual spelling. One that gives its value up does not count.
     """
     key = conversion.field.key
-    asked = [(key, conversion.texts_before(value)) for _, value in values]
+    # Values that were set since the field became unique are claimed, and found by their claims.
+    only_unclaimed = conversion.converting is not None and not conversion.converting.was_unique
+    asked = [(key, conversion.texts_before(value), only_unclaimed) for _, value in values]
     holders: list[list[ValueHolder]] = []
     for (own_id, _), stored in zip(values, work.get_all(VALUE_HOLDERS[object_type.name], asked), strict=True):
         assert stored is not None, "a value without holders has a row, too"
@@ -352,7 +355,7 @@ class ConvertValues(LongCommand, frozen=True):
         if row is not None and row.deleted_at is None:
             found = work.get(VALUE_SLICES[row.object_type], (row.key, row.converted_to or ids.NIL))
             assert found is not None, "a slice without objects has a row, too"
-            conversion = Conversion(row.object, row.former or (), row.converting)
+            conversion = conversion_to(work, row.object, row.former, row.converting)
             object_ids = first_fitting(work, self.holders[row.object_type].table, found.object_ids)
             unclaimed = yield from _convert(work, conversion, self.holders[row.object_type], object_ids)
             fits = len(object_ids) == len(found.object_ids)
@@ -595,7 +598,7 @@ def definitions(work: UnitOfWork, object_type: str) -> dict[str, Field]:
 
 def conversions(work: UnitOfWork, object_type: str) -> dict[str, Conversion]:
     """Return the conversions of values to the definitions of the fields of a type, by their keys."""
-    return {key: each.conversion for key, each in _defined(work, object_type).items()}
+    return {key: each.conversion(work) for key, each in _defined(work, object_type).items()}
 
 
 class KeptDefinitions:
@@ -691,7 +694,8 @@ def with_values(
     defined = {key: each.field for key, each in known.items()}
     # A conversion claims the values that it comes to by itself.
     change = _ValueChange(entry, defined, {key for key, each in known.items() if each.converting is None})
-    for key, value in {**(_defaults(defined) if is_new else {}), **_with_countries(work, defined, asked, whole.fields)}.items():
+    to_set = {**(_defaults(defined) if is_new else {}), **asked}
+    for key, value in _with_countries(work, defined, to_set, whole.fields).items():
         change.set(key, value)
     if is_new:
         change.require(asked)

@@ -53,7 +53,9 @@ async def effect_of(source: ValueSource, before: Field, after: Field, then: Valu
 
     `then` returns other values for objects that change together with the definition.
     """
-    tally = _Tally(conversion_between(before, after), source.object_type.prefix)
+    # An undo gives numbers back as they were.
+    region = await store.region_of(source.statements, source.workspace_id) if then is None else None
+    tally = _Tally(conversion_between(before, after, region), source.object_type.prefix)
     is_exact = True
     if changes_form(before, after):
         await _look(source, before.key, tally, then)
