@@ -1,7 +1,9 @@
 """PATCH /herdbook/fields/{field_id}."""
 
+import json
 from typing import Final
 
+import asyncpg
 import httpx
 import pytest
 
@@ -176,6 +178,30 @@ async def test_the_form_of_values_stays(frank: Person, member: str) -> None:
     response = await frank.patch(field.url, json={member: field.json[member]})
 
     assert (response.status_code, faults(response)) == (422, [(member, "unknown_field")])
+
+
+async def test_a_label_is_of_one_option(pool: "asyncpg.Pool[asyncpg.Record]", frank: Person) -> None:
+    """An option gets no label that another active one has, but those that have the same since an earlier release keep it."""
+    gold, silver = {"id": "gold", "label": "Gold"}, {"id": "silver", "label": "Silver"}
+    field = await define(frank, "tier", "one_of", options=[gold, silver])
+    third = {"id": "third", "label": "GOLD "}
+    refused = await frank.patch(field.url, json={"options": [gold, silver, third]})
+    archived = await frank.patch(field.url, json={"options": [silver, third]})
+    again = await frank.patch(field.url, json={"options": [gold, silver, third]})
+    alike = [{**gold, "archived": False}, {**gold, "id": "other", "archived": False}]
+    await pool.execute(
+        "update field set object = jsonb_set(object::jsonb, '{options}', $2)::json where workspace_id = $1 and key = 'tier'",
+        *(frank.workspace_id, json.dumps(alike)),
+    )
+    renamed = await frank.patch(field.url, json={"label": "Level", "required": True})
+    kept = await frank.patch(field.url, json={"options": [*alike, silver], "kind": "several_of"})
+    more = await frank.patch(field.url, json={"options": [*alike, {"id": "more", "label": "gold"}]})
+
+    assert (refused.status_code, faults(refused)) == (422, [("options[2].label", "duplicate")])
+    assert "options[0]" in refused.json()["detail"]
+    assert (archived.status_code, again.status_code, faults(again)) == (200, 422, [("options[2].label", "duplicate")])
+    assert (renamed.status_code, kept.status_code) == (200, 200), kept.text
+    assert (more.status_code, faults(more)) == (422, [("options[2].label", "duplicate")])
 
 
 async def test_an_undo_takes_it_back(alice: Person, frank: Person, ada: Thing) -> None:

@@ -20,6 +20,7 @@ from herdbook.custom_fields.model import (
     FieldObjectType,
     FieldUpdate,
     ValueExample,
+    labelled_alike,
     unsound,
 )
 from herdbook.custom_fields.store import (
@@ -552,7 +553,8 @@ def without_taken(
 
 def new_definition(field_id: UUID, time: str, asked: FieldCreate) -> Field:
     """Return the definition that a request asks for. Refusal: Invalid."""
-    return _sound(FIELD.new(field_id, time, asked))
+    field = FIELD.new(field_id, time, asked)
+    return _sound(field, (), labelled_alike(field))
 
 
 def redefined(before: Field, patch: FieldUpdate) -> Field:
@@ -561,10 +563,11 @@ def redefined(before: Field, patch: FieldUpdate) -> Field:
     Refusal: Invalid.
     """
     after = FIELD.patched(before, patch)
+    alike = [*labelled_alike(after, before)]
     unsent = [name for name in ("default", "unique") if getattr(patch, name) is UNSET]
     if "default" not in unsent or before.default is None:
-        return _sound(after, unsent)
-    errors = [*unsound(after, unsent)]
+        return _sound(after, unsent, alike)
+    errors = [*unsound(after, unsent), *alike]
     default = before.default
     if after.kind is not before.kind:
         default = conversion_between(before, after).of(default, 0)
@@ -578,12 +581,12 @@ def redefined(before: Field, patch: FieldUpdate) -> Field:
     return msgspec.structs.replace(after, default=default)
 
 
-def _sound(field: Field, unsent: Collection[str] = ()) -> Field:
+def _sound(field: Field, unsent: Collection[str], alike: Iterable[FieldError]) -> Field:
     """Return a definition with its default in the form in which it is kept. Refusal: Invalid.
 
-    `unsent` are members that the request did not name.
+    `unsent` are members that the request did not name, and `alike` the errors of labels.
     """
-    errors = [*unsound(field, unsent)]
+    errors = [*unsound(field, unsent), *alike]
     if field.default is not None and not any(error.field in ("default", "options") for error in errors):
         field = msgspec.structs.replace(field, default=normal_value(field, field.default, "default", errors))
     if errors:

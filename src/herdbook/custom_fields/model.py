@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
 from herdbook.errors import FieldError
+from herdbook.search_text import folded
 from herdbook.shared_schemas import Time
 
 MAX_OPTIONS: Final = 200
@@ -290,6 +291,39 @@ def unsound(field: Field, unsent: Collection[str] = ()) -> Iterator[FieldError]:
     if field.default is not None and field.kind in REFERENCES:
         message = f"`default` is not for references, because their object may be deleted. {without_default}"
         yield FieldError("default", "not_allowed", message)
+
+
+def labelled_alike(field: Field, before: Field | None = None) -> Iterator[FieldError]:
+    """Yield the errors of options that may be chosen and have the label of another one but for case, accents and outer space.
+
+    Those that have it already may keep it, because an earlier release let them have it.
+    """
+    known = {} if before is None else _active_labels(before)
+    first_with: dict[str, int] = {}
+    for index, option in enumerate(field.options):
+        if option.archived:
+            continue
+        label = _compared_label(option)
+        first = first_with.setdefault(label, index)
+        if first != index and not {option.id, field.options[first].id} <= known.get(label, set()):
+            message = (
+                f"`options[{index}].label` is the label of `options[{first}]`, too, so a text could not tell which is meant. "
+                "Choose another label, or archive one of them."
+            )
+            yield FieldError(f"options[{index}].label", "duplicate", message)
+
+
+def _active_labels(field: Field) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for option in field.options:
+        if not option.archived:
+            found.setdefault(_compared_label(option), set()).add(option.id)
+    return found
+
+
+def _compared_label(option: FieldOption) -> str:
+    """Return the label as texts name it."""
+    return folded(option.label.strip())
 
 
 class UnclaimedValue(msgspec.Struct, frozen=True, kw_only=True):
