@@ -37,7 +37,7 @@ async def _tag(person: Person, name: str) -> str:
     created = await person.post("/api/v2/tags", json={"name": name})
     if created.status_code == 201:
         return created.json()["id"]
-    return created.json()["errors"][0]["conflicting_id"]
+    return created.json()["conflict"]["id"]
 
 
 async def told(person: Person, contact_ids: list[str]) -> list[Json]:
