@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import combinations
 from typing import Any, Final, NamedTuple
-from unittest.mock import patch
 
 import msgspec
 
@@ -102,8 +101,7 @@ def fitted(names: Sequence[str]) -> dict[str, float]:
 def measured(name: str, weights: Mapping[str, float]) -> tuple[float, float]:
     """Return precision and recall on a data set, of pairs from 0.5 on."""
     found = data_set(name)
-    with patch.dict(comparison.WEIGHTS, weights):
-        likely = [pair for pair in found.pairs if score(pair.evidence, pair.namesakes) >= _LEAST]
+    likely = [pair for pair in found.pairs if score(pair.evidence, pair.namesakes, weights) >= _LEAST]
     right = sum(pair.is_same for pair in likely)
     return right / max(1, len(likely)), right / found.same
 
