@@ -83,13 +83,30 @@ _BODIES: Final = st.fixed_dictionaries(
 )
 
 
-def contacts() -> st.SearchStrategy[list[Json]]:
-    """Return bodies of some contacts, no two of which share an address or an id, each with `notes`, `tags` and a `company`."""
+def contacts(*, has_spaces: bool) -> st.SearchStrategy[list[Json]]:
+    """Return bodies of some contacts, no two of which share an address or an id, each with `notes`, `tags` and a `company`.
+
+    `has_spaces` if texts may have spaces around them.
+    """
     more = st.fixed_dictionaries({}, optional={"notes": _several(texts(60)), "tags": _several(_LINE), "company": _LINE})
     pair = st.tuples(_BODIES, more)
     return st.lists(pair, min_size=1, max_size=4).map(
-        lambda pairs: [_own(place, body, more) for place, (body, more) in enumerate(pairs)]
+        lambda pairs: [_spaced(_own(place, body, more), has_spaces) for place, (body, more) in enumerate(pairs)]
     )
+
+
+def _spaced(value: Any, has_spaces: bool) -> Any:  # noqa: FBT001  # as `json` walks
+    if has_spaces:
+        return value
+    match value:
+        case str():
+            return value.strip()
+        case list():
+            return [_spaced(each, has_spaces) for each in value]
+        case dict():
+            return {name: _spaced(each, has_spaces) for name, each in value.items()}
+        case _:
+            return value
 
 
 def _own(place: int, body: Json, more: Json) -> Json:

@@ -66,12 +66,15 @@ def _sorted(contact: Json) -> Json:
 )
 @given(data=st.data())
 async def test_any_contact_comes_back(frank: Person, charlie: Person, form: str, data: st.DataObject) -> None:
-    """Contacts of any members are the same in another workspace that has the fields, after an export and an import."""
+    """Contacts of any members are the same in another workspace that has the fields, after an export and an import.
+
+    A card keeps no spaces around a value.
+    """
     for person in (frank, charlie):
         if not (await person.get("/api/herdbook/fields")).json()["data"]:
             for key, (members, _) in FIELDS.items():
                 await define(person, key, **members)
-    bodies: list[Any] = data.draw(contacts())
+    bodies: list[Any] = data.draw(contacts(has_spaces=not form.startswith("vcard")))
     contact_ids = [await made(frank, body) for body in bodies]
     before = await told(frank, contact_ids)
     content = (await frank.post(URL, json={"object_type": "contact", "format": form, "object_ids": contact_ids})).content

@@ -10,7 +10,7 @@ import msgspec
 
 from herdbook.formats.card_content import CardContent, content_of, shown_name
 from herdbook.formats.cards import CardFault, Property, fitting, kept_line, read_cards
-from herdbook.formats.guards import unguarded
+from herdbook.formats.guards import as_it_is
 from herdbook.formats.lists import joined, quoted
 from herdbook.formats.model import MAX_COLUMNS, Layout, Unreadable
 
@@ -102,7 +102,7 @@ def write_table(source: Path, target: Path) -> Generator[None, None, None]:
 
 def _kept(cell: str) -> str:
     """Return a cell that is itself again once the apostrophe of exports is taken away."""
-    return cell if unguarded(cell) == cell else f"'{cell}"
+    return as_it_is(cell)
 
 
 def _people(source: Path) -> Iterator[_Person]:

@@ -18,8 +18,8 @@ from herdbook.formats.card_content import says_more
 from herdbook.formats.card_table import AROUND, LEFT_OUT
 from herdbook.formats.cards import Property, fitting
 from herdbook.formats.days import Ambiguous, DayForm, day_of
-from herdbook.formats.guards import unguarded
-from herdbook.formats.lists import values_in
+from herdbook.formats.guards import text_of
+from herdbook.formats.lists import label_in, values_in
 from herdbook.formats.model import Record
 from herdbook.http.body import BodyReader
 from herdbook.importing.model import IGNORE, LABEL, RowFault
@@ -31,7 +31,6 @@ from herdbook.search_text import END, searchable_name
 # Google joins several values by it, others by a semicolon or a line break.
 _BETWEEN: Final = re.compile(r"\s*(?::::|;|\n)\s*")
 _BETWEEN_TAGS: Final = re.compile(r"\s*(?::::|[;,\n])\s*")
-_USUAL_LABELS: Final = frozenset({"work", "home", "mobile", "other", "fax"})
 _INDEX: Final = re.compile(r"(\w+)\[(\d+)\]")
 # Members that herdbook's own answers have beside those that a request may.
 _READ_ONLY: Final = frozenset(
@@ -107,7 +106,7 @@ class Preparer:
             values = record.values
             count = len(values)
             for index, fill in self._columns:
-                if index < count and (text := unguarded(values[index]).strip()):
+                if index < count and (text := text_of(values[index])):
                     fill(row, text, index)
             if count > len(self._mapping.columns) and any(each.strip() for each in values[len(self._mapping.columns) :]):
                 message = (
@@ -146,7 +145,7 @@ class Preparer:
             "email": lambda row, text, index: row.add_emails(text, label, index),
             "phone": lambda row, text, index: row.add_phones(text, label, index, region),
             "full_name": _fill_name,
-            "tags": lambda row, text, _: row.tags.extend(filter(None, map(str.strip, values_in(text, _BETWEEN_TAGS)))),
+            "tags": lambda row, text, _: row.tags.extend(filter(None, values_in(text, _BETWEEN_TAGS))),
             "card": lambda row, text, _: row.card.append(text),
             "note": lambda row, text, _: row.notes.append(text),
             "external_id": lambda row, text, index: row.add("external_ids", text, index),
@@ -455,9 +454,6 @@ class _Row:
         """Return the label of the addresses or numbers in a column, and whether they are the primary ones."""
         place = self._labels.get(index, -1)
         if 0 <= place < len(self._values):
-            text = self._values[place].strip()
-            # Google marks the primary one so.
-            told = text.removeprefix("*").strip()
-            usual = told.lower() if told.lower() in _USUAL_LABELS else told
-            return (usual or label)[:50], text.startswith("*")
+            told, is_primary = label_in(text_of(self._values[place]))
+            return (told or label)[:50], is_primary
         return label, False
