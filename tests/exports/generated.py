@@ -1,6 +1,6 @@
 """Contacts of any members that the API takes."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from hypothesis import strategies as st
 
@@ -83,28 +83,27 @@ _BODIES: Final = st.fixed_dictionaries(
 )
 
 
-def contacts(*, has_spaces: bool) -> st.SearchStrategy[list[Json]]:
+def contacts(*, of_cards: bool) -> st.SearchStrategy[list[Json]]:
     """Return bodies of some contacts, no two of which share an address or an id, each with `notes`, `tags` and a `company`.
 
-    `has_spaces` if texts may have spaces around them.
+    `of_cards` if no text has spaces around it, and no usual label has a capital letter: a card keeps neither.
     """
     more = st.fixed_dictionaries({}, optional={"notes": _several(texts(60)), "tags": _several(_LINE), "company": _LINE})
     pair = st.tuples(_BODIES, more)
-    return st.lists(pair, min_size=1, max_size=4).map(
-        lambda pairs: [_spaced(_own(place, body, more), has_spaces) for place, (body, more) in enumerate(pairs)]
+    several = st.lists(pair, min_size=1, max_size=4).map(
+        lambda pairs: [_own(place, body, more) for place, (body, more) in enumerate(pairs)]
     )
+    return several.map(lambda bodies: [*map(_of_card, bodies)]) if of_cards else several
 
 
-def _spaced(value: Any, has_spaces: bool) -> Any:  # noqa: FBT001  # as `json` walks
-    if has_spaces:
-        return value
+def _of_card(value: Any) -> Any:
     match value:
         case str():
-            return value.strip()
+            return "work" if value == "Work" else value.strip()
         case list():
-            return [_spaced(each, has_spaces) for each in value]
+            return [*map(_of_card, cast("list[Any]", value))]
         case dict():
-            return {name: _spaced(each, has_spaces) for name, each in value.items()}
+            return {name: _of_card(each) for name, each in cast("Json", value).items()}
         case _:
             return value
 
