@@ -42,7 +42,7 @@ FIELDS: Final[dict[str, tuple[Json, st.SearchStrategy[Any]]]] = {
     ),
     "worth": (
         {"kind": "money"},
-        st.builds(lambda amount, currency: {"amount": amount, "currency": currency}, _AMOUNTS, st.sampled_from(["EUR", "USD"])),
+        st.fixed_dictionaries({"amount": _AMOUNTS, "currency": st.sampled_from(["EUR", "USD"])}),
     ),
     "address": (
         {"kind": "address"},
@@ -66,7 +66,7 @@ def _with_primary(items: list[Json], place: int) -> list[Json]:
 
 
 _EMAILS: Final = st.from_regex(r"[a-z0-9]{1,8}(\+[a-z]{1,3})?@[a-z]{1,6}\.example", fullmatch=True)
-_BODIES: Final = st.fixed_dictionaries(
+_BODIES: Final[st.SearchStrategy[Json]] = st.fixed_dictionaries(
     {"first_name": _LINE},
     optional={
         "last_name": _LINE,
@@ -75,8 +75,8 @@ _BODIES: Final = st.fixed_dictionaries(
         "emails": _items("email", _EMAILS),
         "phone_numbers": _items("phone_number", _NUMBERS),
         "external_ids": st.lists(_LINE, max_size=3, unique=True),
-        "crm_association": st.builds(
-            lambda found: {"object_type": "contact", "crm_object_id": found, "source": "hubspot"}, _LINE
+        "crm_association": st.fixed_dictionaries(
+            {"object_type": st.just("contact"), "crm_object_id": _LINE, "source": st.just("hubspot")}
         ),
         "fields": st.fixed_dictionaries({}, optional={key: values for key, (_, values) in FIELDS.items()}),
     },
@@ -88,7 +88,9 @@ def contacts(*, of_cards: bool) -> st.SearchStrategy[list[Json]]:
 
     `of_cards` if no text has spaces around it, and no usual label has a capital letter: a card keeps neither.
     """
-    more = st.fixed_dictionaries({}, optional={"notes": _several(texts(60)), "tags": _several(_LINE), "company": _LINE})
+    more: st.SearchStrategy[Json] = st.fixed_dictionaries(
+        {}, optional={"notes": _several(texts(60)), "tags": _several(_LINE), "company": _LINE}
+    )
     pair = st.tuples(_BODIES, more)
     several = st.lists(pair, min_size=1, max_size=4).map(
         lambda pairs: [_own(place, body, more) for place, (body, more) in enumerate(pairs)]

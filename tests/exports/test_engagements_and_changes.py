@@ -212,8 +212,11 @@ async def test_an_export_of_changes_ends(frank: Person, ada: Thing, database_url
     async def nothing() -> None:
         pass
 
+    def may(_: str) -> bool:
+        return True
+
     feed = View(tuple(OBJECT_TYPES), sees_private=True, sees_details=True)
-    source = Source(pool, frank.workspace_id, write, nothing, lambda _: True, feed)
+    source = Source(pool, frank.workspace_id, write, nothing, may, feed)
     parts = await export(source, ObjectExportRequest(object_type="change", format="ndjson"))
     text = b"".join([part async for part in parts])
     await pool.close()

@@ -42,7 +42,7 @@ async def remove_cards(call: Call, contact_id: UUID, query: ContactCardQuery) ->
     return await shown_whole(call, await call.write(RemoveCards(contact_id, query.card_id, call.if_version)))
 
 
-_TAG: Final = "subpackage_contacts"
+_TAG: Final = "subpackage_cards"
 OPERATIONS: Final = (
     Operation(
         method="GET",

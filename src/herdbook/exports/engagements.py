@@ -1,6 +1,6 @@
 """The pages of engagements, with the names of those who took part, and with what was said."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -43,8 +43,12 @@ class _Told(NamedTuple):
 
 def exporting(source: Source, asked: ObjectExportRequest) -> Exporting:
     """Return an export of engagements: all, or those with some ids. It has private ones only for callers that may see them."""
-    columns = [column for column in _COLUMNS if column.scope is None or source.may(column.scope)]
+    columns = [name for name, scope in _COLUMNS.items() if scope is None or source.may(scope)]
     parts = frozenset(scope for scope in (_CONTACTS, _COMPANIES, _USERS) if source.may(scope))
+
+    def row(told: _Told) -> list[str]:
+        cells = _cells(told)
+        return [cells[name] if name in cells else _cell(told, name) for name in columns]
 
     def lines(page: Sequence[_Told]) -> bytes:
         return _encoder.encode_lines([_exported(told, parts) for told in page])
@@ -52,8 +56,8 @@ def exporting(source: Source, asked: ObjectExportRequest) -> Exporting:
     return Exporting(
         ENGAGEMENT.plural.capitalize(),
         _pages(source, asked.object_ids),
-        [column.name for column in columns],
-        lambda told: [column.cell(told) for column in columns],
+        columns,
+        row,
         lines,
     )
 
@@ -155,38 +159,36 @@ def _exported(told: _Told, parts: frozenset[str]) -> dict[str, Any]:
     return members
 
 
-class _Column(NamedTuple):
-    """A column: its name, the scope that it needs beside that to read engagements, and the cell of an engagement."""
-
-    name: str
-    cell: Callable[[_Told], str]
-    scope: str | None = None
-
-
-def _member(name: str) -> _Column:
-    def cell(told: _Told) -> str:
-        value = getattr(told.shown, name)
-        return "" if value is UNSET or value is None else str(getattr(value, "value", value))
-
-    return _Column(name, cell)
+# The columns, and the scope that each needs beside that to read engagements.
+_COLUMNS: Final[Mapping[str, str | None]] = {
+    **dict.fromkeys(("id", "title", "engagement_type", "processing_status", "is_private", "start_at", "end_at"), None),
+    **dict.fromkeys(("duration_seconds", "description", "data_source"), None),
+    "external_id": _CONTACTS,
+    **dict.fromkeys(("external_url", "meeting_url", "owner_user_id"), None),
+    "owner_name": _USERS,
+    **dict.fromkeys(("contact_ids", "contact_names"), _CONTACTS),
+    **dict.fromkeys(("company_ids", "company_names"), _COMPANIES),
+    **dict.fromkeys(("tags", "transcript", "created_at", "updated_at"), None),
+}
 
 
-_COLUMNS: Final = (
-    _member("id"),
-    _member("title"),
-    _member("engagement_type"),
-    _member("processing_status"),
-    _Column("is_private", lambda told: "true" if told.shown.is_private else "false"),
-    *map(_member, ("start_at", "end_at", "duration_seconds", "description", "data_source")),
-    _Column("external_id", lambda told: told.stored.details.external_id, _CONTACTS),
-    *map(_member, ("external_url", "meeting_url", "owner_user_id")),
-    _Column("owner_name", lambda told: told.owner, _USERS),
-    _Column("contact_ids", lambda told: BETWEEN.join(told.contacts), _CONTACTS),
-    _Column("contact_names", lambda told: joined(told.contacts.values()), _CONTACTS),
-    _Column("company_ids", lambda told: BETWEEN.join(told.companies), _COMPANIES),
-    _Column("company_names", lambda told: joined(told.companies.values()), _COMPANIES),
-    _Column("tags", lambda told: joined(told.tags)),
-    _Column("transcript", lambda told: told.transcript or ""),
-    _member("created_at"),
-    _member("updated_at"),
-)
+def _cells(told: _Told) -> dict[str, str]:
+    """Return the cells of an engagement by their columns, beside those of members that are texts or numbers."""
+    return {
+        "engagement_type": told.shown.engagement_type.value,
+        "processing_status": told.shown.processing_status.value,
+        "is_private": "true" if told.shown.is_private else "false",
+        "external_id": told.stored.details.external_id,
+        "owner_name": told.owner,
+        "contact_ids": BETWEEN.join(told.contacts),
+        "contact_names": joined(told.contacts.values()),
+        "company_ids": BETWEEN.join(told.companies),
+        "company_names": joined(told.companies.values()),
+        "tags": joined(told.tags),
+        "transcript": told.transcript or "",
+    }
+
+
+def _cell(told: _Told, name: str) -> str:
+    value: Any = getattr(told.shown, name)
+    return "" if value is UNSET or value is None else str(value)

@@ -201,7 +201,7 @@ class UnitOfWork:
         if any(not _is_as_loaded(row, rows.get(place, _UNKNOWN)) for place, row in (self._seen or {}).items()):
             return False
         self._before, self._seen = {}, None
-        # What was loaded before the save may be out of date, as far as no command has seen it.
+        # The rows that were loaded before the save may be out of date, as far as no command has seen them.
         self._loaded = rows
         return True
 
