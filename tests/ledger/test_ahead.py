@@ -8,8 +8,13 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from herdbook.companies.model import CompanyCreate
+from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import ADDRESSES, CONTACT, CONTACTS
 from herdbook.errors import Refusal
+from herdbook.importing.preparing import company_key
+from herdbook.importing.store import NAMED_COMPANIES
+from herdbook.ledger.commands import Create
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.ledger.object_types import updated
 from herdbook.ledger.unit_of_work import LongCommand, Need, Result, UnitOfWork
@@ -158,6 +163,42 @@ async def test_an_address_that_the_one_before_has_claimed_is_seen(ledger_client:
     first.told.may_end.set()
 
     assert [_description(await one), _description(await other)] == ["a", "ab"]
+
+
+async def test_a_row_that_was_read_before_the_save_is_read_again(ledger_client: LedgerClient, pool: Pool) -> None:
+    """A row that no command has put, but that follows from what was put, was read too early: the command is applied again."""
+    contact_id = id_of(await ledger_client.create("ada@engine.test"))
+    seen: list[bool] = []
+
+    class AppendAndFound(Append, frozen=True):
+        """The same, which also creates a company."""
+
+        def steps(self, work: UnitOfWork) -> Generator[None, None, Result]:
+            Create(COMPANY, CompanyCreate(name="Engines", domains=())).apply(work)
+            return (yield from Append.steps(self, work))
+
+    class AppendAndLook(Append, frozen=True):
+        """The same, which notes whether that company is there."""
+
+        def needs(self) -> Iterator[Need]:
+            yield from Append.needs(self)
+            yield Need(NAMED_COMPANIES, company_key("Engines"))
+
+        def steps(self, work: UnitOfWork) -> Generator[None, None, Result]:
+            seen.append(work.get(NAMED_COMPANIES, company_key("Engines")) is not None)
+            return (yield from Append.steps(self, work))
+
+    first = AppendAndFound(contact_id, "a", Steps(may_end=False))
+    second = AppendAndLook(contact_id, "b", Steps())
+    async with pool.acquire() as connection, connection.transaction():
+        # The save waits for this lock, and the load of the command ahead of it does not.
+        one, other = await _ahead(ledger_client, first, second)
+        await connection.execute("select from workspace where id = $1 for update", ledger_client.workspace_id)
+        first.told.may_end.set()
+        await second.told.begun.wait()
+
+    assert [_description(await one), _description(await other)] == ["a", "ab"]
+    assert seen == [False, True]
 
 
 async def test_a_refusal_ahead_is_asked_again(ledger_client: LedgerClient) -> None:
