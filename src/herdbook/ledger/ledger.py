@@ -376,8 +376,11 @@ class Ledger:
                 self._cut()
                 for writer in pending:
                     writer.cancel()
+        ahead = [*self._ahead.values()]
         for workspace_id in [*self._ahead]:
             self._drop_ahead(workspace_id)
+        # The pool is closed next, and each of them has a connection of it.
+        await asyncio.gather(*ahead, return_exceptions=True)
         if self._watch is not None:
             self._watch.cancel()
 
