@@ -40,8 +40,8 @@ from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.uploads import Uploads, locked
 from herdbook.workspaces.store import region_of
 
-# Rows of one command: as many as a neighbour's write may wait for.
-SLICE: Final = 100
+# Rows of one command. A neighbour's write may wait for two of them: one that is saved, and one that was applied ahead.
+SLICE: Final = 50
 _AT_ONCE: Final = 4
 # Slices that are with the ledger: it applies one while it saves the other.
 _WAITING: Final = 2
