@@ -1,7 +1,7 @@
 """The templates of all pages, and what each of them may use."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
 
@@ -13,6 +13,7 @@ from herdbook import fields
 from herdbook.console import static_files
 from herdbook.console.page import BASE, isolated, moment_of, path_of
 from herdbook.console.wording import unquoted
+from herdbook.time_zones import present_zones
 
 
 class Templates:
@@ -30,7 +31,7 @@ class Templates:
             auto_reload=False,
         )
         # A macro that needs no more than these is imported without the context of a page, and thus made once.
-        environment.globals |= {"base": BASE, "path_of": path_of, "static": static_files.address_of}
+        environment.globals |= {"base": BASE, "path_of": path_of, "static": static_files.address_of, "zones": present_zones}
         # A page shows hundreds.
         environment.globals["icon"] = cache(environment.get_template("console/icons.html").module.icon)
         environment.filters |= {
@@ -38,6 +39,7 @@ class Templates:
             "initials": _initials,
             "isolated": isolated,
             "time": _time,
+            "when": _when,
             "unquoted": unquoted,
             "moment": _moment,
             "moment_of": moment_of,
@@ -77,3 +79,18 @@ def _time(time: str | datetime) -> Markup:
     written = time if isinstance(time, str) else time.isoformat()
     shown = written if parsed is None else f"{parsed.day} {parsed:%b %Y, %H:%M} UTC"
     return Markup(f'<time datetime="{escape(written)}">{escape(shown)}</time>')  # noqa: S704  # both are escaped
+
+
+def _when(value: str) -> Markup:
+    """Return a day, or a time with its day, that somebody has given, in full; with JavaScript, readers see it in their format.
+
+    A day is the same one in all zones.
+    """
+    if (parsed := fields.parsed_time(value)) is not None:
+        shown = f"{parsed.day} {parsed:%b %Y, %H:%M} UTC"
+        return Markup(f'<time datetime="{escape(value)}" data-exact>{escape(shown)}</time>')  # noqa: S704  # both are escaped
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        return escape(value)
+    return Markup(f'<time datetime="{escape(value)}">{day.day} {day:%b} {day.year}</time>')  # noqa: S704  # it is escaped
