@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -14,6 +14,9 @@ from herdbook.console import static_files
 from herdbook.console.page import BASE, isolated, moment_of, path_of
 from herdbook.console.wording import unquoted
 from herdbook.time_zones import present_zones
+
+# The long choices that are kept, of some ten kilobytes each: of the lists that are looked at.
+_KEPT_CHOICES: Final = 32
 
 
 class Templates:
@@ -34,6 +37,9 @@ class Templates:
         environment.globals |= {"base": BASE, "path_of": path_of, "static": static_files.address_of, "zones": present_zones}
         # A page shows hundreds.
         environment.globals["icon"] = cache(environment.get_template("console/icons.html").module.icon)
+        choices = environment.get_template("console/choices.html").module
+        environment.globals["options"] = lru_cache(_KEPT_CHOICES)(choices.options)
+        environment.globals["boxes"] = lru_cache(_KEPT_CHOICES)(choices.boxes)
         environment.filters |= {
             "given": _given,
             "initials": _initials,
