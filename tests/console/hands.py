@@ -1,6 +1,7 @@
 """The two ways in which people use a page in the tests: a mouse and letters, or a keyboard alone."""
 
-from typing import Final, Protocol
+from abc import ABC, abstractmethod
+from typing import Final
 
 from playwright.async_api import Locator, Page
 
@@ -8,26 +9,27 @@ from playwright.async_api import Locator, Page
 _MAX_STOPS: Final = 250
 
 
-class Hands(Protocol):
+class Hands(ABC):
     """A way of using the tab of a browser."""
 
-    tab: Page
+    def __init__(self, tab: Page) -> None:
+        self.tab = tab
 
+    @abstractmethod
     async def press(self, element: Locator) -> None:
         """Press a link, a button, a box to check, or the title of what opens."""
 
+    @abstractmethod
     async def write(self, field: Locator, text: str) -> None:
         """Write a text into a field, instead of what it has."""
 
+    @abstractmethod
     async def choose(self, field: Locator, option: str) -> None:
         """Choose an option of a list by its text."""
 
 
-class Mouse:
+class Mouse(Hands):
     """Clicks, and types into what was clicked."""
-
-    def __init__(self, tab: Page) -> None:
-        self.tab = tab
 
     async def press(self, element: Locator) -> None:
         """Click."""
@@ -44,11 +46,8 @@ class Mouse:
         await field.select_option(option)
 
 
-class Keyboard:
+class Keyboard(Hands):
     """Reaches everything by Tab, and never points at anything."""
-
-    def __init__(self, tab: Page) -> None:
-        self.tab = tab
 
     async def press(self, element: Locator) -> None:
         """Go to it, and press the key that it takes."""

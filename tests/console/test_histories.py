@@ -62,7 +62,7 @@ async def test_deleted_tag_is_shown_and_restored(olga: Visitor, frank: Person, r
 
 
 async def test_history_of_a_user_tells_who_changed_the_role(anna: Visitor, victor: Visitor) -> None:
-    """Whoever may read users sees who made somebody what, and nobody can undo it there."""
+    """A viewer sees who gave somebody which role, and nobody can undo it there."""
     page = (await anna.post("/users/new", {"first_name": "Ivy", "email": "ivy@team.test", "role": "VIEWER"})).text
     found = re.search(r"/users/(usr_\w+)/", (await anna.get("/users/roles?search=ivy")).text)
     assert "Send this link" in page

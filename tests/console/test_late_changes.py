@@ -37,7 +37,7 @@ def _when(answer: httpx.Response) -> str:
 async def test_conflict_names_who_changed_the_member_and_when(
     olga: Visitor, anna: Visitor, alice: Person, ada: Thing, member: str
 ) -> None:
-    """Of several changes, the box tells the one of the member that is edited."""
+    """If there were several changes, the box tells the one of the member that is edited."""
     page = (await olga.get(f"/contacts/{ada.id}?edit={member}")).text
     mine = {name: _hidden(page, f"/edit/{member}", name) for name in ("version", "seen")}
     changed = await anna.post(f"/contacts/{ada.id}/edit/{member}", {**mine, "value": "Theirs"})

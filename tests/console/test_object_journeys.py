@@ -225,7 +225,7 @@ _READERS: Final = (
 async def test_days_and_times_are_shown_as_the_reader_writes_them(
     browser: Browser, demo: Demo, cookies: list[SetCookieParam], reader: Reader
 ) -> None:
-    """A day is the same in all zones; a time is that of the reader's. So it is in fields, lists, histories and conflicts."""
+    """A day is the same in all zones; a time is that of the reader's. Fields, histories and conflicts show them alike."""
     locale = reader.locale
     context = await browser.new_context(base_url=demo.url, timezone_id=reader.zone, locale=locale)
     await context.add_cookies(cookies)

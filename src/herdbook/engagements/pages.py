@@ -51,7 +51,7 @@ def clock(seconds: float) -> str:
 
 
 class Late(NamedTuple):
-    """What was to be deleted, and what was done to it since its page was shown, the latest first."""
+    """An object that was to be deleted, and the changes of it since its page was shown, the latest first."""
 
     noun: str
     since: Sequence[ToldEntry]

@@ -44,7 +44,7 @@ def _shown(contact_id: str, shown: Certificate, name: str) -> Shown:
         "problem": None,
         "error": "",
         "with_engagements": shown.engagements,
-        # The name of a file may be that of the person. What is kept of an erasure has none.
+        # The name of a file may be that of the person, so a certificate has none.
         "files": {},
     }
     return Shown(context)

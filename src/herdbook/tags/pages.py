@@ -160,11 +160,12 @@ async def bring_tag_back(visit: Visit, tag_id: str) -> PageAnswer:
 
     A later change, which the page has not shown, is not taken back unseen.
     """
+    at = visit.field("at") or shown_time(sources.now())
     try:
         if await _now(visit, tag_id) is None:
             await visit.call("restore-tag", Tag, tag_id)
             return visit.redirect(f"{_TAGS}/{tag_id}", "The tag was restored.", undoes=True)
-        then = (await visit.call("get-tag-history", Tag, tag_id, query={"at": visit.field("at")})).value
+        then = (await visit.call("get-tag-history", Tag, tag_id, query={"at": at})).value
         body = {"name": then.name, "description": then.description, "hex_color": then.hex_color}
         await visit.call("update-tag", Tag, tag_id, body=body, if_version=visit.field("version") or None)
     except Refused as refused:
