@@ -7,6 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from bench.processes import Server, processor_seconds, running
 
 NEW_YEAR = "2026-01-01T00:00:00Z"
 HOUR = 3600
+WORKERS = 16
+ROUNDS_OF_WORKERS = 10
 _ABOUT = """One caller on one connection, one request after the other. CPU is the processor time of the server for each, its
 database included, which other programs affect less."""
 
@@ -75,6 +78,25 @@ def _schedule(caller: Caller) -> None:
     caller.command(workspace, "DELETE", "")
 
 
+def _at_once(server: Server, token: str) -> None:
+    """Let many workers use a workspace each; fail if one sees anything of another."""
+
+    def work(number: int) -> None:
+        caller = Caller(server, token)
+        for _ in range(ROUNDS_OF_WORKERS):
+            workspace = caller.create(seed="crm-small", clock=NEW_YEAR, random_seed=7)
+            key, name = workspace["api_key"], f"Worker {number}"
+            caller.ask("PATCH", f"/api/v2/contacts/{workspace['objects']['ada']}", {"last_name": name}, key)
+            caller.command(workspace, "PATCH", "/clock", {"advance_seconds": HOUR})
+            ada = caller.ask("GET", f"/api/v2/contacts/{workspace['objects']['ada']}", key=key)
+            assert ada["last_name"] == name, "nobody else has changed it"
+            caller.command(workspace, "POST", "/reset")
+            caller.command(workspace, "DELETE", "")
+
+    with ThreadPoolExecutor(WORKERS) as workers:
+        list(workers.map(work, range(WORKERS)))
+
+
 def measure(scratch: Path, rounds: int) -> str:
     """Return the page."""
     ready = scratch / "ready.json"
@@ -96,10 +118,14 @@ def measure(scratch: Path, rounds: int) -> str:
         same = {"seed": "crm-small", "clock": NEW_YEAR, "random_seed": 7}
         rows = [
             _row("a workspace from `crm-small`", caller, lambda: caller.create(seed="crm-small"), rounds),
-            _row("the same with a random seed, which no copy ahead can have", caller, lambda: caller.create(**same), rounds),
+            _row("the same with a random seed", caller, lambda: caller.create(**same), rounds),
             _row("a reset after a change", caller, lambda: caller.command(changed, "POST", "/reset"), rounds, change),
             _row("the first workspace from `crm-large`", caller, lambda: caller.create(seed="crm-large"), 1),
             _row("another one", caller, lambda: caller.create(seed="crm-large"), 3, lambda: time.sleep(3)),
+            _row(
+                f"{WORKERS} workers at once, {ROUNDS_OF_WORKERS} tests each, as one figure",
+                *(caller, lambda: _at_once(caller.server, content["lab_token"]), 3),
+            ),
             _row("140 hours of retries, and an endpoint disabled after five days", caller, lambda: _schedule(caller), 3),
         ]
     table = "\n".join(rows)

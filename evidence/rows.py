@@ -13,7 +13,7 @@ import msgspec
 from evidence.changes import Change
 from herdbook import ids
 from herdbook.companies import store as companies
-from herdbook.companies.store import COMPANY_FIELDS, COMPANY_TAGS, COMPANY_WORDS, DOMAINS
+from herdbook.companies.store import COMPANY_FIELDS, COMPANY_TAGS, COMPANY_WORDS, DOMAINS, FORMER_DOMAINS
 from herdbook.contacts import store as contacts
 from herdbook.contacts.store import (
     ADDRESSES,
@@ -52,6 +52,7 @@ INDEXES: Final[dict[Table[Any], LiteralString]] = {
     COMPANY_FIELDS: "select key, company_id from company_field",
     FORMER_ADDRESSES: "select address, contact_id from contact_former_email",
     FORMER_EXTERNAL_IDS: "select external_id, contact_id from contact_former_external_id",
+    FORMER_DOMAINS: "select domain, company_id from company_former_domain",
     COMPANY_WORDS: "select word, company_id from company_word",
     USER_WORDS: "select word, user_id from user_word",
     ENGAGEMENT_WORDS: "select word, engagement_id from engagement_word",

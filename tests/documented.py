@@ -20,7 +20,7 @@ _NAMED: Final = r"""(?x:
     \bsk-apik_\w+\.\w+
     | \blink_\w+\.\w+
     | \b(?:whsec_|oc[ls]_|oat_)[\w+/=.-]+
-    | \b(?:cnt|cmp|usr|tag|ngmt|rid|apik|wrks|whep|evt|tt|tano)_[0-9A-Z]{26}
+    | \b(?:cnt|cmp|usr|tag|ngmt|rid|apik|wrks|whep|evt|tt|tano|fault)_[0-9A-Z]{26}
     | \b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z
 )"""
 # They are new each time, and nothing refers to them.
@@ -48,7 +48,7 @@ class Block(NamedTuple):
     @property
     def only_reads(self) -> bool:
         """Whether the commands may be repeated."""
-        return re.search(r" -d| -X|^herdbook|^export|&$", self.commands, re.MULTILINE) is None
+        return re.search(r" -d| --json| -X|^herdbook|^export|&$", self.commands, re.MULTILINE) is None
 
 
 def blocks(page: str) -> Iterator[Block]:
@@ -64,6 +64,12 @@ def blocks(page: str) -> Iterator[Block]:
             else:
                 output.append(line)
         yield Block("\n".join(commands), "\n".join(output).strip())
+
+
+def files(page: str) -> Iterator[tuple[str, str]]:
+    """Return the files of a page: the blocks that begin with a comment that names one, with that name and their text."""
+    for text, name in re.findall(r"^```\w+\n((?:#|//) (\w[\w-]*\.\w+)\b.*?)^```", page, re.MULTILINE | re.DOTALL):
+        yield name, text
 
 
 def _goes_on(commands: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import asyncpg
 
 
-async def until(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(is_so: Callable[[], bool], seconds: float = 90.0) -> None:
     """Return once the condition holds; raise TimeoutError if it never does."""
     async with asyncio.timeout(seconds):
         while not is_so():  # noqa: ASYNC110  # files and processes set no event

@@ -102,6 +102,7 @@ from herdbook.workspace_document import api as workspace_document_api
 from herdbook.workspaces import api as workspaces_api
 
 if TYPE_CHECKING:
+    from herdbook.console.console_app import Console
     from herdbook.lab.server import LabServer
 
 _COMPANY_CONTACTS: Final = ContactsOfCompany()
@@ -265,8 +266,10 @@ class Herdbook:
             settings.log_level in ("debug", "info"),
             request_log,
         )
-        self._console = _LateConsole(partial(_console, api, services, authenticator, options))
-        page_routes = Pages(document, services, Readiness(pool, ledger), disk, has_lab=settings.lab).routes()
+        console = _LateConsole(partial(_console, api, services, authenticator, options))
+        self._console = console if lab is None else lab.console(console, console.loaded)
+        of_lab = None if lab is None else lab.lab.services
+        page_routes = Pages(document, services, Readiness(pool, ledger), disk, of_lab=of_lab).routes()
         page_routes.append(Route("/metrics", MetricsPage((pool, pages), data_dir).get))
         self._pages = _for_web_pages(_pages(page_routes, api), settings.origins)
         supervisor = WorkerSupervisor(pool, notifier, WorkerConfig(self._database_url, settings.targets, settings.log_level))
@@ -330,17 +333,21 @@ async def _load_late() -> None:
 class _LateConsole:
     """The console, which is loaded for the first person: a server that only programs use starts sooner, and is smaller."""
 
-    def __init__(self, load: Callable[[], ASGIApp]) -> None:
+    def __init__(self, load: "Callable[[], Console]") -> None:
         self._load = load
-        self._app: ASGIApp | None = None
+        self._app: Console | None = None
         self._loading = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        await (await self.loaded())(scope, receive, send)
+
+    async def loaded(self) -> "Console":
+        """Return the console."""
         async with self._loading if self._app is None else nullcontext():
             # Programs are served meanwhile.
             self._app = self._app or await asyncio.to_thread(self._load)
-        await self._app(scope, receive, send)
+        return self._app
 
 
 async def _lab(settings: Settings, database_url: str) -> "LabServer | None":
@@ -354,7 +361,7 @@ async def _lab(settings: Settings, database_url: str) -> "LabServer | None":
     return lab
 
 
-def _console(api: ApiApp, services: Services, authenticator: Authenticator, options: ConsoleOptions) -> ASGIApp:
+def _console(api: ApiApp, services: Services, authenticator: Authenticator, options: ConsoleOptions) -> "Console":
     from herdbook.console.console_app import Console  # noqa: PLC0415  # not imported before there is a person
     from herdbook.console_pages import PAGES  # noqa: PLC0415  # not imported before there is a person
 

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from herdbook.embedded import restarts
+from herdbook.errors import DISK_IS_FULL
 
 _log: Final = logging.getLogger("herdbook.disk")
 
@@ -34,6 +35,8 @@ class Room(NamedTuple):
 
 class DiskWatch:
     """Knows whether the disk of a data folder is almost full; without a folder, it never is."""
+
+    refusal = DISK_IS_FULL
 
     def __init__(self, data_dir: Path | None) -> None:
         self.is_full = False

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-from itsdangerous import BadData, URLSafeTimedSerializer
+from itsdangerous import BadData, TimestampSigner, URLSafeTimedSerializer
 
+from herdbook import sources
 from herdbook.errors import OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ PATH: Final = "/api/herdbook/media/"
 VALID_SECONDS: Final = 900
 # A statement whose connection broke may still be running in the database, but not for longer than this.
 _DECIDED_AFTER_SECONDS: Final = 60.0
+
+
+class _Signer(TimestampSigner):
+    def get_timestamp(self) -> int:
+        return int(sources.now().timestamp())
 
 
 class Media(msgspec.Struct, frozen=True):
@@ -51,7 +57,7 @@ class Recordings:
 
     def __init__(self, folder: Path, secret: str, allowed_targets: tuple[str, ...], most_bytes: int) -> None:
         self._folder = folder
-        self._serializer = URLSafeTimedSerializer(secret, salt="media")
+        self._serializer = URLSafeTimedSerializer(secret, salt="media", signer=_Signer)
         self._allowed_targets = allowed_targets
         self._most_bytes = most_bytes
         self._fetcher: Fetcher | None = None

@@ -18,11 +18,11 @@ OBJECT_TYPES: Final = ObjectTypes(*BUSINESS_TYPES, WEBHOOK_ENDPOINT)
 def readable_types(caller: Caller, object_types: ObjectTypes, names: Iterable[str] | UnsetType) -> list[ObjectType[Any, Any]]:
     """Return the types with these names, or all that a caller may read. Refusal: Forbidden, if that is nothing or less."""
     if names is UNSET:
-        readable = [each for each in object_types if all(caller.may(scope) for scope in each.read_scopes)]
+        readable = [each for each in object_types if each.may_be_read(caller.may)]
         if not readable:
             raise Forbidden(CONTACT.read_scopes[0])
         return readable
     named = [object_types.named(name) for name in dict.fromkeys(names)]
-    for scope in (scope for each in named for scope in each.read_scopes):
-        caller.require(scope)
+    for each in named:
+        each.require_reader(caller.may)
     return named

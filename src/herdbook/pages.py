@@ -32,10 +32,10 @@ class Pages:
         readiness: Readiness,
         disk: DiskWatch,
         *,
-        has_lab: bool = False,
+        of_lab: Services | None = None,
     ) -> None:
         self._document = document
-        self._has_lab = has_lab
+        self._of_lab = of_lab
         self._services = services
         self._readiness = readiness
         self._disk = disk
@@ -70,7 +70,7 @@ class Pages:
         """Lead a browser to the console, and tell a program whether tests command this server."""
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse(BASE, 303, {"Vary": "Accept", "Cache-Control": "no-store"})
-        return JSONResponse({"name": "herdbook", "mode": "lab" if self._has_lab else "production", "documentation": "/docs"})
+        return JSONResponse({"name": "herdbook", "mode": "lab" if self._of_lab else "production", "documentation": "/docs"})
 
     async def _openapi(self, _: Request) -> Response:
         async with self._making_page:
@@ -85,9 +85,13 @@ class Pages:
         return JSONResponse(metadata(issuer))
 
     async def _recording(self, request: Request) -> Response:
-        found = self._services.recordings.find(request.path_params["token"])
+        services, token = self._services, request.path_params["token"]
+        found = services.recordings.find(token)
+        if found is None and self._of_lab is not None:
+            services = self._of_lab
+            found = services.recordings.find(token)
         try:
-            is_there = found and await engagements_store.find(self._services.database, found.workspace_id, found.recording_id)
+            is_there = found and await engagements_store.find(services.database, found.workspace_id, found.recording_id)
         except (*CONNECTION_ERRORS, asyncpg.PostgresError):
             return Response("The database cannot be reached. Try again shortly.\n", 503)
         if found is None or is_there is None:

@@ -33,6 +33,7 @@ _RANGES: Final = {
     "deleted_days": (0, 36_500),
     "request_log_hours": (0, 8760),
     "lab_workspaces": (1, 100_000),
+    "lab_limit": (1, 2**50),
 }
 
 
@@ -167,6 +168,9 @@ class Settings(DatabaseSettings):
 
     lab_workspaces: int = 1000
     """How many workspaces a lab may have at once."""
+
+    lab_limit: int = 4_294_967_296
+    """The largest size of a lab's database, in bytes, and of the files of its imports and recordings together."""
 
     @property
     def all_connections(self) -> int:

@@ -2,8 +2,9 @@
 
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Source(Protocol):
@@ -38,25 +39,17 @@ class System:
         return os.urandom(count)
 
 
-class _Chosen:
-    source: Source = System()
+_SYSTEM: Final = System()
+# Callers find these three in the module at each call, so that a server without another source has no further step.
+now: Callable[[], datetime] = _SYSTEM.now
+"""Return the time, in UTC."""
+id_bytes: Callable[[], bytes] = _SYSTEM.id_bytes
+"""Return 16 bytes for an id: the millisecond in six, then ten random ones."""
+random_bytes: Callable[[int], bytes] = _SYSTEM.random_bytes
+"""Return random bytes, for a secret."""
 
 
 def use(source: Source) -> None:
     """Take the time and what is random from this source, in the whole process."""
-    _Chosen.source = source
-
-
-def now() -> datetime:
-    """Return the time, in UTC."""
-    return _Chosen.source.now()
-
-
-def id_bytes() -> bytes:
-    """Return 16 bytes for an id: the millisecond in six, then ten random ones."""
-    return _Chosen.source.id_bytes()
-
-
-def random_bytes(count: int) -> bytes:
-    """Return random bytes, for a secret."""
-    return _Chosen.source.random_bytes(count)
+    global now, id_bytes, random_bytes  # a process has one source
+    now, id_bytes, random_bytes = source.now, source.id_bytes, source.random_bytes

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import requests
 
 from herdbook import ids
 from tests.backups.farm import rows
@@ -53,6 +54,10 @@ def furnish(server: Running, receiver: str) -> Original:
     key = herdbook("keys", "create", NEIGHBOUR, "--scope=workspace:admin", f"--workspace={neighbour}", folder=server.folder)
     other = Running(server.process, server.folder, server.url, key.said.strip(), first=False)
     plant_links(other, made(other, "/api/v2/contacts", {"first_name": NEIGHBOUR, "emails": [{"email": "n@marker.test"}]})["id"])
+    for each in (server, other):
+        company = made(each, "/api/v2/companies", {"domains": [{"domain": "gone.test"}]})
+        url = f"{each.url}/api/v2/companies/{company['id']}"
+        assert requests.delete(url, headers={"Authorization": each.key}, timeout=30).status_code == 200
     erased = herdbook("erase", gone["id"], f"--workspace={workspace}", folder=server.folder)
     assert erased.status == 0, erased.complained
     asyncio.run(_plant_rows(url_of(server), uuid_of(workspace), uuid_of(neighbour)))

@@ -45,6 +45,8 @@ OF_THE_OBJECTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "list-fields": ("companies:read",),
     "get-field-by-id": ("contacts:read",),
+    "get-field-history": ("companies:read",),
+    "list-deleted-fields": ("companies:read",),
     "get-field-conversion": ("companies:read",),
     "get-openapi-document": ("companies:read",),
     "list-duplicates": ("contacts:read",),

@@ -16,7 +16,7 @@ import psutil
 import requests
 
 PROGRAM = Path(sys.executable).with_name("herdbook")
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
 def accepts(url: str) -> bool:
     """Whether a server accepts connections there."""
     try:
-        requests.get(url + "/healthz", timeout=5)
+        requests.get(url + "/healthz", timeout=90)
     except requests.ConnectionError:
         return False
     return True

@@ -35,7 +35,7 @@ def test_a_signal_leaves_nothing_behind(tmp_path: Path, workers: int) -> None:
         before = server.family()
         assert not listens_again(server.url)
         status = server.end()
-        _, left = psutil.wait_procs(before, timeout=5)
+        _, left = psutil.wait_procs(before, timeout=90)
 
         assert status == 0
         assert left == []
@@ -79,7 +79,7 @@ def test_a_signal_while_the_database_is_created(tmp_path: Path) -> None:
     finally:
         process.terminate()
         status = process.wait(PATIENCE)
-    _, left = psutil.wait_procs(started, timeout=5)
+    _, left = psutil.wait_procs(started, timeout=90)
 
     assert status == 0
     assert left == []

@@ -40,7 +40,7 @@ def test_an_import_is_taken_back(tmp_path: Path) -> None:
         import_id = done.said.split()[-1]
         (ada,) = server.get("/api/v2/contacts?search=ada").json()["data"]
         headers = {"Authorization": server.key}
-        requests.patch(f"{server.url}/api/v2/contacts/{ada['id']}", json={"description": "x"}, headers=headers, timeout=30)
+        requests.patch(f"{server.url}/api/v2/contacts/{ada['id']}", json={"description": "x"}, headers=headers, timeout=90)
 
         tried = herdbook("import", "--undo", import_id, "--dry-run", folder=tmp_path, **at_server)
         still_there = len(server.get("/api/v2/contacts").json()["data"])

@@ -138,7 +138,7 @@ def test_the_store_of_the_rate_limit(tmp_path: Path) -> None:
 def test_an_option_is_heard_over_a_variable(tmp_path: Path) -> None:
     """The option overrides the variable, which would have been refused."""
     with serving(tmp_path, HERDBOOK_PORT="65536", HERDBOOK_WORKERS="1") as server:
-        assert requests.get(server.url + "/healthz", timeout=5).status_code == 200
+        assert requests.get(server.url + "/healthz", timeout=90).status_code == 200
 
 
 @pytest.mark.parametrize(

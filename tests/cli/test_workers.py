@@ -28,7 +28,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
 def test_metrics_add_up(workers: Running) -> None:
     """Each worker reports the counts of both."""
     for _ in range(40):
-        requests.get(workers.url + "/api/v2/nothing", headers={"Connection": "close"}, timeout=5)
+        requests.get(workers.url + "/api/v2/nothing", headers={"Connection": "close"}, timeout=90)
 
     # A worker counts a request after its answer, and the other one may report before that.
     until(lambda: 'herdbook_requests_total{operation="none",status="404"} 40.0' in metrics(workers))

@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Generator[Made]:
     """A server and its document."""
     folder = tmp_path_factory.mktemp("clients")
     with serving(folder) as server:
-        document = requests.get(server.url + "/api/openapi.json", timeout=10).json()
+        document = requests.get(server.url + "/api/openapi.json", timeout=90).json()
         (folder / "openapi.json").write_text(json.dumps(document))
         yield Made(server, folder)
 

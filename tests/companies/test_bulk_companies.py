@@ -14,7 +14,7 @@ from tests.contacts import bulks
 from tests.contacts.bulks import both_forms, verdicts
 from tests.custom_fields.definitions import define
 from tests.history.consistency import assert_consistent
-from tests.history.requests import undo
+from tests.history.requests import company_named, undo
 
 BULK: Final = "/api/herdbook/companies/bulk"
 COMPANIES: Final = "/api/v2/companies"
@@ -227,12 +227,33 @@ async def test_an_upsert_adds_no_more_than_a_company_may_have(alice: Person) -> 
     assert "101 items" in found["problem"]["detail"]
 
 
-async def test_a_deleted_company_stays_deleted(alice: Person, engine: Thing) -> None:
-    """An upsert by the domain of a deleted company creates another one."""
+async def test_a_deleted_company_comes_back(alice: Person, engine: Thing) -> None:
+    """An upsert restores the company that was deleted last with the domain, without what others have taken since."""
+    await write(alice, update(engine.id, domains=[{"domain": "www.engine.test"}, {"domain": "taken.test"}]))
     await alice.delete(engine.url)
-    (found,) = await results(alice, upsert("engine.test"))
+    await write(alice, create("taken.test"))
+    (found,) = await results(alice, upsert("engine.test", description="Weaves."))
+    (again,) = await results(alice, upsert("engine.test", description="Weaves."))
 
-    assert (found["result"], found["company"]["id"] == engine.id) == ("created", False)
+    assert (found["result"], found["company"]["id"]) == ("restored", engine.id)
+    assert [each["domain"] for each in found["company"]["domains"]] == ["engine.test"]
+    assert again["result"] == "unchanged"
+
+
+async def test_a_merged_company_does_not_come_back(alice: Person, engine: Thing) -> None:
+    """An upsert by a domain that a merged company had finds the company that has it now."""
+    other = await company_named(alice, "other.test")
+    await alice.post(f"/api/herdbook/companies/{other.id}/merge", json={"from": [engine.id]})
+    (found,) = await results(alice, upsert("engine.test", name="Both"))
+
+    assert (found["result"], found["company"]["id"]) == ("updated", other.id)
+
+
+async def test_a_company_that_the_same_bulk_has_deleted_comes_back(alice: Person, engine: Thing) -> None:
+    """An upsert restores a company that an operation before it has deleted."""
+    gone, back = await results(alice, delete(engine.id), upsert("engine.test"))
+
+    assert (gone["result"], back["result"], back["company"]["id"]) == ("deleted", "restored", engine.id)
 
 
 @both_forms

@@ -233,6 +233,8 @@ def test_a_journal_is_run_again(server: Running, tmp_path: Path) -> None:
         ("- {name: a, steps: [{name: b, path: /c}, {name: b, path: /d}]}", "2 steps named `b`"),
         ("name: a", "list of scenarios"),
         ('{"entries": [{"number": 1, "kind": "request", "request": {"is_cut": true}}]}', "a part of request 1"),
+        ('{"entries": [], "count": 5}', "0 of 5 entries"),
+        ('{"entries": [], "count": 0, "dropped": 3}', "first 3 entries are gone"),
     ],
 )
 def test_a_file_that_has_no_scenarios_is_refused(server: Running, tmp_path: Path, text: str, told: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 import requests
 from playwright._impl._api_structures import SetCookieParam
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from herdbook.app import Herdbook
 from herdbook.cli.workers import console_url
@@ -26,6 +26,9 @@ from tests.console.listener import Listener, listening
 from tests.console.people import People, Visitor
 
 FOLDER = Path(__file__).parent / "browser"
+
+# No test is timed: another program may need the processor just then.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture
@@ -116,7 +119,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Generator[Demo]:
 def cookies(demo: Demo) -> list[SetCookieParam]:
     """The cookies of Ada Okonkwo, who has opened the demo's link."""
     with requests.Session() as session:
-        answer = session.post(demo.link, headers={"Origin": demo.url}, timeout=30)
+        answer = session.post(demo.link, headers={"Origin": demo.url}, timeout=90)
         assert answer.status_code == 200, answer.text
         return [{"name": each.name, "value": each.value or "", "url": demo.url} for each in session.cookies]
 
@@ -127,7 +130,7 @@ async def tab(browser: Browser, demo: Demo, cookies: list[SetCookieParam]) -> As
     context = await browser.new_context(viewport={"width": 1280, "height": 800}, base_url=demo.url)
     await context.add_cookies(cookies)
     page = await context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda line: faults.append(line.text) if "Security Policy" in line.text else None)

@@ -36,17 +36,17 @@ class Extreme:
 
     def form(self, path: str, **fields: Any) -> str:
         """Send a form of the console, and return the page that answers."""
-        page = self._session.get(f"{self._url}/console/account", timeout=30).text
+        page = self._session.get(f"{self._url}/console/account", timeout=90).text
         token = FORM_TOKEN_FIELD.search(page)
         assert token is not None, page
-        answer = self._session.post(self._url + path, {"form_token": token[1], **fields}, timeout=30)
+        answer = self._session.post(self._url + path, {"form_token": token[1], **fields}, timeout=90)
         assert answer.status_code == 200, answer.text
         return answer.text
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """Carry out an operation of the API, and return its answer."""
         headers = {"Authorization": f"Bearer {self._key}"}
-        answer = requests.request(method, f"{self._url}/api{path}", json=body, headers=headers, timeout=30)
+        answer = requests.request(method, f"{self._url}/api{path}", json=body, headers=headers, timeout=90)
         assert answer.ok, (path, answer.text)
         return answer.json()
 
@@ -68,7 +68,7 @@ class Extreme:
         self.form(f"/console/contacts/{contacts[0]}/notes", text=text)
         [contact, other], [company, other_company] = contacts, companies
         field = fields["contact"][f"{self._name}_list"]
-        note = re.search(r'id="note-(\w+)"', self._session.get(f"{self._url}/console/contacts/{contact}", timeout=30).text)
+        note = re.search(r'id="note-(\w+)"', self._session.get(f"{self._url}/console/contacts/{contact}", timeout=90).text)
         assert note is not None, "the page has the note"
         return [
             *self._of_record("contacts", contact, other, fields["contact"]),

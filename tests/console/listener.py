@@ -48,7 +48,7 @@ def listening() -> Generator[Listener]:
 
 async def token_of(session: Any, url: str, listener: Listener, secret: str) -> dict[str, Any]:
     """Return the token that a session of `requests_oauthlib` gets for the answer that the listener has taken."""
-    answer = await asyncio.to_thread(listener.answers.get, timeout=10)
+    answer = await asyncio.to_thread(listener.answers.get, timeout=90)
     assert parse_qs(urlsplit(answer).query)["iss"] == [url]
     return await asyncio.to_thread(
         session.fetch_token,

@@ -77,7 +77,7 @@ async def test_denied_program_learns_it(tab: Page, demo: Demo, listener: Listene
     await tab.get_by_role("button", name="Deny").click()
     await tab.get_by_role("heading", name="Done").wait_for()
 
-    answer = parse_qs(urlsplit(listener.answers.get(timeout=10)).query)
+    answer = parse_qs(urlsplit(listener.answers.get(timeout=90)).query)
     assert (answer["error"], answer["state"]) == (["access_denied"], [state])
     assert "code" not in answer
 
@@ -104,7 +104,7 @@ def test_metadata_name_the_address_by_which_a_program_asks(demo: Demo, host: str
     url = f"http://{host}:{port}"
     path = "/.well-known/oauth-authorization-server"
 
-    assert requests.get(url + path, timeout=30).json()["issuer"] == url
+    assert requests.get(url + path, timeout=90).json()["issuer"] == url
     for other in (f"localhost.evil.test:{port}", f"localhost:{port}0"):
-        told = requests.get(f"http://127.0.0.1:{port}{path}", headers={"Host": other}, timeout=30).json()
+        told = requests.get(f"http://127.0.0.1:{port}{path}", headers={"Host": other}, timeout=90).json()
         assert told["issuer"] == f"http://127.0.0.1:{port}"

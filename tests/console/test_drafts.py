@@ -20,14 +20,14 @@ async def with_password(browser: Browser, demo: Demo, cookies: list[SetCookiePar
     """A tab in which Ada Okonkwo has signed in by her password, in a session of its own."""
     with requests.Session() as session:
         session.headers["Cookie"] = "; ".join(f"{each.get('name')}={each.get('value')}" for each in cookies)
-        page = session.get(f"{demo.url}/console/account", timeout=30).text
+        page = session.get(f"{demo.url}/console/account", timeout=90).text
         token = FORM_TOKEN_FIELD.search(page)
         assert token is not None
         form = {"form_token": token[1], "password": PASSWORD}
-        session.post(f"{demo.url}/console/account/password", form, headers={"Origin": demo.url}, timeout=30)
+        session.post(f"{demo.url}/console/account/password", form, headers={"Origin": demo.url}, timeout=90)
     context = await browser.new_context(base_url=demo.url)
     tab = await context.new_page()
-    tab.set_default_timeout(10_000)
+    tab.set_default_timeout(60_000)
     await tab.goto("/console/sign-in")
     await _sign_in(tab)
     await tab.wait_for_url("**/contacts")
@@ -46,9 +46,9 @@ async def _end_session(tab: Page, demo: Demo) -> None:
     [cookie] = await tab.context.cookies()
     with requests.Session() as session:
         session.headers["Cookie"] = f"{cookie.get('name')}={cookie.get('value')}"
-        token = FORM_TOKEN_FIELD.search(session.get(f"{demo.url}/console/account", timeout=30).text)
+        token = FORM_TOKEN_FIELD.search(session.get(f"{demo.url}/console/account", timeout=90).text)
         assert token is not None
-        session.post(f"{demo.url}/console/sign-out", {"form_token": token[1]}, headers={"Origin": demo.url}, timeout=30)
+        session.post(f"{demo.url}/console/sign-out", {"form_token": token[1]}, headers={"Origin": demo.url}, timeout=90)
 
 
 async def open_contact(tab: Page, name: str) -> None:

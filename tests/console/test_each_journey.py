@@ -36,7 +36,7 @@ async def guest(hands: Hands, browser: Browser, demo: Demo) -> AsyncGenerator[Ha
     """The same kind of hands in the browser of somebody who has not signed in."""
     context = await browser.new_context(viewport={"width": 1280, "height": 800}, base_url=demo.url)
     page = await context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     yield type(hands)(page)
     await context.close()
 
@@ -97,7 +97,7 @@ async def _undo(hands: Hands) -> None:
 
 async def _until(condition: Callable[[], Awaitable[bool]], tab: Page) -> None:
     """Load a page again until it shows something, which another process does."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not await condition():
             await tab.reload()
 

@@ -8,7 +8,7 @@ from tests.console.conftest import Demo
 async def test_demo_link_opens_the_list_and_a_change_is_undone(browser: Browser, demo: Demo) -> None:
     """By mouse: open the link, find a contact, change the name, see it in the history, take it back."""
     page = await browser.new_page(viewport={"width": 1280, "height": 800})
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
 
     await page.goto(demo.link)
     await page.get_by_role("button", name="Open herdbook").click()

@@ -43,7 +43,7 @@ async def test_import_by_mouse(tab: Page) -> None:
     assert download.suggested_filename == "people-problems.csv"
     await tab.get_by_role("link", name="Undo the whole import").click()
     await tab.get_by_role("button", name="Undo").click()
-    await tab.get_by_role("heading", name="The import was undone").wait_for(timeout=30_000)
+    await tab.get_by_role("heading", name="The import was undone").wait_for(timeout=120_000)
     await tab.goto("/console/contacts?search=Mary+Murray")
     await tab.get_by_text("Nobody found").wait_for()
 
@@ -68,15 +68,15 @@ async def test_import_by_keyboard_alone(tab: Page) -> None:
     await tab.keyboard.type("Description")
     await _tab_to(tab, "button.primary")
     await tab.keyboard.press("Enter")
-    await tab.get_by_role("heading", name="Nothing is written yet").wait_for(timeout=30_000)
+    await tab.get_by_role("heading", name="Nothing is written yet").wait_for(timeout=120_000)
     await tab.locator("button.primary:focus").wait_for()
     await tab.keyboard.press("Enter")
-    await tab.get_by_role("heading", name="Imported", exact=True).wait_for(timeout=30_000)
+    await tab.get_by_role("heading", name="Imported", exact=True).wait_for(timeout=120_000)
     await tab.keyboard.press("z")
     await tab.get_by_role("heading", name="Undo the whole import?").wait_for()
     await tab.wait_for_load_state()
     await tab.keyboard.press("Enter")
-    await tab.get_by_role("heading", name="The import was undone").wait_for(timeout=30_000)
+    await tab.get_by_role("heading", name="The import was undone").wait_for(timeout=120_000)
     await tab.keyboard.press("Escape")
     await tab.get_by_role("heading", name="Import", exact=True).wait_for()
 

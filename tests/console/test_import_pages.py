@@ -31,7 +31,7 @@ PEOPLE: Final = (
     "Alan;Turing;not an address;gold\n"
     "Grace;Hopper;grace@navy.test;silver\n"
 )
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 90.0
 
 
 async def _sent(visitor: Visitor, content: str | bytes = PEOPLE, name: str = "people.csv") -> str:

@@ -130,7 +130,7 @@ async def other(browser: Browser, demo: Demo, cookies: list[SetCookieParam]) -> 
     context = await browser.new_context(base_url=demo.url)
     await context.add_cookies(cookies)
     page = await context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     yield page
     await context.close()
 

@@ -55,7 +55,7 @@ async def device(browser: Browser, demo: Demo, cookies: list[SetCookieParam]) ->
     context = await browser.new_context(base_url=demo.url)
     await context.add_cookies(cookies)
     tab = await context.new_page()
-    tab.set_default_timeout(10_000)
+    tab.set_default_timeout(60_000)
     session: Any = await context.new_cdp_session(tab)
     await session.send("WebAuthn.enable")
     options = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True}

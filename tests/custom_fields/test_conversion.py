@@ -1,6 +1,7 @@
 """PATCH /herdbook/fields/{field_id} with another kind, and with unique values: what becomes of the values that are there."""
 
 import json
+from asyncio import gather
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from time import perf_counter
@@ -8,6 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 
 from herdbook import ids
@@ -15,18 +17,19 @@ from herdbook.app import FIELD_HOLDERS
 from herdbook.auth.store import create_key
 from herdbook.custom_fields import api, commands, effects, store
 from herdbook.custom_fields.commands import ConvertValues, UpdateField
-from herdbook.custom_fields.model import FieldKind, FieldUpdate
+from herdbook.custom_fields.model import Field, FieldKind, FieldUpdate
 from herdbook.custom_fields.store import MAX_COUNTED, note_older_values
 from herdbook.custom_fields.values import index_texts
 from herdbook.history import undoing
 from herdbook.history.commands import UndoReversals
+from herdbook.http.call import Call
 from herdbook.ledger.changes import same
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
 from tests.custom_fields.claims import assert_claimed, convert
-from tests.custom_fields.definitions import define
+from tests.custom_fields.definitions import Defined, define
 from tests.history.consistency import assert_consistent
 from tests.history.requests import company_named, restore, undo
 from tests.merging import merges
@@ -607,7 +610,7 @@ async def test_a_value_in_an_odd_spelling_is_told_if_another_takes_it(
     grace: Thing,
     before: tuple[str, Json, str, Json],
 ) -> None:
-    """A value that another object takes before a conversion comes to it is told with its holder, until it is changed."""
+    """A value that another object takes is told with its holder, until it is changed. No look has found it before."""
     kind, value, new_kind, sent = before
     options: Json = {"options": _OPTIONS} if kind in ("one_of", "several_of") else {}
     field = await define(frank, "own", kind, **options)
@@ -645,6 +648,128 @@ async def test_more_values_than_an_index_tells_apart_are_told(
     assert statuses == [409, 200]
     (told,) = (await frank.get(f"{field.url}/conversion")).json()["examples"]
     assert (told["id"], told["holder"]) == (last["id"], grace.id)
+
+
+@pytest.mark.parametrize("before", _ODD.values(), ids=_ODD.keys())
+async def test_a_value_in_an_odd_spelling_is_nobody_elses(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    alice: Person,
+    frank: Person,
+    *,
+    ada: Thing,
+    grace: Thing,
+    before: tuple[str, Json, str, Json],
+) -> None:
+    """No writer gets a value that another object has once its field is unique, however its holder spells it."""
+    kind, value, new_kind, sent = before
+    options: Json = {"options": _OPTIONS} if kind in ("one_of", "several_of") else {}
+    field = await define(frank, "own", kind, **options)
+    await change(alice, ada, fields={"own": value})
+    taken = await taken_at_once(frank, field, new_kind, alice, grace, sent)
+    told = (await frank.get(f"{field.url}/conversion")).json()
+
+    assert [(each.status_code, faults(each)) for each in taken] == [(409, [("fields.own", "already_in_use")])] * 2
+    assert {each.json()["conflict"]["id"] for each in taken} == {ada.id}
+    assert (told["finished"], told["unclaimed"]) == (True, 0)
+    await assert_claimed(pool, alice.workspace_id)
+
+
+async def taken_at_once(
+    frank: Person, field: Defined, kind: str, alice: Person, other: Thing, sent: Json
+) -> list[httpx.Response]:
+    """Make a field unique. Return the answers to two who send a value after that and before any slice of its conversion."""
+    finish, answers = Call.finish, list[httpx.Response]()
+
+    async def then_finish(call: Call, *task: Any) -> None:
+        # A conversion is finished before the look, too.
+        if (await frank.get(field.url)).json()["unique"] and not answers:
+            body = {"fields": {"own": sent}}
+            answers.extend(await gather(alice.patch(record_of(other), json=body), alice.post("/api/v2/contacts", json=body)))
+        await finish(call, *task)
+
+    with pytest.MonkeyPatch.context() as hooked:
+        hooked.setattr(Call, "finish", then_finish)
+        changed = await frank.patch(field.url, json={"kind": kind, "unique": True})
+    assert changed.status_code == 200, changed.text
+    return answers
+
+
+async def test_a_look_at_many_values_gives_others_their_turn(pool: Any, alice: Person, frank: Person) -> None:
+    """A look at hundreds of values waits for another slice of time after each hundred."""
+    field = await define(frank, "own")
+    operations = [{"action": "create", "contact": {"fields": {"own": f"{number}"}}} for number in range(250)]
+    await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})
+    before = msgspec.convert(field.json, Field)
+    slices = list[None]()
+
+    async def time_slice() -> None:
+        slices.append(None)
+
+    source = effects.ValueSource(pool, time_slice, FIELD_HOLDERS["contact"], alice.workspace_id)
+    found = await effects.effect_of(source, before, msgspec.structs.replace(before, kind=FieldKind.INTEGER))
+
+    assert (found.change.converted, len(slices)) == (250, 3)
+
+
+async def test_links_that_begin_alike_are_nobody_elses(
+    pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, frank: Person, grace: Thing
+) -> None:
+    """Nobody takes one of many links that an index does not tell apart while their field becomes unique."""
+    field = await define(frank, "own")
+    start = f"https://shop.test/{'a' * 100}/"
+    operations = [{"action": "create", "contact": {"fields": {"own": f"{start}{number:02}"}}} for number in range(12)]
+    made = (await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})).json()["results"]
+    last = max((each["contact"] for each in made), key=itemgetter("id"))
+    taken = await taken_at_once(frank, field, "text", alice, grace, last["fields"]["own"])
+
+    assert [(each.status_code, each.json()["conflict"]["id"]) for each in taken] == [(409, last["id"])] * 2
+    assert (await frank.get(f"{field.url}/conversion")).json()["unclaimed"] == 0
+    await assert_claimed(pool, alice.workspace_id)
+
+
+async def test_an_odd_spelling_that_is_set_during_the_look_is_compared(
+    alice: Person, frank: Person, ada: Thing, grace: Thing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that is set during the look refuses the change if another contact has it in an odd spelling."""
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": "\t\tSeven"})
+    look = api.effect_of
+
+    async def then_set(*looked: Any) -> Any:
+        found = await look(*looked)
+        await change(alice, grace, fields={"own": "Seven"})
+        return found
+
+    monkeypatch.setattr(api, "effect_of", then_set)
+    refused = await frank.patch(field.url, json={"unique": True})
+
+    assert (refused.status_code, faults(refused)) == (422, [("unique", "values_in_use")])
+    assert ada.id in refused.text
+
+
+async def test_an_odd_spelling_that_is_set_during_the_look_is_claimed(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    alice: Person,
+    frank: Person,
+    *,
+    ada: Thing,
+    grace: Thing,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody takes a value that was set in an odd spelling between the look and the change."""
+    field = await define(frank, "own")
+    look = api.effect_of
+
+    async def then_set(*looked: Any) -> Any:
+        found = await look(*looked)
+        await change(alice, ada, fields={"own": "\t\tSeven"})
+        return found
+
+    monkeypatch.setattr(api, "effect_of", then_set)
+    taken = await taken_at_once(frank, field, "text", alice, grace, "Seven")
+
+    assert [(each.status_code, each.json()["conflict"]["id"]) for each in taken] == [(409, ada.id)] * 2
+    await assert_claimed(pool, alice.workspace_id)
 
 
 async def test_unclaimed_values_are_told_only_to_those_who_may_read_them(

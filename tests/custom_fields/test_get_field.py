@@ -35,14 +35,33 @@ async def test_an_id_of_nothing_is_not_found(bob: Person) -> None:
 
 
 @pytest.mark.parametrize(("scope", "status"), [("companies:read", 200), ("contacts:read", 200), ("tags:read", 403)])
-@pytest.mark.parametrize("path", [URL, "{field}", "{field}/conversion", "/api/herdbook/openapi.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(URL, "{field}", "{field}/conversion", "{field}/history", f"{URL}/deleted", "/api/herdbook/openapi.json"),
+        *("/api/herdbook/changes?types=field", "/api/herdbook/activity?types=field"),
+    ],
+)
 async def test_readers_of_contacts_or_companies_read_definitions(
     client: httpx.AsyncClient, frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", scope: str, status: int, path: str
 ) -> None:
-    """Each scope to read objects that have fields is enough for definitions, conversions and the typed document."""
+    """Each scope to read objects that have fields is enough for definitions, their changes, conversions and the document."""
     field = await define(frank, "tier", object_type="company")
     reader = Person(client, frank.workspace_id, await create_key(pool, frank.workspace_id, "Reader", [scope]))
     response = await reader.get(path.format(field=field.url))
 
     assert response.status_code == status, response.text
     assert status == 200 or "`contacts:read`" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(("scope", "shown"), [("companies:read", ["field"]), ("tags:read", [])])
+async def test_the_feed_shows_definitions_to_readers_of_companies(
+    client: httpx.AsyncClient, frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", scope: str, shown: list[str]
+) -> None:
+    """The feed of a caller who may read companies has the changes of definitions, without being asked for."""
+    start = (await frank.get("/api/herdbook/changes?after=now")).json()["position"]
+    await define(frank, "tier", object_type="company")
+    reader = Person(client, frank.workspace_id, await create_key(pool, frank.workspace_id, "Reader", [scope]))
+    changes = (await reader.get(f"/api/herdbook/changes?after={start}")).json()["data"]
+
+    assert [each["data"]["object"]["object"] for each in changes] == shown

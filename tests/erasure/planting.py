@@ -59,7 +59,7 @@ def plant(server: Running, echo: str) -> str:
     assert server.post("/api/herdbook/webhooks", {"url": echo}).status_code == 201
     for number in range(30):
         headers = {"Authorization": server.key, "Idempotency-Key": f"k{number}"}
-        changed = requests.patch(server.url + path, json={"last_name": f"{MARKER} {number}"}, headers=headers, timeout=30)
+        changed = requests.patch(server.url + path, json={"last_name": f"{MARKER} {number}"}, headers=headers, timeout=90)
         assert changed.status_code == 200, changed.text
     condition = {"field": "emails", "op": "eq", "value": ADDRESS.upper()}
     view = {"object_type": "contact", "name": MARKER, "shared": True, "where": {"or": [condition]}}
@@ -87,14 +87,14 @@ def plant_import(server: Running) -> None:
     """Import a file that has the person, and keep its mapping."""
     headers = {"Authorization": server.key}
     file = f"First name,E-mail,Card\n{MARKER},{ADDRESS},X-SKYPE:{MARKER}\n"
-    uploaded = requests.post(f"{server.url}/api/herdbook/imports", data=file, headers=headers, timeout=30)
+    uploaded = requests.post(f"{server.url}/api/herdbook/imports", data=file, headers=headers, timeout=90)
     assert uploaded.status_code == 201, uploaded.text
     path = f"/api/herdbook/imports/{uploaded.json()['id']}"
     mapping = uploaded.json()["mapping"] | {
         "columns": [{"to": "first_name"}, {"to": "email"}, {"to": "card"}],
         "fixed": [{"to": "description", "value": f"Like {MARKER}, {ADDRESS}."}],
     }
-    kept = requests.patch(server.url + path, json={"mapping": mapping, "save_as": MARKER}, headers=headers, timeout=30)
+    kept = requests.patch(server.url + path, json={"mapping": mapping, "save_as": MARKER}, headers=headers, timeout=90)
     assert kept.status_code == 200, kept.text
     assert server.post(f"{path}/run", {}).status_code == 200
     until(lambda: server.get(path).json()["state"] == "finished")
@@ -113,15 +113,15 @@ def plant_among_others(server: Running, contact_id: str) -> None:
         # The answer to the second has no address, and no id of the contact.
         for part, fields in enumerate((values, dict.fromkeys(values) | {"line": f"+{NUMBER}"}, values)):
             headers = {"Authorization": server.key, "Idempotency-Key": f"others {number}.{part}"}
-            set_ = requests.patch(url, json={"fields": fields}, headers=headers, timeout=30)
+            set_ = requests.patch(url, json={"fields": fields}, headers=headers, timeout=90)
             assert set_.status_code == 200, set_.text
         if number == 1:
             # A deleted company keeps its values, and another one may have those that are unique.
-            deleted = requests.delete(f"{server.url}/api/v2/{path}", headers={"Authorization": server.key}, timeout=30)
+            deleted = requests.delete(f"{server.url}/api/v2/{path}", headers={"Authorization": server.key}, timeout=90)
             assert deleted.status_code == 200, deleted.text
         else:
             body = {"fields": {"mail": None, "line": None}}
-            cleared = requests.patch(url, json=body, headers={"Authorization": server.key}, timeout=30)
+            cleared = requests.patch(url, json=body, headers={"Authorization": server.key}, timeout=90)
             assert cleared.status_code == 200, cleared.text
 
 
@@ -136,7 +136,7 @@ def plant_in_calls(server: Running) -> None:
     by_number: dict[str, Any] = {"external_id": f"+{NUMBER}", "external_url": f"tel:+{NUMBER}"}
     for number, call in enumerate((by_address, by_number)):
         headers = {"Authorization": server.key, "Idempotency-Key": f"call {number}"}
-        made = requests.post(f"{server.url}/api/v2/engagements", json=timed(**call), headers=headers, timeout=30)
+        made = requests.post(f"{server.url}/api/v2/engagements", json=timed(**call), headers=headers, timeout=90)
         assert made.status_code == 201, made.text
     for kind, default in (("email", ADDRESS), ("phone", f"+{NUMBER}")):
         field = {"object_type": "contact", "key": f"by_{kind}", "label": kind, "kind": kind, "default": default}

@@ -220,7 +220,7 @@ def test_a_restored_backup_of_an_address(tmp_path: Path) -> None:
         assert server.post("/api/herdbook/fields", field).status_code == 201
         company = server.post("/api/v2/companies", {"name": "Engine", "domains": [{"domain": "engine.test"}]}).json()["id"]
         record, headers = f"/api/herdbook/companies/{company}/record", {"Authorization": server.key}
-        written = requests.patch(server.url + record, json={"fields": {"mail": ADDRESS}}, headers=headers, timeout=30)
+        written = requests.patch(server.url + record, json={"fields": {"mail": ADDRESS}}, headers=headers, timeout=90)
         assert written.status_code == 200
         condition = {"field": "emails", "op": "eq", "value": ADDRESS}
         view = {"object_type": "contact", "name": MARKER, "shared": True, "where": condition}

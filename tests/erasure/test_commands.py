@@ -96,10 +96,10 @@ def test_a_person_in_a_file_alone(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         url, headers = f"{server.url}/api/herdbook/imports", {"Authorization": server.key}
         file = f"First name,E-mail\n{rows}{MARKER},{ADDRESS}\n"
-        import_id = requests.post(url, data=file, headers=headers, timeout=30).json()["id"]
+        import_id = requests.post(url, data=file, headers=headers, timeout=90).json()["id"]
         record = herdbook("subject-access", ADDRESS, "record", folder=tmp_path)
         dry_run, done = [herdbook("erase", ADDRESS, *option, folder=tmp_path) for option in (("--dry-run",), ())]
-        left = requests.get(f"{url}/{import_id}", headers=headers, timeout=30)
+        left = requests.get(f"{url}/{import_id}", headers=headers, timeout=90)
 
     for each in (record, dry_run, done):
         assert each.status == 1
@@ -112,7 +112,7 @@ def test_a_record_and_a_certificate_name_the_imports(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         assert server.post("/api/v2/contacts", {"emails": [{"email": ADDRESS}]}).status_code == 201
         url, headers = f"{server.url}/api/herdbook/imports", {"Authorization": server.key}
-        import_id = requests.post(url, data="First name\nGrace\n", headers=headers, timeout=30).json()["id"]
+        import_id = requests.post(url, data="First name\nGrace\n", headers=headers, timeout=90).json()["id"]
         record = herdbook("subject-access", ADDRESS, "record", folder=tmp_path)
         dry_run, done = [herdbook("erase", ADDRESS, *option, folder=tmp_path) for option in (("--dry-run",), ())]
 

@@ -436,7 +436,7 @@ _BULK: Final = {
 def loaded(document: dict[str, Any], checks: dict[str, Any]) -> OpenApiSchema:
     """Return a document as Schemathesis loads it."""
     generation = {
-        "max-examples": 700 if DEEP else 25,
+        "max-examples": 700 if DEEP else 8,
         "database": "none",
         "exclude-header-characters": CONTROL_CHARACTERS,
     }
@@ -522,7 +522,7 @@ def test_stories(served: Served) -> None:
             super().validate_response(response, case, additional_checks=checks, **options)
 
     settings = hypothesis.settings(
-        max_examples=500 if DEEP else 15,
+        max_examples=500 if DEEP else 6,
         derandomize=not DEEP,
         database=None,
         deadline=None,

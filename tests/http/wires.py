@@ -16,7 +16,7 @@ from herdbook.http.listener import Server
 from herdbook.http.protocol import Connection, Front, Limits
 from tests.cast import Person
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 _LIMITS = Limits(connections=100)
 
 

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import pytest
 import requests
@@ -24,30 +24,58 @@ def desk(lab: tuple[str, str]) -> LiveDesk:
     ("rule", "seen", "contacts"),
     [
         ({"fault": "status", "status": 500}, "500 json", 0),
-        ({"fault": "rate_limited", "retry_after": 7}, "429 json", 0),
-        ({"fault": "read_only"}, "503 json", 0),
+        ({"fault": "status", "status": 503, "retry_after": 3}, "503 json, again after 3", 0),
+        ({"fault": "rate_limited", "retry_after": 7}, "429 json, again after 7", 0),
+        ({"fault": "read_only", "retry_after": 5}, "503 json, again after 5", 0),
         ({"fault": "close", "when": "before"}, "closed", 0),
         ({"fault": "close", "when": "after"}, "closed", 1),
         ({"fault": "close", "when": "body"}, "closed", 1),
         ({"fault": "truncate"}, "201 not json", 1),
         ({"fault": "not_json"}, "201 not json", 1),
         ({"fault": "drip", "seconds": 0.2}, "201 json", 1),
+        ({"fault": "delay", "when": "before", "seconds": 0.2}, "201 json", 1),
         ({"fault": "delay", "when": "within", "seconds": 0.2}, "201 json", 1),
+        ({"fault": "delay", "when": "after", "seconds": 0.2}, "201 json", 1),
+        ({"fault": "expire_credential"}, "401 json", 0),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("name", CLIENTS)
 def test_a_fault_is_seen_as_what_it_is(desk: LiveDesk, name: str, rule: dict[str, object], seen: str, contacts: int) -> None:
     """Each client sees it, and the write is committed exactly once, or not at all. The next request has no fault."""
-    client: Callable[[str, str, str, str], str] = CLIENTS[name]
+    client = CLIENTS[name]
     fault_id = desk.fault(**rule, operation="create-contact", times=1)
+    began = time.monotonic()
 
     outcome = client("POST", desk.url + CONTACTS, desk.key, ADA)
+    took = time.monotonic() - began
 
     assert outcome == seen
-    assert desk.contacts == contacts
-    assert client("POST", desk.url + CONTACTS, desk.key, ADA) == "201 json"
+    assert took >= cast("float", rule.get("seconds", 0.0))
+    # One may have expired.
+    key = desk.command("POST", "/keys", json={})["api_key"]
+    assert len(desk.ask("GET", CONTACTS, headers={"Authorization": key}).json()["data"]) == contacts
+    assert client("POST", desk.url + CONTACTS, key, ADA) == "201 json"
     assert desk.command("DELETE", f"/faults/{fault_id}")["fired"] == 1
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_an_edit_of_somebody_else_and_an_invalid_cursor_are_seen(desk: LiveDesk, name: str) -> None:
+    """Each client gets the refusals that a conflict and a cursor of former times have, once."""
+    client = CLIENTS[name]
+    _, contact = (desk.ask("POST", CONTACTS, json={"first_name": "Ada"}) for _ in range(2))
+    path, etag = f"{desk.url}{CONTACTS}/{contact.json()['id']}", contact.headers["ETag"]
+    page = f"{desk.url}{CONTACTS}?limit=1"
+    page += f"&cursor={requests.get(page, headers={'Authorization': desk.key}, timeout=PATIENCE).json()['next_cursor']}"
+    desk.fault(fault="edit", operation="update-contact", body={"last_name": "King"}, times=1)
+    desk.fault(fault="invalid_cursor", operation="list-contacts", times=1)
+
+    written = [client("PATCH", path, desk.key, ADA, **{"If-Match": etag}), client("PATCH", path, desk.key, ADA)]
+    read = [client("GET", page, desk.key) for _ in range(2)]
+
+    assert written == ["412 json", "200 json"]
+    assert read == ["400 json", "200 json"]
+    assert desk.ask("GET", path.removeprefix(desk.url)).json()["last_name"] == "King"
 
 
 def test_a_chosen_retry_after(desk: LiveDesk) -> None:

@@ -1,13 +1,18 @@
 """The plug-in for pytest, installed from the wheel into a project of its own."""
 
+import ast
 import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import psutil
 import pytest
+
+from tests.cli.programs import until
 
 ROOT: Final = Path(__file__).parents[2]
 PATIENCE: Final = 120.0
@@ -51,21 +56,29 @@ def _run(*command: str, cwd: Path) -> None:
     subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=PATIENCE)
 
 
-def run_tests(installed: Path, folder: Path, text: str, *options: str) -> str:
-    """Run the tests of a project with the plug-in; return what pytest says."""
-    (folder / "test_mine.py").write_text("\n".join(line.removeprefix("    ") for line in text.splitlines()))
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
+def start_tests(installed: Path, folder: Path, text: str, *options: str, **files: str) -> "subprocess.Popen[str]":
+    """Begin the tests of a project with the plug-in. Files are named with `__` in place of the point."""
+    for name, content in {
+        "test_mine__py": text,
+        "pytest__ini": "[pytest]\naddopts = -p no:cacheprovider\nasyncio_default_fixture_loop_scope = function\n",
+        **files,
+    }.items():
+        lines = (line.removeprefix("    ") for line in content.splitlines())
+        (folder / name.replace("__", ".")).write_text("\n".join(lines))
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "HERDBOOK_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", f"--basetemp={folder / 'base'}", *options],
+    return subprocess.Popen(
+        [sys.executable, "-X", "dev", "-m", "pytest", "-W", "error", f"--basetemp={folder / 'base'}", *options],
         cwd=folder,
         env=ours | {"PYTHONPATH": str(installed)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=PATIENCE,
-        check=False,
     )
-    return done.stdout + done.stderr
+
+
+def run_tests(installed: Path, folder: Path, text: str, *options: str, **files: str) -> str:
+    """Run the tests of a project with the plug-in; return what pytest says."""
+    return start_tests(installed, folder, text, *options, **files).communicate(timeout=PATIENCE)[0]
 
 
 def labs_of(folder: Path) -> list[int]:
@@ -79,25 +92,84 @@ def test_a_test_of_five_lines_passes(installed: Path, tmp_path: Path) -> None:
     said = run_tests(installed, tmp_path, FIRST_TEST)
 
     assert "1 passed" in said, said
-    assert labs_of(tmp_path) == []
+    until(lambda: labs_of(tmp_path) == [])
 
 
-def test_nothing_is_imported_or_started_without_a_fixture(installed: Path, tmp_path: Path) -> None:
-    """A project that has herdbook installed for another reason pays nothing for the plug-in."""
-    said = run_tests(
-        installed,
-        tmp_path,
-        """
-        import sys
+def test_nothing_is_imported_or_started_before_a_fixture_is_used(installed: Path, tmp_path: Path) -> None:
+    """Tests are collected with three modules more than without the plug-in, none of them another library's."""
+    conftest = """
+    import sys
 
-        def test_nothing():
-            names = {name for name in sys.modules if name.startswith("herdbook")}
-            assert names == {"herdbook", "herdbook.testing", "herdbook.testing.plugin"}
-        """.replace("\n    ", "\n"),
+    def pytest_unconfigure():
+        print("modules", sorted(sys.modules))
+    """
+
+    def modules(*options: str) -> set[str]:
+        said = run_tests(installed, tmp_path, FIRST_TEST, "--co", *options, conftest__py=conftest)
+        assert "1 test collected" in said, said
+        return set(ast.literal_eval(said.partition("modules ")[2].strip()))
+
+    assert modules() - modules("-p", "no:herdbook") == {"herdbook", "herdbook.testing", "herdbook.testing.plugin"}
+    assert not (tmp_path / "base" / "herdbook-lab").exists()
+
+
+def test_a_project_may_turn_the_plug_in_off(installed: Path, tmp_path: Path) -> None:
+    """`-p no:herdbook` leaves nothing of it."""
+    said = run_tests(installed, tmp_path, FIRST_TEST, "-p", "no:herdbook")
+
+    assert "fixture 'herdbook' not found" in said, said
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_coroutines_use_it(installed: Path, tmp_path: Path, mode: str) -> None:
+    """A test that is a coroutine has the fixture in both modes of pytest-asyncio, and waits in a thread."""
+    text = (
+        HELPERS
+        + """
+    import asyncio
+
+    @pytest.mark.asyncio
+    async def test_inbox(herdbook):
+        endpoint = {"url": herdbook.inbox.url, "event_types": ["v1.contact.created"]}
+        ask(herdbook, "POST", "/api/herdbook/webhooks", endpoint)
+        ask(herdbook, "POST", "/api/v2/contacts", {"first_name": "Grace"})
+        (message,) = await asyncio.to_thread(herdbook.inbox.wait)
+        assert herdbook.journal.count(kind="inbox") == 1
+    """
     )
+    said = run_tests(installed, tmp_path, text, "-o", f"asyncio_mode={mode}")
 
     assert "1 passed" in said, said
-    assert not (tmp_path / "base" / "herdbook-lab").exists()
+
+
+def test_runs_side_by_side_have_a_server_each(installed: Path, tmp_path: Path) -> None:
+    """Two runs on one machine do not disturb each other."""
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor() as threads:
+        runs = [threads.submit(run_tests, installed, folder, FIRST_TEST) for folder in folders]
+        said = [each.result() for each in runs]
+
+    assert ["1 passed" in each for each in said] == [True, True], said
+
+
+def test_a_killed_run_leaves_no_server(installed: Path, tmp_path: Path) -> None:
+    """The server ends after pytest, however that ends."""
+    text = """
+    import signal
+
+    def test_for_ever(herdbook):
+        signal.pause()
+    """
+    process = start_tests(installed, tmp_path, text)
+    until((tmp_path / "base/herdbook-lab/ready.json").exists)
+    assert labs_of(tmp_path) != []
+
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=PATIENCE)
+
+    until(lambda: labs_of(tmp_path) == [])
 
 
 def test_workers_share_one_server(installed: Path, tmp_path: Path) -> None:
@@ -116,7 +188,7 @@ def test_workers_share_one_server(installed: Path, tmp_path: Path) -> None:
 
     assert "24 passed" in said, said
     assert len({each.read_text() for each in (tmp_path / "base").glob("seen-*")}) == 1
-    assert labs_of(tmp_path) == []
+    until(lambda: labs_of(tmp_path) == [])
 
 
 def test_a_test_commands_its_workspace(installed: Path, tmp_path: Path) -> None:
@@ -156,28 +228,169 @@ def test_a_test_commands_its_workspace(installed: Path, tmp_path: Path) -> None:
     assert "2 passed" in said, said
 
 
+def test_a_workspace_begins_as_its_marks_say(installed: Path, tmp_path: Path) -> None:
+    """A test's own mark goes before that of its module; a seed may be a file beside the test, in which names are found."""
+    text = (
+        HELPERS
+        + """
+    from datetime import datetime, timezone
+
+    pytestmark = pytest.mark.herdbook(seed="one.yaml", clock="2026-01-01T00:00:00Z")
+
+    @pytest.mark.herdbook(clock=datetime(2026, 2, 1, tzinfo=timezone.utc))
+    def test_mine(herdbook):
+        assert herdbook.clock.now.startswith("2026-02-01")
+        assert ask(herdbook, "GET", f"/api/v2/contacts/{herdbook.objects['ada']}")[1]["first_name"] == "Ada"
+
+    @pytest.mark.herdbook(seed="many.ndjson")
+    def test_other(herdbook):
+        assert set(herdbook.objects) >= {"bob", "eve"}
+        herdbook.snapshot("before")
+        ask(herdbook, "DELETE", f"/api/v2/contacts/{herdbook.objects['bob']}")
+        herdbook.restore("before")
+        assert ask(herdbook, "GET", f"/api/v2/contacts/{herdbook.objects['bob']}")[0] == 200
+
+    @pytest.mark.parametrize("number", range(3))
+    def test_again(herdbook, number):
+        assert "ada" in herdbook.objects
+    """
+    )
+    one = """
+    objects:
+      - contact: ada
+        body: {first_name: Ada}
+    """
+    many = """
+    {"contact": "bob", "body": {"first_name": "Bob"}}
+    {"contact": "eve", "body": {"first_name": "Eve"}}
+    """
+    said = run_tests(installed, tmp_path, text, one__yaml=one, many__ndjson=many)
+
+    assert "5 passed" in said, said
+
+
 def test_failures_are_told(installed: Path, tmp_path: Path) -> None:
-    """A test fails without the fault that it asked for; a failure shows what the client did; the lab's refusals are told."""
+    """A test fails without the fault that it asked for; a failure shows what the client did, wherever it is."""
     text = (
         HELPERS
         + """
     def test_forgotten(herdbook):
-        herdbook.fault("rate_limited", retry_after=1)
+        herdbook.fault("rate_limited", retry_after=1, operation="list-tags", nth=3)
+        ask(herdbook, "GET", "/api/v2/tags")
 
     def test_failing(herdbook):
         ask(herdbook, "POST", "/api/v2/contacts", {"first_name": "Grace"})
         assert False
 
-    @pytest.mark.herdbook(seed="crm-huge")
-    def test_refused(herdbook):
+    @pytest.fixture
+    def tag(herdbook):
+        raise ValueError(ask(herdbook, "POST", "/api/v2/tags", {"name": "Mine"})[0])
+
+    def test_of_a_fixture(tag):
         pass
+
+    def test_misspelt(herdbook):
+        herdbook.fault("clos")
+
+    def test_late(herdbook):
+        herdbook.inbox.wait(seconds=0)
     """
     )
     said = run_tests(installed, tmp_path, text)
 
-    assert "2 failed, 1 error" in said, said
-    assert "These faults never happened: rate_limited." in said
+    assert "4 failed, 1 error" in said, said
+    forgotten = "fault('rate_limited', retry_after=1, operation='list-tags', nth=3), whose conditions were met 1 times."
+    assert f"These faults never happened: {forgotten}" in said
     assert "1. request POST /v2/contacts 201" in said
     assert '{"first_name": "Grace"}' in said
-    assert "LabRefused" in said
-    assert "crm-huge" in said
+    assert "1. request POST /v2/tags 201" in said
+    assert "Nothing has come from the client." in said
+    assert "0 of 1 entries came within 0 s: kind='inbox'." in said
+    assert "`fault`" in said
+    # The lines of the plug-in help nobody.
+    assert "herdbook/testing" not in said.replace(str(installed), "")
+
+
+def test_a_workspace_that_cannot_begin_is_refused_in_words(installed: Path, tmp_path: Path) -> None:
+    """The refusal names what the mark or the seed has wrong, without a trace of the plug-in."""
+    text = """
+    import pytest
+
+    @pytest.mark.herdbook(sede="crm-small")
+    def test_misspelt(herdbook): pass
+
+    @pytest.mark.herdbook("crm-small")
+    def test_unnamed(herdbook): pass
+
+    @pytest.mark.herdbook(seed="crm-huge")
+    def test_unknown(herdbook): pass
+
+    @pytest.mark.herdbook(clock="yesterday")
+    def test_no_time(herdbook): pass
+
+    @pytest.mark.herdbook(seed="nowhere.yaml")
+    def test_no_file(herdbook): pass
+
+    @pytest.mark.herdbook(seed="wrong.yaml")
+    def test_wrong_file(herdbook): pass
+    """
+    wrong = """
+    objects:
+      - contact: ada
+        body: {first_name: Ada, emails: [{email: nonsense}]}
+    """
+    said = run_tests(installed, tmp_path, text, wrong__yaml=wrong)
+
+    assert "6 errors" in said, said
+    for told in (
+        "The mark `herdbook` has no `sede`. It has seed, clock, clock_runs, random_seed.",
+        "The mark `herdbook` takes its members by name, as in `seed='crm-small'`.",
+        "There is no seed `crm-huge`. There are empty, crm-small, crm-large",
+        "`clock`",
+        "nowhere.yaml` cannot be read: No such file or directory.",
+        "wrong.yaml` cannot be built.",
+        "`emails[0].email`",
+    ):
+        assert told in said, said
+    assert "Traceback" not in said
+    assert "testing/" not in said
+
+
+def test_a_server_that_cannot_start_says_why(installed: Path, tmp_path: Path) -> None:
+    """Each worker shows what the server said, and only one tries."""
+    conftest = """
+    import resource
+
+    # As on a disk that is full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+    """
+    text = FIRST_TEST.replace("(herdbook)", "(herdbook, number)").replace(
+        "    def test", "    import pytest\n\n    @pytest.mark.parametrize('number', range(4))\n    def test"
+    )
+    said = run_tests(installed, tmp_path, text, "-n", "2", conftest__py=conftest)
+
+    assert "4 errors" in said, said
+    assert "The lab did not start and ended with status 1. It said:" in said
+    assert "File too large" in said
+    assert "Traceback" not in said
+
+
+def test_a_server_that_has_ended_does_not_end_pytest(installed: Path, tmp_path: Path) -> None:
+    """Tests after it fail in plain words, and so does the report of a failure."""
+    text = """
+    import json, os, pathlib, signal, psutil
+
+    def test_kills(herdbook, herdbook_server):
+        for each in psutil.process_iter(["cmdline"]):
+            if str(herdbook_server.log.parent) in str(each.info["cmdline"]):
+                each.kill()
+        assert False
+
+    def test_next(herdbook):
+        pass
+    """
+    said = run_tests(installed, tmp_path, text)
+
+    assert "1 failed, 1 error" in said, said
+    assert "does not answer" in said
+    assert "INTERNALERROR" not in said

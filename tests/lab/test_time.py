@@ -170,6 +170,73 @@ async def test_a_clock_is_not_moved_back(desk: Desk) -> None:
     assert response.json()["errors"][0]["field"] == "to"
 
 
+async def test_a_move_by_nothing_delivers_what_is_due(desk: Desk) -> None:
+    """The event of a change just now is sent before the call returns, and the clock shows the same time."""
+    await listen(desk)
+    await desk.ask("POST", CONTACTS, json={"first_name": "Ada"})
+
+    moved = await advance(desk, 0)
+
+    assert moved["clock"]["now"] == "2026-01-01T00:00:00.000000Z"
+    assert len(await deliveries(desk)) == 1
+
+
+async def test_a_retry_is_sent_at_its_moment_and_not_before(desk: Desk) -> None:
+    """A move to a microsecond before sends nothing; a move to the moment itself sends it, dated so; again, nothing is left."""
+    path = await listen(desk, 500)
+    await desk.ask("POST", CONTACTS, json={"first_name": "Ada"})
+    await advance(desk, 0)
+    (waiting,) = (await desk.ask("GET", f"{path}/deliveries")).json()["data"]
+    due = datetime.fromisoformat(waiting["next_attempt_at"])
+    moments = [due - timedelta(microseconds=1), due, due]
+
+    sent = [(await desk.command("PATCH", "/clock", json={"to": each.isoformat()}))["deliveries"] for each in moments]
+
+    assert sent == [0, 1, 0]
+    assert datetime.fromisoformat((await deliveries(desk))[-1]["at"]) == due
+
+
+async def test_a_clock_is_not_moved_back_by_seconds(desk: Desk) -> None:
+    """Less than none is refused, and the clock stays."""
+    response = await desk.lab.ask("PATCH", f"{desk.path}/clock", json={"advance_seconds": -1})
+
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == "advance_seconds"
+    assert (await desk.command("GET"))["clock"]["now"] == "2026-01-01T00:00:00.000000Z"
+
+
+async def test_a_move_far_beyond_all_that_is_kept(desk: Desk) -> None:
+    """After ten years the schedule has run out at its own times, and what is kept for a time is gone; the workspace goes on."""
+    path = await listen(desk, *[500] * 100)
+    contact = (await desk.ask("POST", CONTACTS, json={"first_name": "Ada"})).json()["id"]
+    await deliveries(desk, wait=10)
+
+    moved = await advance(desk, 10 * 365 * DAY)
+    times = [datetime.fromisoformat(each["at"]) for each in await deliveries(desk)]
+    after = await desk.ask("PATCH", f"{CONTACTS}/{contact}", json={"first_name": "Augusta"})
+
+    assert (moved["deliveries"], len(times)) == (7, 8)
+    assert times[-1] - times[0] < timedelta(hours=31)
+    assert after.json()["updated_at"].startswith("2035-12-30")
+    assert (await desk.ask("GET", "/api/herdbook/changes?after=0")).status_code == 410
+    assert (await desk.ask("GET", path)).json()["is_enabled"]
+
+
+async def test_a_clock_has_an_end(bench: Bench, desk: Desk) -> None:
+    """A clock reaches its last moment, and is neither moved nor set beyond it."""
+    at_end = await desk.command("PATCH", "/clock", json={"to": "3000-01-01T00:00:00Z"})
+    beyond = [
+        await desk.lab.ask("PATCH", f"{desk.path}/clock", json={"advance_seconds": 1}),
+        await desk.lab.ask("PATCH", f"{desk.path}/clock", json={"to": "3000-01-01T00:00:01Z"}),
+        await bench.ask("POST", f"{LAB}/workspaces", json={"clock": "3000-01-01T00:00:01Z"}),
+    ]
+
+    assert at_end["clock"]["now"] == "3000-01-01T00:00:00.000000Z"
+    assert [each.status_code for each in beyond] == [422] * 3
+    assert [each.json()["errors"][0]["field"] for each in beyond] == ["advance_seconds", "to", "clock"]
+    assert (await desk.ask("POST", CONTACTS, json={"first_name": "Ada"})).json()["created_at"].startswith("3000-01-01")
+
+
 async def test_the_clocks_of_two_workspaces_are_apart(bench: Bench, desk: Desk) -> None:
     """A workspace that is moved leaves the time of another one alone."""
     other = await bench.workspace(clock="2027-01-01T00:00:00Z")

@@ -17,6 +17,7 @@ from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Proxy, proxy_to
 
 KEY = IdempotencyKey("a key", "a fingerprint")
+CREDENTIAL = UUID(int=1)
 OTHER_REQUEST = IdempotencyKey(KEY.key, "another fingerprint")
 
 
@@ -82,22 +83,29 @@ async def test_late_save_of_a_no_op_writes_nothing(proxy: Proxy, ledger_client: 
     assert await record_of(pool, ledger_client.workspace_id) == before
 
 
+async def cut_each(proxy: Proxy) -> None:
+    """Cut the connection of each attempt that looks, behind a lock, whether an earlier one was committed."""
+    while True:
+        (await proxy.trap(lambda sql: sql.endswith("order by id for update"))).cut()
+
+
 @pytest.mark.parametrize("arrives", ["before", "after", "never"])
 async def test_unknown_outcome_is_cleared_up_by_the_key(proxy: Proxy, workspace_id: UUID, pool: Pool, arrives: str) -> None:
     """A caller with an unknown outcome repeats the request with its key, and it is carried out once."""
-    async with ledger_on(proxy.url, patience_seconds=0) as ledger:
-        ledger_client = LedgerClient(ledger, workspace_id)
+    # The first process gives its caller up, however long each step takes. Another one has all the time that the repeat needs.
+    async with ledger_on(proxy.url, patience_seconds=2) as hasty, ledger_on(proxy.url) as other:
+        client, again = LedgerClient(hasty, workspace_id, CREDENTIAL), LedgerClient(other, workspace_id, CREDENTIAL)
         trap = proxy.trap(saves)
-        first = asyncio.create_task(ledger_client.create("ada@engine.test", key=KEY))
+        first = asyncio.create_task(client.create("ada@engine.test", key=KEY))
         caught = await trap
         if arrives == "before":
             await caught.deliver()
+        cutting = asyncio.create_task(cut_each(proxy))
         caught.cut_client()
-        again = proxy.trap(lambda sql: sql.endswith("order by id for update"))
-        (await again).cut()
         with pytest.raises(OutcomeUnknown):
             await first
-        repeat = await ledger_client.create("ada@engine.test", key=KEY)
+        cutting.cancel()
+        repeat = await again.create("ada@engine.test", key=KEY)
         if arrives == "after":
             assert b"SELECT 0\0" in await caught.deliver()
         caught.cut()

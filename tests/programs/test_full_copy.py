@@ -147,13 +147,13 @@ def test_the_default_order_would_miss_some(tmp_path: Path) -> None:
             known = [contact["id"] for contact in bulk(server, [{"action": "create", "contact": {}}] * 30)]
             url, headers = f"{server.url}/api/v2/contacts", {"Authorization": server.key}
             params: dict[str, str | int] = {"limit": 10, "order_by": order}
-            page = requests.get(url, params=params, headers=headers, timeout=10).json()
+            page = requests.get(url, params=params, headers=headers, timeout=90).json()
             unread = [each for each in known if each not in {row["id"] for row in page["data"]}][:3]
             bulk(server, [{"action": "update", "id": each, "contact": {"first_name": "Ada"}} for each in unread])
             seen[order] = {row["id"] for row in page["data"]}
             while page["has_more"]:
                 params = {"cursor": page["next_cursor"]}
-                page = requests.get(url, params=params, headers=headers, timeout=10).json()
+                page = requests.get(url, params=params, headers=headers, timeout=90).json()
                 seen[order] |= {row["id"] for row in page["data"]}
             seen[order] &= set(known)
 

@@ -17,7 +17,7 @@ def test_a_client_made_from_the_document_works(tmp_path: Path) -> None:
     """openapi-python-client generates a client without warnings, and a program reads and writes with it."""
     with serving(tmp_path) as server:
         document = tmp_path / "openapi.json"
-        document.write_text(json.dumps(requests.get(server.url + "/openapi.json", timeout=10).json()))
+        document.write_text(json.dumps(requests.get(server.url + "/openapi.json", timeout=90).json()))
         command = [BIN / "openapi-python-client", "generate", "--path", document, "--meta", "none", "--output-path", "client"]
         # The generator formats its output with ruff, which is in the same folder.
         environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}

@@ -66,7 +66,16 @@ PLACES: Final = (
     *_all("change", "undone_request", "change_trimmed", "change_mark", "unfinished", "erasure", "erasure_task"),
     # The answers that are kept for retries may have a secret that is shown once.
     Place(table="idempotency_record", is_secret=True),
-    *_all("company", "company_word", "company_domain", "company_field", "company_field_value", "company_note", "company_tag"),
+    *_all(
+        "company",
+        "company_word",
+        "company_domain",
+        "company_former_domain",
+        "company_field",
+        "company_field_value",
+        "company_note",
+        "company_tag",
+    ),
     *_all("contact", "contact_word", "contact_email", "contact_former_email", "contact_external_id"),
     *_all(
         "contact_former_external_id", "contact_field", "contact_field_value", "contact_note", "contact_tag", "company_contact"

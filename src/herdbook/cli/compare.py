@@ -1,9 +1,11 @@
 """`herdbook compare`: the differences between the answers of two servers."""
 
 import secrets
-from collections.abc import Sequence
-from contextlib import ExitStack
+import signal
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Final, Literal
 
 import httpx
@@ -15,7 +17,7 @@ from herdbook.compare import reading
 from herdbook.compare.differences import StepResult, compared, grouped
 from herdbook.compare.model import Scenario, Unusable
 from herdbook.compare.report import as_junit, as_text
-from herdbook.compare.running import RecordedSide, ServerSide, Side, is_address, recorded
+from herdbook.compare.running import Interrupted, RecordedSide, ServerSide, Side, is_address, recorded
 
 _TIMEOUT: Final = 60.0
 
@@ -70,8 +72,9 @@ def compare(  # noqa: PLR0913  # the options of one command
         wanted = _wanted(scenarios, only)
         chosen = [each for each in wanted if allow_writes or not each.writes]
         with ExitStack() as stack:
+            is_interrupted = stack.enter_context(_noting_interruption())
             sides = [
-                _side(stack, place, key, name)
+                _side(stack, place, key, name, is_interrupted)
                 for name, place, key in (("left", left, left_key), ("right", right, right_key))
                 if place is not None
             ]
@@ -79,13 +82,15 @@ def compare(  # noqa: PLR0913  # the options of one command
                 record.write_bytes(msgspec.json.format(msgspec.json.encode(recorded(sides[0], chosen))))
                 sides[0] = RecordedSide(reading.recording(record))
             results = _compared(chosen, sides, with_texts=texts)
-            _tell_left_behind(sides)
     except Unusable as unusable:
         raise CommandFailed(str(unusable)) from None
+    except Interrupted:
+        raise CommandFailed("The comparison was interrupted, so it says nothing.") from None
     except httpx.TransportError as error:
         raise CommandFailed(f"A server cannot be reached: {error}. Start it, or correct its address.") from None
     if right is None:
-        environment.say(f"`{record}` has the answers to {len(chosen)} scenarios.")
+        many = "1 scenario" if len(chosen) == 1 else f"{len(chosen)} scenarios"
+        environment.say(f"`{record}` has the answers to {many}.")
         return
     skipped = [f"{each.name} (it writes: --allow-writes)" for each in wanted if each not in chosen]
     environment.say(as_text(results, skipped) if format == "text" else as_junit(results, skipped).decode())
@@ -103,13 +108,32 @@ def _wanted(files: Sequence[Path] | None, only: Sequence[str] | None) -> list[Sc
     return [each for each in found if each.name in only]
 
 
-def _side(stack: ExitStack, place: str, key: str | None, name: str) -> Side:
+@contextmanager
+def _noting_interruption() -> Generator[Callable[[], bool]]:
+    """Note the first signal that ends a command, so that what was made can be removed. The second one ends it."""
+    noted: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        noted.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(noted)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _side(stack: ExitStack, place: str, key: str | None, name: str, is_interrupted: Callable[[], bool]) -> Side:
     if not is_address(place):
         return RecordedSide(reading.recording(Path(place)))
     if key is None:
         raise CommandFailed(f"The {name} server needs a key. Set HERDBOOK_{name.upper()}_KEY, or use --{name}-key.")
     client = stack.enter_context(httpx.Client(base_url=place, timeout=_TIMEOUT))
-    return ServerSide(client, key, secrets.token_hex(8))
+    side = ServerSide(client, key, secrets.token_hex(8), is_interrupted)
+    stack.callback(_tell_left_behind, side)
+    return side
 
 
 def _compared(scenarios: Sequence[Scenario], sides: Sequence[Side], *, with_texts: bool) -> list[StepResult]:
@@ -118,7 +142,6 @@ def _compared(scenarios: Sequence[Scenario], sides: Sequence[Side], *, with_text
     return [result for each in scenarios for result in compared(each, *sides, with_texts=with_texts)]
 
 
-def _tell_left_behind(sides: Sequence[Side]) -> None:
-    for side in sides:
-        if isinstance(side, ServerSide) and side.left_behind:
-            environment.complain(f"{side.base} still has {', '.join(side.left_behind)}, which it did not delete.")
+def _tell_left_behind(side: ServerSide) -> None:
+    if side.left_behind:
+        environment.complain(f"{side.base} still has {', '.join(side.left_behind)}, which it did not delete.")

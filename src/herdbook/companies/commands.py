@@ -20,13 +20,23 @@ from herdbook.companies.model import (
     upserted,
     without_www,
 )
-from herdbook.companies.store import COMPANIES, COMPANY, DOMAINS, LINKED_COMPANIES, CompanyRow
-from herdbook.custom_fields.commands import giver_needs, shown_entry, take_values, value_needs, with_values
+from herdbook.companies.store import COMPANIES, COMPANY, DOMAINS, FORMER_HOLDERS, LINKED_COMPANIES, CompanyRow
+from herdbook.custom_fields.commands import (
+    EntryAt,
+    fitted_entries,
+    giver_needs,
+    shown_entry,
+    take_values,
+    value_needs,
+    with_free_values,
+    with_values,
+)
 from herdbook.errors import Stale, together
 from herdbook.fields import require_few
 from herdbook.ledger.claims import paths_in_request
 from herdbook.ledger.crm_links import oldest_linked
-from herdbook.ledger.object_types import active, created, current, deleted, updated
+from herdbook.ledger.former_holders import former_holder
+from herdbook.ledger.object_types import active, created, current, deleted, restored, updated
 from herdbook.ledger.unfinished import SliceDone, Task, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.shared_schemas import CrmAssociation, crm_link
@@ -111,8 +121,8 @@ class UpdateCompanyRecord(msgspec.Struct, frozen=True):
 class UpsertCompany(msgspec.Struct, frozen=True):
     """Update the company that has the domain or the link, or create one.
 
-    The company keeps its domains and tags, and its primary domain unless another is marked. Refusals: Invalid (domains, fields,
-    tag_ids), Taken.
+    For a domain, the deleted company that had it last is restored, without its contacts. The company keeps its domains and
+    tags, and its primary domain unless another is marked. Refusals: Invalid (domains, fields, tag_ids), Taken.
     """
 
     fields: CompanyUpsert
@@ -123,13 +133,24 @@ class UpsertCompany(msgspec.Struct, frozen=True):
         yield from tag_needs(self.fields.tag_ids)
         if self.fields.match_by == "crm_association":
             yield Need(LINKED_COMPANIES, (self._link.crm_object_id, self._link.source))
+        else:
+            yield Need(FORMER_HOLDERS, self.fields.domain)
 
     def apply(self, work: UnitOfWork) -> Result:
         return together([partial(require_tags, work, self.fields.tag_ids)], partial(self._written, work))
 
     def _written(self, work: UnitOfWork) -> Result:
-        before = self.known(work)
-        return self.create(work) if before is None else self.update(work, before)
+        if (before := self.known(work)) is not None:
+            return self.update(work, before)
+        if (former := self.former(work)) is not None:
+            return self.restore(work, former)
+        return self.create(work)
+
+    def former(self, work: UnitOfWork) -> CompanyRow | None:
+        """Return the deleted company that the request means, if no active one has the domain."""
+        if self.fields.match_by == "crm_association":
+            return None
+        return former_holder(work, FORMER_HOLDERS, DOMAINS, COMPANIES, self.fields.domain)
 
     def known(self, work: UnitOfWork) -> CompanyRow | None:
         """Return the active company that the request means; the oldest, if several have the link."""
@@ -140,10 +161,19 @@ class UpsertCompany(msgspec.Struct, frozen=True):
     def update(self, work: UnitOfWork, before: CompanyRow) -> Result:
         """Update an active company. Refusals: Invalid, Taken."""
         after = with_values(work, COMPANY, upserted(before.entry, self.fields), self.fields.fields)
+        self._claim(work, before.id, before.entry, after)
+        return updated(work, COMPANY, before, after)
+
+    def restore(self, work: UnitOfWork, former: CompanyRow) -> Result:
+        """Restore a deleted company, and update it. Refusals: Invalid, Taken."""
+        after = with_values(work, COMPANY, upserted(_remains(work, former), self.fields), self.fields.fields)
+        self._claim(work, former.id, None, after)
+        return restored(work, COMPANY, former, after)
+
+    def _claim(self, work: UnitOfWork, company_id: UUID, before: CompanyRecord | None, after: CompanyRecord) -> None:
         require_few(after, ("domains", "tag_ids"), COMPANY.noun)
         asked = [normal_domain(item.domain) for item in self.fields.domains or ()]
-        COMPANY.claim(work, before.id, before.entry, after, {DOMAINS: paths_in_request(DOMAINS, asked)})
-        return updated(work, COMPANY, before, after)
+        COMPANY.claim(work, company_id, before, after, {DOMAINS: paths_in_request(DOMAINS, asked)})
 
     def create(self, work: UnitOfWork) -> Result:
         """Create a company. Refusals: Invalid, Taken."""
@@ -157,6 +187,16 @@ class UpsertCompany(msgspec.Struct, frozen=True):
         link = crm_link(self.fields.crm_association or None)
         assert link is not UNSET, "the request has a link"
         return link
+
+
+def _remains(work: UnitOfWork, former: CompanyRow) -> CompanyRecord:
+    """Return a deleted company with those of its domains and of its unique values that are free."""
+    (last,) = fitted_entries(work, COMPANY, [EntryAt(former.id, former.entry, former.version)])
+    work.require(held.need for held in COMPANY.held(last))
+    free = [
+        CompanyDomainRequest(each.domain) for each in last.domains if DOMAINS.holder(work, without_www(each.domain)) is None
+    ]
+    return patched(with_free_values(work, COMPANY, former.id, last), CompanyRecordUpdate(domains=tuple(free)))
 
 
 def _without_domains(entry: CompanyRecord, taken: CompanyRecord) -> CompanyRecord:

@@ -335,7 +335,8 @@ class CompanyBulkUpsert(bulk.BulkOperation, frozen=True, kw_only=True, forbid_un
     """Update the company that `match_by` finds, or create one.
 
     Domains and tags are added to those that the company has. Its primary domain stays primary, unless another is marked here.
-    Absent leaves any other field unchanged, and null clears it. A deleted company stays deleted.
+    Absent leaves any other field unchanged, and null clears it. A deleted company that had the domain is restored, without its
+    contacts.
     """
 
     schema_name: ClassVar[str] = "company_bulk_upsert"

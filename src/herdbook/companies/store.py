@@ -16,6 +16,7 @@ from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import PagePool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.crm_links import linked_table
+from herdbook.ledger.former_holders import former_holders
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, active, object_table
 from herdbook.search_text import END, indexed, searchable_name
@@ -30,6 +31,11 @@ class CompanyRow(RecordRow, frozen=True, kw_only=True):
     merged_into: UUID | None
     own: OwnMembers | None
     object: CompanyRecord
+
+    @property
+    def former_domains(self) -> set[str]:
+        """The domains of a deleted company. Those of a merged one passed to the company that replaces it."""
+        return set() if self.merged_into is not None else set(DOMAINS.keys(self.object))
 
     @classmethod
     def columns(cls, before: Self | None, after: CompanyRecord) -> dict[str, Any]:  # noqa: ARG003  # all follows from the company
@@ -52,6 +58,9 @@ DOMAINS: Final = UniqueKey[CompanyRecord](
     keys=lambda company: [without_www(item.domain) for item in company.domains],
     field_path=lambda index, _: f"domains[{index}].domain",
 )
+# Holds the domains that deleted companies had.
+FORMER_DOMAINS: Final = index_table("company_former_domain", "domain", "text", "company_id")
+FORMER_HOLDERS: Final = former_holders("company_former_domain", "domain", "company")
 FIELD_VALUES: Final = UniqueKey[CompanyRecord](
     claim_table("company_field_value", "value", "company_id"),
     keys=lambda company: [*(company.unique_values or ())],
@@ -72,6 +81,7 @@ COMPANY: Final = ObjectType(
     example=CompanyRecord.example,
     indexes=(
         Index[CompanyRow](COMPANY_WORDS, attrgetter("search"), lambda company: indexed(company.search)),
+        Index[CompanyRow](FORMER_DOMAINS, attrgetter("object.domains"), attrgetter("former_domains"), is_of_deleted=True),
         Index[CompanyRow](COMPANY_TAGS, attrgetter("own"), lambda row: set(tags_of(row))),
         Index[CompanyRow](COMPANY_FIELDS, attrgetter("own"), lambda row: index_keys(field_values(row))),
     ),

@@ -17,9 +17,9 @@ _TIMES: Final = re.compile(_TIME)
 _TOKEN: Final = re.compile(f"({_ID}|{_TIME})")
 # Messages may name the version of an object as it is in its ETag.
 _VERSION: Final = re.compile(r'"\d+"')
-# Servers may choose their own words for people, and encode positions as they like.
+# Servers may choose their own words for people, encode positions as they like, and make up secrets.
 _TEXTS: Final = ("detail", "message", "title")
-_OPAQUE: Final = ("next_cursor", "request_id")
+_OPAQUE: Final = ("next_cursor", "request_id", "secret")
 # The errors of a problem may be found in any order.
 _ALWAYS_UNORDERED: Final = ("/errors",)
 _MAX_SHOWN: Final = 300

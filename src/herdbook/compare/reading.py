@@ -37,10 +37,9 @@ def _loaded(text: str, name: str) -> Any:
         raise Unusable(f"`{name}`{line}: {error.problem}.") from None
     except yaml.YAMLError as error:
         raise Unusable(f"`{name}`: {error}.") from None
-    if (journal := journal_in(found)) is None:
-        return found
     try:
-        return [msgspec.to_builtins(scenario_of(journal, Path(name).stem))]
+        journal = journal_in(found)
+        return found if journal is None else [msgspec.to_builtins(scenario_of(journal, Path(name).stem))]
     except (Unusable, KeyError, msgspec.ValidationError) as error:
         raise Unusable(f"`{name}` is a journal that cannot be run: {error}") from None
 

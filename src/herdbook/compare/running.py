@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -26,9 +26,17 @@ _REMOVALS: Final = {
     "tag": "/api/v2/tags/{}",
     "transcript_comment": "/api/v2/transcript_comments/{}",
     "engagement": "/api/herdbook/engagements/{}",
+    "note": "/api/herdbook/notes/{}",
+    "view": "/api/herdbook/views/{}",
+    "webhook_endpoint": "/api/herdbook/webhooks/{}",
+    "invitation": "/api/herdbook/invitations/{}",
 }
 _CREATES: Final = re.compile(r"/api/v2/(?!engagements)\w+").fullmatch
 _REFERENCE: Final = re.compile(r"\$\{(\w+)\}")
+
+
+class Interrupted(Exception):
+    """A comparison was interrupted, and the objects that it had made were removed."""
 
 
 class Side(Protocol):
@@ -57,21 +65,30 @@ class RecordedSide:
 
 
 class ServerSide:
-    """A running server. `left_behind` are the objects that it did not let go, after a scenario."""
+    """A running server. `left_behind` are the objects that it did not let go, after a scenario.
 
-    def __init__(self, client: httpx.Client, key: str, unique: str) -> None:
+    Once `is_interrupted`, it makes no further request but those that remove what it made.
+    """
+
+    def __init__(self, client: httpx.Client, key: str, unique: str, is_interrupted: Callable[[], bool]) -> None:
         self.base = str(client.base_url).rstrip("/")
         self.unique = unique
         self.left_behind: list[str] = []
         self._client = client
         self._key = key
+        self._is_interrupted = is_interrupted
 
     def answers(self, scenario: Scenario) -> Generator[Answer | None]:
-        """Make the requests of a scenario, one for each answer that is asked for; then remove what they made."""
+        """Make the requests of a scenario, one for each answer that is asked for; then remove what they made.
+
+        Refusal: Interrupted.
+        """
         kept = {UNIQUE: word_of(self.unique, scenario), DOLLAR: "$"}
         made: dict[str, str] = {}
         try:
             for step in scenario.steps:
+                if self._is_interrupted():
+                    raise Interrupted
                 request = self._request(step, kept)
                 answer = None if request is None else _answer(self._client.send(request))
                 if answer is not None:
@@ -102,25 +119,33 @@ class ServerSide:
     def _remove(self, made: Mapping[str, str]) -> None:
         """Delete objects, the latest first. One that is gone already is as good as deleted."""
         for object_id, object_type in reversed([*made.items()]):
-            path = _REMOVALS[object_type].format(object_id)
-            removed = self._client.delete(path, headers={"Authorization": self._key})
-            if not removed.is_success and self._client.get(path, headers={"Authorization": self._key}).status_code != 404:
+            if object_type not in _REMOVALS or not self._is_removed(_REMOVALS[object_type].format(object_id)):
                 self.left_behind.append(object_id)
+
+    def _is_removed(self, path: str) -> bool:
+        headers = {"Authorization": self._key}
+        try:
+            removed = self._client.delete(path, headers=headers)
+            return removed.is_success or self._client.get(path, headers=headers).status_code == 404
+        except httpx.TransportError:
+            return False
 
 
 def recorded(side: Side, scenarios: Sequence[Scenario]) -> Recording:
-    """Return the answers of a server to scenarios, to be compared later."""
-    answers = {
-        scenario.name: {
-            step.name: answer for step, answer in zip(scenario.steps, side.answers(scenario), strict=True) if answer is not None
-        }
-        for scenario in scenarios
-    }
+    """Return the answers of a server to scenarios, to be compared later. Refusal: Interrupted."""
+    answers: dict[str, dict[str, Answer]] = {}
+    for scenario in scenarios:
+        with closing(side.answers(scenario)) as found:
+            steps = zip(scenario.steps, found, strict=True)
+            answers[scenario.name] = {step.name: answer for step, answer in steps if answer is not None}
     return Recording(base=side.base, unique=side.unique, answers=answers)
 
 
 def together(scenario: Scenario, left: Side, right: Side) -> Iterator[tuple[Answer | None, Answer | None]]:
-    """Yield the answers of both sides to each step, so that both make a request before any makes the next."""
+    """Yield the answers of both sides to each step, so that both make a request before any makes the next.
+
+    Refusal: Interrupted.
+    """
     with closing(left.answers(scenario)) as lefts, closing(right.answers(scenario)) as rights:
         yield from itertools.zip_longest(lefts, rights)
 
@@ -188,7 +213,7 @@ def _made(step: Step, answer: Answer) -> dict[str, str]:
     return {
         each["id"]: each["object"]
         for each in objects
-        if each is not None and isinstance(each.get("id"), str) and each.get("object") in _REMOVALS
+        if each is not None and isinstance(each.get("id"), str) and isinstance(each.get("object"), str)
     }
 
 

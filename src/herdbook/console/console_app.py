@@ -1,6 +1,7 @@
 """The life of every request to the console: find the page, the session, check the form, act, render, log."""
 
 import contextlib
+import copy
 import gzip
 import logging
 import time
@@ -43,7 +44,7 @@ from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.problems import Problem, problem_headers, problem_of
 from herdbook.http.protocol import ANSWER
-from herdbook.http.request_log import AnsweredRequest
+from herdbook.http.request_log import AnsweredRequest, RequestLog
 from herdbook.http.router import Router
 from herdbook.logs import LINES, RequestLine
 
@@ -109,6 +110,20 @@ class Console:
         self._attempts = Attempts()
         # There are as many as roles.
         self._pages_by_scopes: dict[frozenset[str], list[Page]] = {}
+
+    def serving(self, api: ApiApp, services: Services, authenticator: Authenticator, request_log: RequestLog) -> "Console":
+        """Return a console with the same pages, for other data."""
+        # Made once for all.
+        _ = self._templates
+        other = copy.copy(self)
+        other.__dict__.update(
+            _api=api,
+            _services=services,
+            _sign_ins=authenticator.sign_ins,
+            _options=self._options._replace(request_log=request_log),
+            _attempts=Attempts(),
+        )
+        return other
 
     @cached_property
     def _templates(self) -> "Templates":

@@ -28,7 +28,6 @@ from herdbook.contacts.store import (
     CONTACT_WORDS,
     CONTACTS,
     EXTERNAL_IDS,
-    FIELD_VALUES,
     FORMER_HOLDERS,
     LINKED_CONTACTS,
     MAX_RELEASED_CONTACTS,
@@ -36,22 +35,20 @@ from herdbook.contacts.store import (
 )
 from herdbook.custom_fields.commands import (
     EntryAt,
-    conversions,
     fitted_entries,
     giver_needs,
     shown_entry,
     take_values,
-    unconverted_holders,
     value_needs,
+    with_free_values,
     with_values,
-    without_hidden,
 )
 from herdbook.custom_fields.store import default_region
-from herdbook.custom_fields.values import without_values
 from herdbook.errors import FieldError, Invalid, Stale, together
 from herdbook.fields import require_few
 from herdbook.ledger.claims import UniqueKey, paths_in_request
 from herdbook.ledger.crm_links import oldest_linked
+from herdbook.ledger.former_holders import former_holder
 from herdbook.ledger.index_entries import IndexReader
 from herdbook.ledger.object_types import active, all_active, created, current, first_fitting, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
@@ -229,8 +226,10 @@ class UpsertContact(msgspec.Struct, frozen=True):
 
     def former(self, work: UnitOfWork) -> ContactRow | None:
         """Return the deleted contact that the request means, if no active one has the key."""
-        by_key = self.fields.match_by in ("emails", "external_ids")
-        return _former_holder(work, *self._key) if by_key else None
+        if self.fields.match_by not in ("emails", "external_ids"):
+            return None
+        unique_key, key = self._key
+        return former_holder(work, FORMER_HOLDERS[unique_key], unique_key, CONTACTS, key)
 
     def known(self, work: UnitOfWork) -> ContactRow | None:
         """Return the active contact that the request means; the oldest, if several have the number or the link."""
@@ -313,20 +312,6 @@ def _holder(work: UnitOfWork, unique_key: UniqueKey[ContactRecord], key: str) ->
     return active(work, CONTACTS, unique_key.holder(work, key))
 
 
-def _former_holder(work: UnitOfWork, unique_key: UniqueKey[ContactRecord], key: str) -> ContactRow | None:
-    """Return the contact that was deleted last among those that had a key, if no contact has the key now."""
-    deleted_now: list[ContactRow] = []
-    if work.get(unique_key.table, key) is not None:
-        # A contact lost the key in this batch.
-        changed = work.changed_in(CONTACTS)
-        deleted_now = [row for row in changed if _may_come_back(row) and key in unique_key.keys(row.entry)]
-    if deleted_now:
-        return max(deleted_now, key=lambda row: row.version)
-    former = work.get(FORMER_HOLDERS[unique_key], key)
-    row = None if former is None else work.get(CONTACTS, former.contact_id)
-    return row if row is not None and _may_come_back(row) else None
-
-
 def _remains(work: UnitOfWork, former: ContactRow) -> ContactRecord:
     """Return a deleted contact with those of its keys that are free, and its company if that still exists."""
     (last,) = fitted_entries(work, CONTACT, [EntryAt(former.id, former.entry, former.version)])
@@ -336,15 +321,7 @@ def _remains(work: UnitOfWork, former: ContactRow) -> ContactRecord:
     addresses = [item.email for item in last.emails if ADDRESSES.holder(work, comparable_address(item.email)) is None]
     external_ids = [each for each in last.external_ids or () if EXTERNAL_IDS.holder(work, each) is None]
     free = ContactRecordUpdate(emails=tuple(map(ContactRecordUpdateEmail, addresses)), external_ids=tuple(external_ids))
-    if last.unique_values is not UNSET:
-        (last,) = without_hidden(work, CONTACT, [last], conversions(work, CONTACT.name), lambda _, __: False)
-    taken = [each for each, holder in FIELD_VALUES.holders(work, last.unique_values or ()).items() if holder is not None]
-    of_others = {*(each.partition("=")[0] for each in taken), *unconverted_holders(work, CONTACT, [last]).get(former.id, ())}
-    return without_values(patched(last, free), of_others)
-
-
-def _may_come_back(row: ContactRow) -> bool:
-    return row.deleted_at is not None and row.merged_into is None
+    return patched(with_free_values(work, CONTACT, former.id, last), free)
 
 
 def _references(asked: ContactUpdate | ContactCreate | ContactUpsert) -> Iterator[Need]:

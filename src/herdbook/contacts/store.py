@@ -5,7 +5,6 @@ from operator import attrgetter
 from typing import Any, Final, LiteralString, Self
 from uuid import UUID
 
-import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
@@ -20,9 +19,9 @@ from herdbook.db.pool import PagePool
 from herdbook.db.survivors import survivors
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.crm_links import linked_table
+from herdbook.ledger.former_holders import former_holders
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, active, object_table
-from herdbook.ledger.unit_of_work import Table
 from herdbook.phone_numbers import e164, is_number, number_keys, search_terms
 from herdbook.tags.store import TAG, tags_of
 from herdbook.workspaces.store import region_of
@@ -187,40 +186,10 @@ CONTACT: Final = ObjectType(
 MAX_RELEASED_CONTACTS: Final = 500
 
 
-class FormerHolder(msgspec.Struct, frozen=True):
-    """The contact that was deleted last among those that had a key: an address or an external id."""
-
-    workspace_id: UUID
-    key: str
-    contact_id: UUID
-
-
-# `offset 0` forces a lookup by key, even in a plan that was made while the table was empty.
-_FORMER_HOLDERS: Final[LiteralString] = """
-    select asked.workspace_id, asked.key, found.id as contact_id
-    from json_to_recordset($rows) as asked(workspace_id uuid, key text)
-    cross join lateral (
-        select c.id
-        from $table h cross join lateral (
-            select c.id, c.version from contact c
-            where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
-        ) as c
-        where h.workspace_id = asked.workspace_id and h.$key = asked.key
-        order by c.version desc
-        limit 1
-    ) as found
-"""
-
-
-def _former_holders(table: LiteralString, key: LiteralString) -> Table[FormerHolder]:
-    load = _FORMER_HOLDERS.replace("$table", table).replace("$key", key)
-    return Table(row=FormerHolder, key=lambda holder: holder.key, load=load, save=None)
-
-
 # The contacts that had the keys of each unique key.
 FORMER_HOLDERS: Final = {
-    ADDRESSES: _former_holders("contact_former_email", "address"),
-    EXTERNAL_IDS: _former_holders("contact_former_external_id", "external_id"),
+    ADDRESSES: former_holders("contact_former_email", "address", "contact"),
+    EXTERNAL_IDS: former_holders("contact_former_external_id", "external_id", "contact"),
 }
 
 

@@ -37,27 +37,20 @@ from herdbook.custom_fields.model import (
 from herdbook.custom_fields.store import CONVERT_VALUES, FIELD, changes_form, head_of
 from herdbook.custom_fields.values import refusal_of
 from herdbook.db.database import find_in
-from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale, Taken, Unavailable
+from herdbook.errors import FieldError, Invalid, NotFound, Stale, Taken, Unavailable
 from herdbook.http.body import LONG_BODY
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Filter, ListOf, Operation
 from herdbook.ledger.object_types import ObjectType
 from herdbook.turns import MAX_TRIES
 
-_READERS: Final = ("contacts:read", "companies:read")
 READERS_TOLD: Final = "Requires the `contacts:read` or the `companies:read` scope."
 FieldHolders: TypeAlias = Mapping[str, ObjectType[Any, Any]]
 
 
-def require_reader(call: Call) -> None:
-    """Require that the caller may read objects that have fields. Refusal: Forbidden."""
-    if not any(map(call.caller.may, _READERS)):
-        raise Forbidden(_READERS[0])
-
-
 async def list_fields(call: Call) -> Answer:
     """List the definitions of the workspace's fields."""
-    require_reader(call)
+    FIELD.require_reader(call.caller.may)
     return await call.answer_list(store.page)
 
 
@@ -68,16 +61,16 @@ async def create_field(call: Call, field: FieldCreate) -> Answer:
 
 async def get_field(call: Call, field_id: UUID) -> Answer:
     """Read the definition of one field."""
-    require_reader(call)
+    FIELD.require_reader(call.caller.may)
     return await call.answer_object(FIELD, field_id)
 
 
 async def get_conversion(holders: FieldHolders, call: Call, field_id: UUID) -> Answer:
     """Read how far the conversion of one field's values is."""
-    require_reader(call)
+    FIELD.require_reader(call.caller.may)
 
     def may_read(object_type: str) -> bool:
-        return all(map(call.caller.may, holders[object_type].read_scopes))
+        return holders[object_type].may_be_read(call.caller.may)
 
     found = await store.conversion(call.services.database.pages, call.caller.workspace_id, field_id, may_read)
     if found is None:
@@ -108,14 +101,16 @@ async def update_field(
         object_type = holders[before.object_type.value]
         values = ValueSource(call.services.database.pool, call.time_slice, object_type, call.caller.workspace_id)
         looked_at = await head_of(values.statements, values.workspace_id)
+        unfound: Sequence[UUID] = ()
         # A change that leaves the form of values as it is refuses none of them, so nobody needs their number.
         if query.dry_run or changes_form(before, after):
-            effect = await effect_of(values, before, after)
+            effect, unfound = await effect_of(values, before, after)
             if query.dry_run:
                 return Answer(msgspec.json.encode(effect))
             if effect.refused:
                 raise refusal_of(before, effect.field, effect.refused, effect.examples)
-        command = UpdateField(field_id, patch, call.if_version, Looked(looked_at, object_type, found.version))
+        looked = Looked(looked_at, object_type, found.version, tuple(unfound))
+        command = UpdateField(field_id, patch, call.if_version, looked)
         with contextlib.suppress(LookAgain):
             answer = await call.write(command)
             await convert()

@@ -1,6 +1,6 @@
 """The commands that define fields, and the steps by which other commands set values."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar, cast
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from herdbook.custom_fields.store import (
     FIELD_KEYS,
     FIELDS,
     GIVEN_UP,
+    MAX_CLAIMED_AT_ONCE,
     MAX_SET_SINCE,
     REFERENCED,
     SET_SINCE,
@@ -53,6 +54,7 @@ from herdbook.custom_fields.values import (
     fitted,
     fitted_to,
     hidden_claims,
+    index_texts,
     normal_value,
     quoted_value,
     refusal_of,
@@ -71,9 +73,12 @@ from herdbook.ledger.claims import UniqueKey, in_use
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectRow, ObjectType, active, all_active, created, current, first_fitting, updated
 from herdbook.ledger.unfinished import UNFINISHED, SliceDone, is_due, note
-from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
+from herdbook.ledger.unit_of_work import LongCommand, Need, Origin, Result, UnitOfWork
 from herdbook.phone_numbers import international_number
+from herdbook.turns import finished
 
+# Others have their turn after each of so many converted values.
+_STEP: Final = 20
 RowT = TypeVar("RowT", bound=ObjectRow)
 EntryT = TypeVar("EntryT", bound=msgspec.Struct)
 
@@ -189,18 +194,23 @@ class LookAgain(Exception):
 
 
 class Looked(NamedTuple):
-    """A look at all values of a field: the last change before it, the objects' type, and the definition's version."""
+    """A look at all values of a field: the last change before it, the objects' type, and the definition's version.
+
+    `unfound` are objects with a value of a unique field that others would not find beside the conversion.
+    """
 
     at: int
     object_type: ObjectType[Any, Any]
     version: int
+    unfound: tuple[UUID, ...] = ()
 
 
 class UpdateField(msgspec.Struct, frozen=True):
     """Change the definition of a field. Refusals: Invalid, NotFound, Stale. It raises LookAgain, which no caller sees.
 
     If the form of its values changes, `ConvertValues` converts those that are there. `looked` is the look that has found that
-    all fit. Values that were set since must fit, too.
+    all fit. Values that were set since must fit, too. Unique ones that others would not find are converted, and so claimed, at
+    once.
     """
 
     field_id: UUID
@@ -218,14 +228,27 @@ class UpdateField(msgspec.Struct, frozen=True):
             # A conversion that others have begun, or left unfinished, concerns the same values.
             if before.version != self.looked.version or before.converting is not None:
                 raise LookAgain
-            _require_fit(work, before.entry, after, self.looked)
+            unfound = _require_fit(work, before.entry, after, self.looked)
+            result = updated(work, FIELD, before, after)
+            if unfound:
+                _convert_at_once(work, self.field_id, self.looked.object_type, unfound)
+            return result
         return updated(work, FIELD, before, after)
 
 
-def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) -> None:
+def _convert_at_once(work: UnitOfWork, field_id: UUID, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]) -> None:
+    """Convert the first of some values together with the change of their definition, as many as a batch should change."""
+    row = work.get(FIELDS, field_id)
+    assert row is not None, "it was put"
+    fitting = first_fitting(work, object_type.table, object_ids[:MAX_CLAIMED_AT_ONCE])
+    finished(_convert(work, Conversion(row.object, row.former or (), row.converting), object_type, fitting))
+
+
+def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) -> list[UUID]:
     """Require that the values which were set since a look fit a definition, and that no other object has them if it is unique.
 
-    Refusal: Invalid. It raises LookAgain if there are too many to compare.
+    Return the objects whose value of a unique field others would not find beside the conversion. Refusal: Invalid. It raises
+    LookAgain if there are too many to compare.
     """
     object_type = looked.object_type
     found = work.get(VALUES_SET_SINCE[object_type.name], (before.key, object_type.kind, looked.at))
@@ -241,7 +264,8 @@ def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) 
     if not unfit and after.unique:
         taken = _others_with(work, object_type, conversion, values)
         alike: dict[str, list[UUID]] = {}
-        for own_id, value in values:
+        unchanged = _unfound(work, before.key, looked, {each.id for each in holders})
+        for own_id, value in (*values, *((each.id, conversion.of(each.value, 0)) for each in unchanged)):
             alike.setdefault(unique_value(after, value), []).append(own_id)
         for own_ids in alike.values():
             if len(own_ids) > 1:
@@ -249,6 +273,24 @@ def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) 
         unfit = [_example(object_type, each, taken[each.id]) for each in holders if each.id in taken]
     if unfit:
         raise refusal_of(before, after, len(unfit), unfit)
+    if not after.unique:
+        return []
+    since = [
+        each.id
+        for each, (_, value) in zip(holders, values, strict=True)
+        if set(index_texts(each.value)).isdisjoint(conversion.usual_texts(value))
+    ]
+    return [*dict.fromkeys((*looked.unfound, *since))]
+
+
+def _unfound(work: UnitOfWork, key: str, looked: Looked, changed_ids: Collection[UUID]) -> list[ValueHolder]:
+    """Return the objects that others would not find by their values, as the look has found these."""
+    known_ids = [each for each in looked.unfound if each not in changed_ids]
+    if not known_ids:
+        return []
+    table = looked.object_type.table
+    rows = work.get_all(table, first_fitting(work, table, known_ids))
+    return [found for row in rows if (found := _holding(row, key)) is not None]
 
 
 def _example(object_type: ObjectType[Any, Any], holder: ValueHolder, other: UUID | None = None) -> ValueExample:
@@ -284,7 +326,7 @@ def _others_with(
     return found
 
 
-class ConvertValues(msgspec.Struct, frozen=True):
+class ConvertValues(LongCommand, frozen=True):
     """Give some of a field's values the form that its definition has now.
 
     `holders` are the types of objects that have fields. A value that has no such form stays until it is set anew. A value of a
@@ -299,7 +341,7 @@ class ConvertValues(msgspec.Struct, frozen=True):
         yield Need(FIELDS, self.field_id)
         yield Need(UNFINISHED, (CONVERT_VALUES.name, self.field_id))
 
-    def apply(self, work: UnitOfWork) -> Result:
+    def steps(self, work: UnitOfWork) -> Generator[None, None, Result]:
         row = work.get(FIELDS, self.field_id)
         found, is_last = None, False
         if not is_due(work, CONVERT_VALUES, self.field_id):
@@ -310,7 +352,7 @@ class ConvertValues(msgspec.Struct, frozen=True):
             assert found is not None, "a slice without objects has a row, too"
             conversion = Conversion(row.object, row.former or (), row.converting)
             object_ids = first_fitting(work, self.holders[row.object_type].table, found.object_ids)
-            unclaimed = _convert(work, conversion, self.holders[row.object_type], object_ids)
+            unclaimed = yield from _convert(work, conversion, self.holders[row.object_type], object_ids)
             fits = len(object_ids) == len(found.object_ids)
             is_last, last_id = found.is_last and fits, found.last_id if fits else object_ids[-1]
             left: dict[str, Any] = {"converted_to": None, "converting": None} if is_last else {"converted_to": last_id}
@@ -324,14 +366,16 @@ class ConvertValues(msgspec.Struct, frozen=True):
 
 def _convert(
     work: UnitOfWork, conversion: Conversion, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]
-) -> list[UUID]:
-    """Convert the values of objects. Return those objects whose value another one has claimed."""
+) -> Generator[None, None, list[UUID]]:
+    """Convert the values of objects step by step. Return those objects whose value another one has claimed."""
     rows = [row for row in all_active(work, object_type.table, object_ids) if row is not None]
     had_at = _had_at(work, object_type, [conversion], [EntryAt(row.id, row.entry, row.version, is_active=True) for row in rows])
     given_up = _given_up(work, conversion, object_type, rows)
     key = conversion.field.key
     changed: list[tuple[Any, Any]] = []
-    for row, at in zip(rows, had_at, strict=True):
+    for number, (row, at) in enumerate(zip(rows, had_at, strict=True)):
+        if number % _STEP == 0:
+            yield
         entry, former = row.entry, given_up.get(row.id)
         if former is not None:
             entry, at[key] = msgspec.structs.replace(entry, fields={**entry.fields, key: former.value}), former.had_at
@@ -339,7 +383,11 @@ def _convert(
         if not same(after, row.entry):
             changed.append((row, after))
     unclaimed: list[UUID] = []
-    for (row, after), (_, claiming) in zip(without_taken(work, object_type, changed), changed, strict=True):
+    for number, ((row, after), (_, claiming)) in enumerate(
+        zip(without_taken(work, object_type, changed), changed, strict=True)
+    ):
+        if number % _STEP == 0:
+            yield
         object_type.claim(work, row.id, row.entry, after)
         updated(work, object_type, row, after)
         if after.unique_values != claiming.unique_values:
@@ -473,6 +521,16 @@ def without_hidden(
         )
         for entry, of_one in zip(entries, claimed, strict=True)
     ]
+
+
+def with_free_values(work: UnitOfWork, object_type: ObjectType[Any, Any], object_id: UUID, entry: EntryT) -> EntryT:
+    """Return the state in which an object comes back without the values of unique fields that others have by now."""
+    whole: Any = entry
+    if whole.unique_values is not UNSET:
+        (whole,) = without_hidden(work, object_type, [whole], conversions(work, object_type.name), lambda _, __: False)
+    holders = _values_of(object_type).holders(work, whole.unique_values or ())
+    taken = {each.partition("=")[0] for each, holder in holders.items() if holder is not None}
+    return without_values(whole, taken.union(unconverted_holders(work, object_type, [whole]).get(object_id, ())))
 
 
 def without_taken(

@@ -131,7 +131,9 @@ FIELD: Final = ObjectType(
     entry=Field,
     example=Field.example,
     unique_keys=(FIELD_KEYS,),
-    read_scopes=("contacts:read",),
+    # A caller who may read values may know what these mean.
+    read_scopes=("contacts:read", "companies:read"),
+    one_scope_reads=True,
     write_scopes=(ADMIN,),
     blank=blank,
     patched=patched,
@@ -480,6 +482,8 @@ class ValueHolders(msgspec.Struct, frozen=True):
     holders: tuple[ValueHolder, ...]
 
 
+# Limits the objects that are found by one text. The statement below has it, too.
+MAX_HOLDERS: Final = 10
 _HOLDERS: Final[LiteralString] = """
     select asked.workspace_id, asked.key, coalesce((
         select json_agg(json_build_object(
@@ -508,6 +512,8 @@ VALUE_HOLDERS: Final = {"contact": _value_holders("contact"), "company": _value_
 
 # Limits the objects whose values a command compares because they changed while others were looked at.
 MAX_SET_SINCE: Final = 500
+# Limits the objects that claim their values together with the change of a definition, because other writes wait for it.
+MAX_CLAIMED_AT_ONCE: Final = 200
 
 
 class ValuesSetSince(msgspec.Struct, frozen=True):

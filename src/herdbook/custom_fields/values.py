@@ -389,10 +389,20 @@ class Conversion:
         return None
 
     def texts_before(self, value: Any) -> tuple[str, ...]:
-        """Return a few texts by which an index knows values that a conversion makes this one, in their usual spellings."""
-        text = _as_text({}, value).strip()
-        forms = [value, text, f"{text} ", f" {text}", f" {text} ", *self._forms_before(value, text)]
-        return tuple(dict.fromkeys(each for form in forms for each in index_texts(form)))
+        """Return a few texts by which an index knows values that a conversion makes this one, in their usual spellings.
+
+        Those of values that are compared as equal have all `usual_texts` in common.
+        """
+        return tuple(dict.fromkeys((*index_texts(value), *self.usual_texts(value))))
+
+    def usual_texts(self, value: Any) -> Iterator[str]:
+        """Yield the texts by which an index knows the usual spellings of all values that are compared as this one."""
+        plain = _plain(self.field, value)
+        text = _as_text({}, plain).strip()
+        for form in (plain, text, f"{text} ", f" {text}", f" {text} "):
+            yield from index_texts(form)
+        for form in self._forms_before(plain, text):
+            yield from index_texts(form)
 
     def _forms_before(self, value: Any, text: str) -> Iterator[Any]:
         """Yield a few values of other kinds that a conversion makes this one, whose text is given."""
@@ -515,19 +525,29 @@ def conversion_between(before: Field, after: Field) -> Conversion:
 def unique_value(field: Field, value: Any) -> str:
     """Return the text by which a unique field compares a value, behind the key of the field."""
     match field.kind:
-        case FieldKind.EMAIL:
-            compared = comparable_address(value)
         case FieldKind.PHONE:
             # Telephones with other extensions are others, though one number leads to all of them.
             extension = extension_of(value)
             compared = number_with(comparable_number(value)) + (f";ext={extension}" if extension else "")
-        case FieldKind.TEXT:
-            compared = normalize("NFC", value).strip()
         case FieldKind.DECIMAL:
             compared = _ordered(value)
         case _:
-            compared = str(value)
+            compared = str(_plain(field, value))
     return f"{field.key}={compared}"
+
+
+def _plain(field: Field, value: Any) -> Any:
+    """Return the usual spelling of the values that a unique field compares as equal to this one."""
+    match field.kind:
+        case FieldKind.EMAIL:
+            return comparable_address(value)
+        case FieldKind.PHONE:
+            number, extension = number_with(comparable_number(value)), extension_of(value)
+            return f"{number} ext. {extension}" if extension else number
+        case FieldKind.TEXT:
+            return normalize("NFC", value).strip()
+        case _:
+            return value
 
 
 def unique_value_path(_: int, claimed: str) -> str:

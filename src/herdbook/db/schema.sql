@@ -169,8 +169,25 @@ create index company_deleted on company (workspace_id, id) where deleted_at is n
 create index company_bin on company (workspace_id, version)
     where deleted_at is not null and merged_into is null;
 create index company_merged on company (workspace_id, merged_into) where merged_into is not null;
+-- A company that is active was merged into no other. The release before restores merged companies, and leaves the column alone.
+create function clear_merged_into() returns trigger language plpgsql as $$
+begin
+    new.merged_into := null;
+    return new;
+end
+$$;
+create trigger company_not_merged before update on company for each row
+when (new.deleted_at is null and new.merged_into is not null) execute function clear_merged_into();
 -- The names of companies, in the form in which a search compares them.
 create index company_by_name on company (workspace_id, md5(search)) where deleted_at is null;
+
+-- The domains of deleted companies.
+create table company_former_domain (
+    workspace_id uuid not null,
+    domain text not null,
+    company_id uuid not null,
+    primary key (workspace_id, domain, company_id)
+);
 
 create table company_word (
     workspace_id uuid not null,

@@ -225,6 +225,7 @@ WITHOUT: Final[dict[LiteralString, LiteralString]] = {
     "company": "companies, whose fields are cleared of persons",
     "company_word": "companies, not persons",
     "company_domain": "companies, not persons",
+    "company_former_domain": "companies, not persons",
     "company_note": "companies, not persons",
     "company_tag": "companies, not persons",
     "company_field": "companies, whose fields are cleared of persons",

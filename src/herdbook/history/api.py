@@ -51,6 +51,7 @@ from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
 
 async def show_history(object_type: ObjectType[Any, Any], call: Call, object_id: UUID, query: HistoryQuery) -> Answer:
     """Return the changes of an object or, with `at`, the object as it was at that time."""
+    object_type.require_reader(call.caller.may)
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     row = await store.stored_object(pool, object_type, workspace_id, object_id)
     if row is None or (row.is_private and not call.caller.may(PRIVATE_READ)):
@@ -220,6 +221,7 @@ def _activity_entry(caller: Caller, row: ActivityRow) -> ActivityEntry:
 
 async def list_deleted(object_type: ObjectType[Any, Any], call: Call, query: BinQuery) -> Answer:
     """List the deleted objects of a type that can come back, the latest deletion first."""
+    object_type.require_reader(call.caller.may)
     pool, workspace_id = call.services.database.pages, call.caller.workspace_id
     version, salt = None, call.cursor_salt
     if query.cursor:
@@ -271,7 +273,7 @@ async def restore_object(object_type: ObjectType[Any, Any], call: Call, object_i
             object_type=object_type,
             object_id=object_id,
             if_version=call.if_version,
-            tells_values=all(map(call.caller.may, object_type.read_scopes)),
+            tells_values=object_type.may_be_read(call.caller.may),
         )
         answer = await call.write(restoring)
         return await shown_record(call, answer, object_type.entry) if object_type.has_own else answer
@@ -294,15 +296,18 @@ def history_of(object_type: ObjectType[Any, Any]) -> Iterator[Operation]:
     if object_type.history is None:
         return
     name, plural = object_type.name, object_type.plural
+    either = " or ".join(f"the `{scope}`" for scope in object_type.read_scopes)
+    readers = f" Requires {either} scope." if object_type.one_scope_reads else ""
     yield Operation(
         method="GET",
         path=f"/herdbook/{plural}/{{{name}_id}}/history",
         id=f"get-{name}-history",
         summary=f"Get {name} history",
         description=f"Lists the changes of a single {name}, deleted or not, latest first. With `at`, returns the {name} as it "
-        f"was at that time, with the ETag that it had. {object_type.history.history}".strip(),
+        f"was at that time, with the ETag that it had. {object_type.history.history}".strip()
+        + readers,
         tag=f"subpackage_{plural}",
-        scopes=object_type.read_scopes,
+        scopes=object_type.reading_scopes,
         handler=partial(show_history, object_type),
         query=HistoryQuery,
         answer=History,
@@ -318,9 +323,9 @@ def history_of(object_type: ObjectType[Any, Any]) -> Iterator[Operation]:
         description=f"Lists the deleted {plural} that are still kept, the latest deletion first. Those that were merged into "
         "others are left out."
         if object_type.merges
-        else f"Lists the deleted {plural} that are still kept, the latest deletion first.",
+        else f"Lists the deleted {plural} that are still kept, the latest deletion first.{readers}",
         tag=f"subpackage_{plural}",
-        scopes=object_type.read_scopes,
+        scopes=object_type.reading_scopes,
         handler=partial(list_deleted, object_type),
         query=BinQuery,
         answer=Bin,

@@ -134,7 +134,7 @@ async def show_activity(visit: Visit) -> PageAnswer:
         "has_more": page.has_more,
         "is_first": not visit.query.get("cursor"),
         "users": {each.id: name_of(each) for each in users},
-        "types": {each.name: each.noun.capitalize() for each in OBJECT_TYPES if all(map(visit.session.may, each.read_scopes))},
+        "types": {each.name: each.noun.capitalize() for each in OBJECT_TYPES if each.may_be_read(visit.session.may)},
         "keys": await _keys(visit, page.data),
     }
     return Shown(context, 200 if problem is None else problem.status)
@@ -244,7 +244,7 @@ async def show_bin(visit: Visit, object_type: ObjectType[Any, Any] | None = None
     holder = [] if problem is None or not problem.conflict else [problem.conflict.id]
     context: dict[str, Any] = {
         "object_type": object_type,
-        "types": [each for each in _BINNED.values() if all(map(visit.session.may, each.read_scopes))],
+        "types": [each for each in _BINNED.values() if each.may_be_read(visit.session.may)],
         "rows": rows,
         "problem": problem,
         "names": await names_of(visit, holder),
@@ -267,7 +267,7 @@ async def restore(object_type: ObjectType[Any, Any], visit: Visit, object_id: st
     try:
         back = (await visit.call(f"restore-{object_type.name}", dict[str, Any], object_id)).value
     except Refused as refused:
-        if refused.problem.status not in (404, 409, 410, 422) or not all(map(visit.session.may, object_type.read_scopes)):
+        if refused.problem.status not in (404, 409, 410, 422) or not object_type.may_be_read(visit.session.may):
             raise
         return await show_bin(visit, object_type, refused.problem)
     place = next(((name, back[f"{name}_id"]) for name in ("contact", "company") if back.get(f"{name}_id")), None)
@@ -281,7 +281,7 @@ PAGES: Final = (
             method="GET",
             path=f"/{object_type.plural}/{{{object_type.name}_id}}/history",
             id=f"show-{object_type.name}-history",
-            scopes=object_type.read_scopes,
+            scopes=object_type.reading_scopes,
             handler=partial(show_history, object_type),
             template="history/history.html",
         )

@@ -350,7 +350,7 @@ class UndoCommands:
         object_type = self._undone.object_types.named(now.object_type.value)
         then = _ValuesThen(database.pool, workspace_id, now.key, partial(self._touched_among, object_type))
         values = ValueSource(database.pool, self._time_slice, object_type, workspace_id)
-        effect = await effect_of(values, now, reversal.before, then.of)
+        effect, _ = await effect_of(values, now, reversal.before, then.of)
         if not effect.refused:
             return None
         holder = Holder(object_type.name, effect.examples[0].id)

@@ -172,12 +172,17 @@ class ApiApp:
         self._request_log = request_log
 
     def serving(
-        self, services: Services, authenticator: Authenticator, rate_limit: RateLimit | None, request_log: RequestLog | None
+        self,
+        services: Services,
+        authenticator: Authenticator,
+        rate_limit: RateLimit | None,
+        request_log: RequestLog | None,
+        disk: DiskWatch,
     ) -> "ApiApp":
         """Return an application with the same operations and options, for other data."""
         other = copy.copy(self)
         other.__dict__.update(
-            _services=services, _authenticator=authenticator, _rate_limit=rate_limit, _request_log=request_log
+            _services=services, _authenticator=authenticator, _rate_limit=rate_limit, _request_log=request_log, _disk=disk
         )
         return other
 
@@ -352,7 +357,7 @@ class ApiApp:
     def _require_room(self, operation: Operation) -> None:
         """Require room on the disk for an operation that needs some. Refusal: Unavailable."""
         if self._disk.is_full and (operation.is_write or operation.takes_file):
-            raise Unavailable(DISK_IS_FULL)
+            raise Unavailable(self._disk.refusal)
 
     async def _caller(self, request: "_Request", scope: Scope, scopes: Iterable[str]) -> Caller:
         """Return the authenticated caller with the needed scopes. Refusals: Unauthenticated, RateLimited, Forbidden."""

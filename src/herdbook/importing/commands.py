@@ -443,13 +443,16 @@ class _ImportCompany(msgspec.Struct, frozen=True):
         if before is not None and self.plan.existing == "skip":
             return Result(before.version, _Skipped(before.object.id))
         asked = _tagged(work, self.row, self.asked)
-        if before is None:
-            result = UpsertCompany(asked).create(work)
-        else:
+        is_new = False
+        if before is not None:
             if self.plan.existing == "fill":
                 asked = self._unfilled(before.entry, asked)
             result = UpsertCompany(asked).update(work, before)
-        _write_notes(work, self.row, COMPANY, result, self.plan, is_new=before is None)
+        elif self.row.match == "domains" and (former := UpsertCompany(asked).former(work)) is not None:
+            result = UpsertCompany(asked).restore(work, former)
+        else:
+            result, is_new = UpsertCompany(asked).create(work), True
+        _write_notes(work, self.row, COMPANY, result, self.plan, is_new=is_new)
         return result
 
     def _known(self, work: UnitOfWork) -> CompanyRow | None:

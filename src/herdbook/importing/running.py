@@ -55,11 +55,18 @@ _log: Final = logging.getLogger("herdbook.importing")
 class Importer:
     """Works on the imports whose files are on this machine.
 
-    `shares_database` if servers on other machines may have files of imports, too.
+    `shares_database` if servers on other machines may have files of imports, too. `only` limits it to one workspace.
     """
 
     def __init__(
-        self, database: Database, ledger: Ledger, uploads: Uploads, object_types: ObjectTypes, *, shares_database: bool = False
+        self,
+        database: Database,
+        ledger: Ledger,
+        uploads: Uploads,
+        object_types: ObjectTypes,
+        *,
+        shares_database: bool = False,
+        only: UUID | None = None,
     ) -> None:
         self._database = database
         self._pool = database.pool
@@ -67,14 +74,25 @@ class Importer:
         self._object_types = object_types
         self.uploads = uploads
         self._shares_database = shares_database
+        self._only = only
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
 
     async def look(self) -> None:
         """Begin to work on the imports that need it."""
-        for workspace_id, job_id in await store.at_work(self._pool):
+        for workspace_id, job_id in await store.at_work(self._pool, self._only):
             if job_id not in self._tasks and len(self._tasks) < _AT_ONCE:
                 task = self._tasks[job_id] = asyncio.create_task(self._tried(workspace_id, job_id), name=f"import {job_id}")
                 task.add_done_callback(lambda _, done=job_id: self._tasks.pop(done, None))
+
+    async def work(self) -> None:
+        """Work until no import needs it, where nobody looks at intervals."""
+        await self.look()
+        while self._tasks:
+            await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            await self.look()
+            if self._tasks:
+                # One that cannot go on, as while the database is away, is looked at again only after a while.
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def close(self) -> None:
         """Stop the work. It goes on when a server starts."""
@@ -85,7 +103,7 @@ class Importer:
 
     async def forget_expired(self) -> None:
         """Delete imports whose time is over, with their files."""
-        while expired := await store.expired(self._pool):
+        while expired := await store.expired(self._pool, self._only):
             for workspace_id, job_id in expired:
                 await store.delete(self._pool, workspace_id, job_id)
                 await self.uploads.remove(workspace_id, job_id)

@@ -273,10 +273,15 @@ async def all_of(statements: Executor, workspace_id: UUID, object_types: Sequenc
     return [_stored(record) for record in records]
 
 
-async def at_work(statements: Executor) -> list[tuple[UUID, UUID]]:
-    """Return the imports that a server must work on: their workspaces and ids."""
+async def at_work(statements: Executor, workspace_id: UUID | None = None) -> list[tuple[UUID, UUID]]:
+    """Return the imports that a server must work on, of one workspace or all: their workspaces and ids."""
     records = await statements.fetch(
-        "select workspace_id, id from import_job where state in ('checking', 'running', 'undoing') order by id limit 100"
+        """
+        select workspace_id, id from import_job
+        where state in ('checking', 'running', 'undoing') and ($1::uuid is null or workspace_id = $1)
+        order by id limit 100
+        """,
+        workspace_id,
     )
     return [(record["workspace_id"], record["id"]) for record in records]
 
@@ -300,14 +305,16 @@ async def delete(statements: Executor, workspace_id: UUID, job_id: UUID) -> bool
     return bool(deleted)
 
 
-async def expired(statements: Executor) -> list[tuple[UUID, UUID]]:
-    """Return imports whose time is over, and on which no server works."""
+async def expired(statements: Executor, workspace_id: UUID | None = None) -> list[tuple[UUID, UUID]]:
+    """Return imports of one workspace or all whose time is over, and on which no server works."""
     records = await statements.fetch(
         """
         select workspace_id, id from import_job
         where expires_at < now() and state not in ('checking', 'running', 'undoing')
+            and ($1::uuid is null or workspace_id = $1)
         limit 1000
-        """
+        """,
+        workspace_id,
     )
     return [(record["workspace_id"], record["id"]) for record in records]
 

@@ -3,22 +3,27 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
+from herdbook.console.model import link_address
 from herdbook.errors import FieldError, Invalid
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Handler, Operation
-from herdbook.lab.clock import Clock
+from herdbook.lab.clock import LAST_MOMENT, Clock
 from herdbook.lab.deliveries import INBOXES
 from herdbook.lab.expectations import LabVerdict, LabVerify, unknown_names, verdict
 from herdbook.lab.faults import FAULT_PREFIX, Fault, FaultList, FaultRule
 from herdbook.lab.journal import JournalPage, JournalQuery
 from herdbook.lab.lab import Lab, Made
 from herdbook.lab.model import (
+    LabApproval,
+    LabClient,
+    LabClientCreate,
     LabClock,
     LabClockChange,
     LabDone,
@@ -26,11 +31,14 @@ from herdbook.lab.model import (
     LabInboxChange,
     LabKey,
     LabKeyCreate,
+    LabLink,
     LabMoved,
+    LabRedirect,
     LabRestore,
     LabSeed,
     LabSeedCreate,
     LabSeedQuery,
+    LabSignIn,
     LabSnapshot,
     LabState,
     LabUser,
@@ -72,6 +80,17 @@ def _shown(call: Call, made: Made) -> LabWorkspaceAnswer:
 
 def _summary(workspace: LabWorkspace, made: Made) -> LabWorkspaceSummary:
     return LabWorkspaceSummary(id=workspace.shown_id, seed=made.seed, clock=_shown_clock(workspace.clock))
+
+
+def _user_of(made: Made, named: str | UnsetType) -> UUID:
+    """Return the id of a user of a workspace. Refusal: Invalid."""
+    users = {each.name: each.id for each in made.template.users}
+    text = made.template.users[0].id if named is UNSET else users.get(named, named)
+    found = ids.decoded(ids.USER, text)
+    if found is None:
+        message = f"There is no user `{named}` in the seed. There are {', '.join(users)}. Or send the id of a user."
+        raise Invalid([FieldError("user", "not_found", message)])
+    return found
 
 
 def _seed_of(asked: LabSeedCreate) -> Seed:
@@ -150,12 +169,29 @@ class _Handlers:
                 message = f"The clock shows {shown_time(workspace.clock.now())} and is only moved ahead. Reset the workspace."
                 raise Invalid([FieldError("to", "in_the_past", message)])
             to = max(to, named)
-        last = (await workspace.journal.found(JournalQuery())).last
-        await workspace.advance(to)
+        if to > LAST_MOMENT:
+            name = "advance_seconds" if asked.to is UNSET else "to"
+            raise Invalid([FieldError(name, "too_large", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
+        sent = await workspace.advance(to)
         if asked.is_frozen is not UNSET:
             workspace.change_clock(is_frozen=asked.is_frozen)
-        made = await workspace.journal.found(JournalQuery(kind="delivery", after=last))
-        return Answer(_encode(LabMoved(clock=_shown_clock(workspace.clock), deliveries=made.count)))
+        return Answer(_encode(LabMoved(clock=_shown_clock(workspace.clock), deliveries=sent)))
+
+    async def add_client(self, _: Call, workspace_id: UUID, asked: LabClientCreate) -> Answer:
+        workspace = self._lab.workspace(workspace_id)
+        made = await workspace.create_client(asked.name, asked.scopes, asked.redirect_uris, is_public=asked.is_public)
+        return Answer(_encode(LabClient(client_id=made.client_id, client_secret=made.client_secret)))
+
+    async def approve(self, call: Call, workspace_id: UUID, asked: LabApproval) -> Answer:
+        workspace = self._lab.workspace(workspace_id)
+        user_id = _user_of(self._lab.made[workspace_id], asked.user)
+        parameters = parse_qsl(urlsplit(asked.url).query, keep_blank_values=True)
+        return Answer(_encode(LabRedirect(location=await workspace.let_in(parameters, user_id, call.base_url))))
+
+    async def sign_in(self, call: Call, workspace_id: UUID, asked: LabSignIn) -> Answer:
+        workspace = self._lab.workspace(workspace_id)
+        link = await workspace.sign_in_link(_user_of(self._lab.made[workspace_id], asked.user))
+        return Answer(_encode(LabLink(url=link_address(call.base_url, link))))
 
     async def add_fault(self, _: Call, workspace_id: UUID, asked: FaultRule) -> Answer:
         return Answer(_encode(self._lab.workspace(workspace_id).faults.add(asked)))
@@ -230,6 +266,26 @@ def operations(lab: Lab) -> tuple[Operation, ...]:
         _operation(
             *("POST", _ONE + "/keys", "create-lab-key", "Creates another key for a workspace.", do.add_key, LabKey),
             body=LabKeyCreate,
+            status=201,
+        ),
+        _operation(
+            *("POST", _ONE + "/clients", "create-lab-client", "Creates an OAuth client for a workspace.", do.add_client),
+            LabClient,
+            body=LabClientCreate,
+            status=201,
+        ),
+        _operation(
+            *("POST", _ONE + "/approvals", "create-lab-approval"),
+            "Lets a user approve what an OAuth client asks for, as on the page to which the client sends its user.",
+            *(do.approve, LabRedirect),
+            body=LabApproval,
+            status=201,
+        ),
+        _operation(
+            *("POST", _ONE + "/sign-ins", "create-lab-sign-in"),
+            "Makes a link that signs a user of a workspace in to the console.",
+            *(do.sign_in, LabLink),
+            body=LabSignIn,
             status=201,
         ),
         _operation(

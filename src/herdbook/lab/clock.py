@@ -11,6 +11,8 @@ from typing import Final
 from herdbook.sources import System
 
 _SYSTEM: Final = System()
+# Later than this no clock goes, so that whatever expires some years after it is a time, too.
+LAST_MOMENT: Final = datetime(3000, 1, 1, tzinfo=UTC)
 _MOST_STEP: Final = 1 << 64
 _MOST_RANDOM: Final = (1 << 80) - 1
 
@@ -74,7 +76,7 @@ class Clock:
 class Surroundings:
     """The sources of a workspace: a clock, and randomness, which a seed makes the same each time."""
 
-    def __init__(self, clock: Clock, random_seed: int | None) -> None:
+    def __init__(self, clock: Clock, random_seed: object = None) -> None:
         self.clock = clock
         self._random_seed = random_seed
         self.restart()

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -37,6 +37,9 @@ _WRONG_SECRET: Final = "whsec_" + base64.b64encode(b"this is the secret of someb
 _TOO_EARLY: Final = timedelta(hours=1)
 # Rounds of one endpoint that may follow each other at one time, each of which sends something or moves on.
 _MOST_ROUNDS: Final = 1000
+_PATIENCE_SECONDS: Final = 0.2
+# Events of one workspace that faults hold back at once. Past that, they are sent as if they met none.
+MOST_HELD: Final = 1000
 
 
 class Host(Protocol):
@@ -51,9 +54,6 @@ class Host(Protocol):
 
     @property
     def clock(self) -> Clock: ...
-
-    @property
-    def ledger(self) -> Ledger: ...
 
     def take_into_inbox(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Answered: ...
 
@@ -85,15 +85,23 @@ class LabNotifier(ChangeNotifier):
         self._moved()
 
 
+class _Following(NamedTuple):
+    """When there is something to send next, and the endpoints of the ledger's events among it."""
+
+    at: datetime
+    endpoint_ids: Sequence[UUID]
+
+
 class Deliveries:
     """Delivers what is due, in the order in which it falls due."""
 
-    def __init__(self, workspace: Host, targets: Targets) -> None:
+    def __init__(self, workspace: Host, ledger: Ledger, targets: Targets) -> None:
         self._workspace = workspace
+        self._sender = LabSender(workspace, targets)
         self._context = DeliveryContext(
             workspace.pool,
-            workspace.ledger,
-            LabSender(workspace, targets),
+            ledger,
+            self._sender,
             ids.new_id(),
             workspace.clock.now,
             workspace.background.jitter,
@@ -110,33 +118,40 @@ class Deliveries:
         self._moved.set()
 
     async def close(self) -> None:
-        """Stop."""
-        self._task.cancel()
+        """Stop, after a round that is about to end: to cancel a statement takes the database longer than to finish it."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS), self._turn:
+                self._task.cancel()
+        except TimeoutError:
+            self._task.cancel()
         await asyncio.wait([self._task])
 
-    async def advance(self, to: datetime) -> None:
-        """Move the clock ahead, and deliver what falls due on the way, in its order."""
-        workspace, clock = self._workspace, self._workspace.clock
+    async def advance(self, to: datetime) -> int:
+        """Move the clock ahead, and deliver what falls due on the way, in its order; return how often something was sent.
+
+        Something that is due at `to` itself is sent, too.
+        """
+        clock = self._workspace.clock
         async with self._turn:
-            await self._deliver()
-            while (due := await store.next_due(workspace.pool, workspace.id)) is not None and clock.now() < due <= to:
-                clock.move_to(due)
-                await self._deliver()
+            before = self._sender.attempts
+            following = await self._deliver()
+            while following is not None and following.at <= to:
+                clock.move_to(following.at)
+                following = await self._deliver(following.endpoint_ids)
             clock.move_to(to)
-            await self._deliver()
+            return self._sender.attempts - before
 
     async def _follow(self) -> None:
         while True:
             try:
                 async with self._turn:
-                    await self._deliver()
-                due = await store.next_due(self._workspace.pool, self._workspace.id)
+                    following = await self._deliver()
             except (*CONNECTION_ERRORS, asyncpg.PostgresError, Refusal):
                 _log.exception("deliveries are interrupted")
-                due = None
+                following = None
             left = None
-            if due is not None and self._workspace.clock.frozen_at is None:
-                left = max(0.01, (due - self._workspace.clock.now()).total_seconds())
+            if following is not None and self._workspace.clock.frozen_at is None:
+                left = max(0.01, (following.at - self._workspace.clock.now()).total_seconds())
             try:
                 async with asyncio.timeout(left):
                     await self._moved.wait()
@@ -144,16 +159,33 @@ class Deliveries:
                 pass
             self._moved.clear()
 
-    async def _deliver(self) -> None:
-        """Deliver what can be delivered now."""
+    async def _deliver(self, ready: Sequence[UUID] = ()) -> _Following | None:
+        """Deliver what can be delivered now. Return when there is something next, or None if nothing waits.
+
+        `ready` are endpoints of which that is known.
+        """
         workspace = self._workspace
         for _ in range(_MOST_ROUNDS):
-            endpoint_ids = await store.endpoints_with_work(workspace.pool, workspace.id)
-            if not endpoint_ids:
-                return
-            for endpoint_id in endpoint_ids:
+            now = workspace.clock.now()
+            await self._sender.release(lambda held, until=now: held.due <= until)
+            for endpoint_id in ready:
                 place = EndpointKey(workspace.id, endpoint_id)
                 await EndpointDelivery(self._context, place, self._ahead.setdefault(endpoint_id, set()), self._since).go()
+            work = await store.webhook_work(workspace.pool, workspace.id)
+            ready = [endpoint_id for endpoint_id, at in work if at <= workspace.clock.now()]
+            if not ready:
+                first = min([at for _, at in work] + [held.due for held in self._sender.held], default=None)
+                return None if first is None else _Following(first, [each for each, at in work if at == first])
+        return None
+
+
+class Held(NamedTuple):
+    """An event that a fault holds back until a time, or if it `follows`, until the next event of its endpoint was sent."""
+
+    due: datetime
+    url: str
+    follows: bool
+    send: Callable[[], Awaitable[object]]
 
 
 class LabSender(Sender):
@@ -162,8 +194,15 @@ class LabSender(Sender):
     def __init__(self, workspace: Host, targets: Targets) -> None:
         super().__init__(targets)
         self.workspace = workspace
-        # An event that is sent after the next one, by its URL.
-        self.held: dict[str, Callable[[], Awaitable[object]]] = {}
+        self.held: list[Held] = []
+        self.attempts = 0
+
+    async def release(self, is_free: Callable[[Held], bool]) -> None:
+        """Send the events that are held back no longer, in the order in which they are due."""
+        free = sorted(filter(is_free, self.held), key=lambda held: held.due)
+        self.held = [held for held in self.held if held not in free]
+        for held in free:
+            await held.send()
 
     def kept_connection(self, url: str, workspace_id: UUID, own_headers: str | None = None) -> KeptConnection:
         """Return a connection to an endpoint."""
@@ -189,23 +228,27 @@ class _LabConnection(KeptConnection):
         async def send(secrets: Sequence[str] = signing_secrets) -> tuple[Attempt, str | None]:
             return await self._entered(fault, secrets, event_id, body, may_begin)
 
+        async def send_later() -> None:
+            # The delivery that it was part of is over by then, and with it its connection.
+            try:
+                await self._entered(fault, signing_secrets, event_id, body, lambda: True)
+            finally:
+                self.close()
+
         if fault is not None and kind == "webhook_lost":
             return self._unsent(fault, signing_secrets, event_id, body), None
-        if fault is not None and kind == "webhook_reorder":
-            self._lab.held[self._target] = send
+        if fault is not None and kind in ("webhook_late", "webhook_reorder") and len(self._lab.held) < MOST_HELD:
+            due = workspace.clock.now() + timedelta(seconds=fault.rule.seconds)
+            self._lab.held.append(Held(due, self._target, kind == "webhook_reorder", send_later))
             return self._unsent(None, signing_secrets, event_id, body), None
-        if fault is not None and kind == "webhook_late":
-            await asyncio.sleep(fault.rule.seconds)
         if kind == "webhook_wrong_time":
             early = Clock(workspace.clock.now() - _TOO_EARLY, is_frozen=True)
-            with within(Surroundings(early, None)):
+            with within(Surroundings(early)):
                 return await send()
         sent = await send([_WRONG_SECRET] if kind == "webhook_wrong_signature" else signing_secrets)
         if kind == "webhook_twice":
             sent = await send()
-        held = self._lab.held.pop(self._target, None)
-        if held is not None:
-            await held()
+        await self._lab.release(lambda held: held.follows and held.url == self._target)
         return sent
 
     async def _exchange(self, message: bytes, until: float, may_begin: Callable[[], bool]) -> Answered:
@@ -227,6 +270,7 @@ class _LabConnection(KeptConnection):
         self, attempt: Attempt, event_id: str, body: bytes, answer: Message | UnsetType, began: float, fault: Fault | None
     ) -> None:
         headers = [(name.encode(), value.encode()) for name, value in attempt.headers.items()]
+        self._lab.attempts += 1
         self._lab.workspace.journal.add(
             lambda number: JournalEntry(
                 number=number,

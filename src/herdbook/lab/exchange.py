@@ -40,8 +40,6 @@ class Host(Protocol):
     @property
     def problem_type_base(self) -> str: ...
 
-    def operation_of(self, method: str, path: str) -> str: ...
-
     def slow_commits(self, seconds: float) -> AbstractAsyncContextManager[None]: ...
 
     async def edit(self, method: str, path: str, body: Any) -> None: ...
@@ -54,7 +52,7 @@ class Host(Protocol):
 class Exchange:
     """A request on its way through the lab."""
 
-    def __init__(self, workspace: Host, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, workspace: Host, scope: Scope, receive: Receive, send: Send, operation: str) -> None:
         self._workspace = workspace
         self._scope = scope
         self._receive = receive
@@ -64,7 +62,7 @@ class Exchange:
         self._ended = 0.0
         self._at = sources.now()
         self._path: str = scope["path"].removeprefix("/api")
-        self._operation = workspace.operation_of(scope["method"], self._path)
+        self._operation = operation
         self._api_key = _key_of(scope)
         self._sent = bytearray()
         self._sent_size = 0
@@ -276,10 +274,13 @@ def _spoilt(query_string: bytes) -> bytes:
 
 
 def _key_of(scope: Scope) -> str:
-    """Return the id of a request's API key as logs show it, or an empty text."""
+    """Return the id of a request's API key or token as logs show it, or an empty text."""
     for name, value in scope["headers"]:
         if name in (b"authorization", b"x-api-key"):
             head, _, rest = value.decode("latin-1").strip().partition(" ")
+            if head.lower() == "basic":
+                # That of an OAuth client is in its request.
+                return ""
             shown = (rest or head).strip().partition(".")[0]
             return shown.removeprefix("sk-") if shown.startswith(PREFIX) else shown
     return ""

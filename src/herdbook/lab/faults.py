@@ -13,6 +13,10 @@ from herdbook.errors import FieldError, Invalid, NotFound
 
 FAULT_PREFIX: Final = "fault_"
 MOST_RULES: Final = 100
+# The most seconds of a request, of a transaction (then the database ends it), and by which an event is late.
+_MOST_SECONDS: Final = 60
+_MOST_SECONDS_WITHIN: Final = 7
+MOST_SECONDS_LATE: Final = 2_592_000
 
 FaultKind = Literal[
     "status",
@@ -70,7 +74,12 @@ class FaultRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = "before"
     seconds: Annotated[
         float,
-        Meta(ge=0, le=60, description="Seconds that `delay` and `webhook_late` wait, and that `drip` takes for the body."),
+        Meta(
+            ge=0,
+            le=MOST_SECONDS_LATE,
+            description="Seconds that `delay` waits, and that `drip` takes for the body, at most 60; seconds of the clock "
+            "after which `webhook_late` delivers, and `webhook_reorder`, too, if no other event follows before.",
+        ),
     ] = 1.0
     method_of_edit: Annotated[str, Meta(description="The method of the request of `edit`.")] = "PATCH"
     path_of_edit: Annotated[str, Meta(description="The path of the request of `edit`; by default that of the client's.")] = ""
@@ -202,7 +211,10 @@ def _errors(rule: FaultRule) -> Iterator[FieldError]:
         yield FieldError("when", "invalid_choice", message)
     if rule.fault == "close" and rule.when == "within":
         yield FieldError("when", "invalid_choice", "`close` closes `before`, `after` or in the middle of the `body`.")
-    if rule.when == "within" and rule.seconds > 7:
-        yield FieldError("seconds", "too_large", "A transaction is held for at most 7 seconds.")
+    if rule.when == "within" and rule.seconds > _MOST_SECONDS_WITHIN:
+        yield FieldError("seconds", "too_large", f"A transaction is held for at most {_MOST_SECONDS_WITHIN} seconds.")
+    elif rule.seconds > _MOST_SECONDS and not rule.fault.startswith(_WEBHOOK):
+        message = f"A request takes at most {_MOST_SECONDS} seconds longer. Only events may be later than that."
+        yield FieldError("seconds", "too_large", message)
     if rule.fault.startswith(_WEBHOOK) and (rule.operation or rule.method or rule.path or rule.api_key):
         yield FieldError("fault", "invalid_choice", "A fault of deliveries is chosen by `event_type` alone.")

@@ -4,6 +4,7 @@ import asyncio
 import fnmatch
 from collections import deque
 from collections.abc import Callable, Iterator
+from sys import getsizeof
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
@@ -13,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 MOST_ENTRIES: Final = 2000
 MOST_BODY: Final = 65_536
 _MOST_OF_ALL: Final = 268_435_456
-# Bytes that an entry takes beside its bodies.
+# Bytes that an entry takes beside its headers and bodies.
 _ENTRY_BYTES: Final = 2000
 
 Kind = Literal["request", "delivery", "inbox"]
@@ -134,13 +135,14 @@ class JournalPage(msgspec.Struct, frozen=True, kw_only=True):
 class Room:
     """The bytes of all journals of a lab."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = _MOST_OF_ALL) -> None:
         self.bytes = 0
+        self._most_bytes = most_bytes
 
     @property
     def is_full(self) -> bool:
         """Whether journals must drop entries."""
-        return self.bytes > _MOST_OF_ALL
+        return self.bytes > self._most_bytes
 
 
 class Journal:
@@ -157,7 +159,7 @@ class Journal:
         """Add an entry, which is made with its number."""
         self._last += 1
         entry = make(self._last)
-        size = _ENTRY_BYTES + len(entry.request.body) + (0 if entry.answer is UNSET else len(entry.answer.body))
+        size = _ENTRY_BYTES + _size(entry.request) + (0 if entry.answer is UNSET else _size(entry.answer))
         self._entries.append((entry, size))
         self._room.bytes += size
         while len(self._entries) > MOST_ENTRIES or (self._room.is_full and len(self._entries) > 1):
@@ -204,6 +206,10 @@ class Journal:
     def dropped(self) -> int:
         """How many entries were dropped."""
         return self._dropped
+
+
+def _size(kept: Message) -> int:
+    return getsizeof(kept.body) + sum(len(name) + len(value) for name, value in kept.headers.items())
 
 
 def message(headers: list[tuple[bytes, bytes]], body: bytes, *, is_cut: bool = False) -> Message:

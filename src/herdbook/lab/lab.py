@@ -1,8 +1,10 @@
 """The lab: its database, its workspaces, and the way of a request to its workspace."""
 
 import asyncio
+import logging
 import random
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -11,20 +13,23 @@ from uuid import UUID
 from asyncpg.pgproto import pgproto
 
 from herdbook import ids, sources
-from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import ApiKey, secret_hash
 from herdbook.auth.scopes import ADMIN
 from herdbook.business_types import BUSINESS_TYPES
+from herdbook.chores import Chore
+from herdbook.db.database import Database
 from herdbook.db.pool import Connection, Pool, open_pool
+from herdbook.disk import DiskWatch
 from herdbook.erasure.erasing import expire
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.http.api_app import ApiApp
 from herdbook.http.call import Services
 from herdbook.lab import store
-from herdbook.lab.clock import Clock, Surrounding
+from herdbook.lab.clock import LAST_MOMENT, Clock, Surrounding, Surroundings
+from herdbook.lab.files import FileRoom, LabRecordings, LabUploads
 from herdbook.lab.seed_file import FIRST_MOMENT, Seed, SeedInvalid
-from herdbook.lab.seeds import LARGE, SHIPPED, build
+from herdbook.lab.seeds import SHIPPED, build
 from herdbook.lab.session_store import Sessions, copying
 from herdbook.lab.workspace import LabWorkspace, Parts, Template
 from herdbook.ledger.ledger import Ledger
@@ -34,14 +39,16 @@ from herdbook.request_log.store import trim_one
 from herdbook.settings import LAB_CONNECTIONS, Settings, TargetRules
 from herdbook.shared_schemas import shown_time
 
-PATHS: Final = ("/api/herdbook/lab/", "/herdbook/lab/")
 MOST_SEEDS: Final = 50
-# A large seed takes a second, and a copy of it ten megabytes.
-MOST_IN_STOCK: Final = 16
-MOST_OF_LARGE: Final = 1
+# Copies of one seed that are made ahead, and how many changes all of them may have: one of 10,000 takes a second and 10 MB.
+_MOST_IN_STOCK: Final = 16
+_MOST_CHANGES_IN_STOCK: Final = 4000
+# Workspaces whose ids follow from random seeds and that are made ahead.
+_MOST_AHEAD: Final = 16
+_MOST_CREDENTIALS: Final = 10_000
+_MEASURE_SECONDS: Final = 1
 _KEY_NAME: Final = "Lab"
-_LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
-_CALLER: Final = Caller(ids.NIL, ids.NIL, frozenset(), "", "")
+_log: Final = logging.getLogger("herdbook.lab")
 
 
 class Made(NamedTuple):
@@ -51,6 +58,36 @@ class Made(NamedTuple):
     key: ApiKey
     template: Template
     seed: str
+
+
+class _Next(NamedTuple):
+    """The future of an id that no workspace has now: a copy of a seed, or nothing, once the task is done."""
+
+    template: Template | None
+    task: asyncio.Task[None]
+
+
+class LabDisk(DiskWatch):
+    """Knows whether the database of a lab has reached its bound, or the disk of the server is almost full."""
+
+    def __init__(self, of_server: DiskWatch, most_bytes: int) -> None:
+        super().__init__(None)
+        self._of_server = of_server
+        self._most_bytes = most_bytes
+        self.note(0)
+
+    def note(self, size: int) -> None:
+        """Note the size of the database, in bytes."""
+        is_over = size > self._most_bytes
+        if is_over and not self.is_full:
+            _log.error("the lab has reached its bound: writes are refused", extra={"bytes": size, "most": self._most_bytes})
+        self.is_full = is_over or self._of_server.is_full
+        self.refusal = (
+            f"The database of this lab has {size:,} bytes, more than its bound of {self._most_bytes:,}. Nothing was written. "
+            "Start the lab anew, or raise --lab-limit."
+            if is_over
+            else self._of_server.refusal
+        )
 
 
 class Lab:
@@ -67,6 +104,8 @@ class Lab:
         # Copies of seeds, made ahead, for workspaces whose ids may be any.
         self._stock: dict[str, list[UUID]] = {}
         self._stocking: asyncio.Task[None] | None = None
+        # And those whose ids follow from a random seed, which become a copy of a seed, or go.
+        self._next: dict[UUID, _Next] = {}
 
     @property
     def most_workspaces(self) -> int:
@@ -85,19 +124,29 @@ class Lab:
     async def open(self, api: ApiApp, services: Services) -> None:
         """Let an application serve the workspaces, and take the time of the process from them."""
         settings = self._settings
-        url = store.lab_url(self._database_url)
+        url, folder = store.lab_url(self._database_url), settings.data_dir / "lab"
+        # A lab that was killed may have left some.
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        self._files = FileRoom(folder, settings.lab_limit)
+        self._disk = LabDisk(services.disk, settings.lab_limit)
         of_requests, of_lists, of_copies = LAB_CONNECTIONS
         self._pool = await open_pool(url, of_requests)
         self._pages = await open_pool(url, of_lists, planning_once=self._pool)
         self._copies = await open_pool(url, of_copies)
+        targets = TargetRules(settings.targets.allowed, allows_loopback=True, allows_private=True)
+        recordings = LabRecordings(self._files, settings.media_limit, targets, self._surroundings)
+        self.services = services._replace(
+            database=Database(self._pool, self._pages),
+            targets=targets,
+            proxies_may_name_loopback=True,
+            # Nobody must be erased from the server's own workspaces because a test erased somebody.
+            erasures=ErasureList(folder / NAME, makes_folder=True),
+            recordings=recordings,
+            uploads=LabUploads(self._files, settings.import_limit, settings.import_days),
+        )
         self._parts = Parts(
             api,
-            services._replace(
-                targets=TargetRules(settings.targets.allowed, allows_loopback=True, allows_private=True),
-                proxies_may_name_loopback=True,
-                # Nobody must be erased from the server's own workspaces because a test erased somebody.
-                erasures=ErasureList(settings.data_dir / "lab" / NAME, makes_folder=True),
-            ),
+            self.services,
             self._pool,
             self._pages,
             Sessions(),
@@ -106,9 +155,20 @@ class Lab:
             settings.rate_limit_burst,
             settings.problem_type_base,
             Targets(settings.targets.allowed, allows_loopback=True, allows_private=True),
+            self._files,
+            self._disk,
             self._clean,
         )
         sources.use(Surrounding())
+        self._measuring = asyncio.create_task(Chore(_MEASURE_SECONDS, self.measure).repeat())
+
+    async def measure(self) -> None:
+        """Look how large the database is, so that a lab that nobody looks after does not fill the disk."""
+        self._disk.note(await store.database_size(self._pool))
+
+    def _surroundings(self, workspace_id: UUID) -> Surroundings | None:
+        workspace = self.workspaces.get(workspace_id)
+        return None if workspace is None else workspace.surroundings
 
     async def _clean(self, pool: Pool, ledger: Ledger, workspace_id: UUID) -> None:
         """Remove what a workspace keeps only for some time."""
@@ -123,11 +183,15 @@ class Lab:
 
     async def close(self) -> None:
         """Close all workspaces, and remove the database."""
+        self._measuring.cancel()
         for workspace in self.workspaces.values():
             await workspace.forget()
         sources.use(sources.System())
-        if self._stocking is not None:
-            self._stocking.cancel()
+        beside = [each.task for each in self._next.values()] + ([] if self._stocking is None else [self._stocking])
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await self.services.recordings.close()
         await self._copies.close()
         await self._pages.close()
         await self._pool.close()
@@ -139,7 +203,17 @@ class Lab:
         if workspace_id is None:
             workspace_id = await store.workspace_of_credential(self._pool, credential_id)
             if workspace_id is not None:
+                if len(self._by_credential) >= _MOST_CREDENTIALS:
+                    # They are found again in the database.
+                    self._by_credential.clear()
                 self._by_credential[credential_id] = workspace_id
+        return None if workspace_id is None else self.workspaces.get(workspace_id)
+
+    async def workspace_of_visit(self, link_id: UUID | None, session_id: UUID | None) -> LabWorkspace | None:
+        """Return the workspace of a sign-in link or else of a session, or None if they are not the lab's."""
+        if link_id is None and session_id is None:
+            return None
+        workspace_id = await store.workspace_of_visit(self._pool, link_id, session_id)
         return None if workspace_id is None else self.workspaces.get(workspace_id)
 
     def workspace(self, workspace_id: UUID) -> LabWorkspace:
@@ -172,20 +246,29 @@ class Lab:
                 f"This lab has {self.most_workspaces} workspaces, which is its limit. Delete some, or raise --lab-workspaces."
             )
             raise Invalid([FieldError("", "not_allowed", message)])
+        self._require_room()
         template = await self.template(seed)
+        if at is not None and at > LAST_MOMENT:
+            raise Invalid([FieldError("clock", "too_large", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
         if at is not None and at.timestamp() < template.last_at:
             last = shown_time(datetime.fromtimestamp(template.last_at, UTC))
             message = f"`clock` is before the last change of the seed, {last}. Send a later time."
             raise Invalid([FieldError("clock", "in_the_past", message)])
         workspace = LabWorkspace(self._parts, ids.NIL, Clock(at, is_frozen=is_frozen), random_seed)
         stock = self._stock.get(seed, ()) if random_seed is None else ()
-        is_there = bool(stock)
-        workspace.move_in(stock.pop() if stock else self._free_id(random_seed))
+        is_there, is_first = bool(stock), True
+        if stock:
+            workspace.move_in(stock.pop())
+        else:
+            free_id, is_first = self._free_id(random_seed)
+            workspace.move_in(free_id)
         # Taken before anybody else can, because a seed of the randomness leads to the same ids.
         self.workspaces[workspace.id] = workspace
         try:
             key = workspace.new_key()
             sent = (key.id, _KEY_NAME, [ADMIN], secret_hash(key.secret))
+            if (coming := self._next.pop(workspace.id, None)) is not None:
+                is_there = await self._becomes(workspace.id, coming, template)
             async with self._copying() as connection:
                 if is_there:
                     await store.add_key(connection, workspace.id, sent, None)
@@ -198,7 +281,44 @@ class Lab:
         made = self.made[workspace.id] = Made(workspace, key, template, seed)
         if random_seed is None:
             self._fill_stock(seed, template)
+        elif not is_first and (following := self._free_id(random_seed)[0]) not in self._next:
+            # A random seed of which there are several workspaces is likely to be asked for again.
+            self._begin(following, template, lambda c: store.copy_workspace(c, template.kept, following, None))
         return made
+
+    def _begin(self, free_id: UUID, template: Template | None, act: Callable[[Connection], Awaitable[None]]) -> None:
+        """Work on the rows of an id that no workspace has now, while nobody waits for it."""
+
+        async def work() -> None:
+            async with self._copying() as connection:
+                await act(connection)
+            if template is None:
+                self._next.pop(free_id, None)
+
+        self._next[free_id] = _Next(template, asyncio.create_task(work()))
+        ahead = [each for each, one in self._next.items() if one.template is not None]
+        if len(ahead) > _MOST_AHEAD:
+            self._drop(ahead[0])
+
+    def _drop(self, free_id: UUID) -> None:
+        """Remove the rows of an id that is a copy of a seed, or becomes one."""
+        before = self._next.pop(free_id).task
+
+        async def delete(connection: Connection) -> None:
+            await asyncio.wait([before])
+            await store.delete_workspace(connection, free_id)
+
+        self._begin(free_id, None, delete)
+
+    async def _becomes(self, workspace_id: UUID, coming: _Next, template: Template) -> bool:
+        """Whether an id is a copy of a seed once its work is done. There is nothing of it otherwise."""
+        await asyncio.wait([coming.task])
+        has_failed = coming.task.cancelled() or coming.task.exception() is not None
+        if has_failed or coming.template not in (None, template):
+            async with self._copying() as connection:
+                await store.delete_workspace(connection, workspace_id)
+            return False
+        return coming.template is template
 
     def _copying(self) -> AbstractAsyncContextManager[Connection]:
         return copying(self._copies, self._parts.sessions)
@@ -210,26 +330,31 @@ class Lab:
 
     async def _copy_ahead(self, seed: str, template: Template) -> None:
         stock = self._stock.setdefault(seed, [])
-        most = MOST_OF_LARGE if seed == LARGE else MOST_IN_STOCK
-        while len(stock) < most:
+        most = max(1, min(_MOST_IN_STOCK, _MOST_CHANGES_IN_STOCK // template.kept.changes))
+        while len(stock) < most and not self._disk.is_full:
             workspace_id = ids.new_id()
             async with self._copying() as connection:
                 await store.copy_workspace(connection, template.kept, workspace_id, None)
             stock.append(workspace_id)
 
-    def _free_id(self, random_seed: int | None) -> UUID:
-        """Return the id of a new workspace: with a random seed, the first of its ids that no workspace has now."""
+    def _free_id(self, random_seed: int | None) -> tuple[UUID, bool]:
+        """Return the id of a new workspace: with a random seed, the first of its ids that no workspace has now.
+
+        Return, too, whether it is the first of them.
+        """
         if random_seed is None:
-            return ids.new_id()
+            return ids.new_id(), True
         source = random.Random(f"herdbook lab workspaces {random_seed}")  # noqa: S311  # the same each time
-        while (found := _id_of(source)) in self.workspaces:
-            pass
-        return found
+        first = found = _id_of(source)
+        while found in self.workspaces:
+            found = _id_of(source)
+        return found, found == first
 
     async def restore(self, workspace_id: UUID, seed: str) -> None:
         """Give a workspace the state of a seed or a snapshot. Its clock is not before that. Refusals: NotFound, Invalid."""
         workspace, template = self.workspace(workspace_id), await self.template(seed)
         await workspace.forget()
+        self._files.remove(workspace_id)
         async with self._copying() as connection:
             await store.refill_workspace(connection, template.kept, workspace_id)
         workspace.clock.move_to(datetime.fromtimestamp(template.last_at, UTC))
@@ -238,15 +363,18 @@ class Lab:
         """Keep the state of a workspace under a name, as a seed. Refusals: NotFound, Invalid."""
         workspace, made = self.workspace(workspace_id), self.made[workspace_id]
         self._require_free(name)
-        kept = store.Kept(ids.new_id(), await store.tables_of(self._pool, workspace_id))
+        self._require_room()
+        of_origin = await store.kept(self._pool, workspace_id)
+        kept = of_origin._replace(id=ids.new_id())
         async with self._copying() as connection:
-            await store.copy_workspace(connection, store.Kept(workspace_id, kept.tables), kept.id, None)
+            await store.copy_workspace(connection, of_origin, kept.id, None)
         last_at = workspace.clock.now().timestamp()
         self._keep(name, Template(kept, made.template.objects, made.template.users, last_at))
 
     async def add_seed(self, name: str, seed: Seed) -> Template:
         """Build a seed under a name. Refusal: Invalid."""
         self._require_free(name)
+        self._require_room()
         self._seeds[name] = lambda: seed
         try:
             return await self.template(name)
@@ -266,9 +394,16 @@ class Lab:
             raise Invalid([FieldError("name", "values_in_use", message)])
         del self._seeds[name]
         self._templates.pop(name, None)
+        for free_id in [each for each, one in self._next.items() if one.template is template]:
+            self._drop(free_id)
         for workspace_id in (template.kept.id, *self._stock.pop(name, ())):
             async with self._copying() as connection:
                 await store.delete_workspace(connection, workspace_id)
+
+    def _require_room(self) -> None:
+        """Require that the lab may keep more. Refusal: Invalid."""
+        if self._disk.is_full:
+            raise Invalid([FieldError("", "not_allowed", self._disk.refusal)])
 
     def _require_free(self, name: str) -> None:
         if name in self._seeds:
@@ -289,22 +424,25 @@ class Lab:
         workspace = self.workspace(workspace_id)
         await workspace.forget()
         workspace.clear()
+        self._files.remove(workspace_id)
         async with self._copying() as connection:
             await store.reset_workspace(connection, self.made[workspace_id].template.kept, workspace_id)
-        workspace.clock.restart()
-        workspace.surroundings.restart()
-        workspace.background.restart()
+        workspace.restart()
 
     async def delete(self, workspace_id: UUID) -> None:
         """Delete a workspace. Refusal: NotFound."""
         workspace = self.workspace(workspace_id)
         await workspace.forget()
-        async with self._copying() as connection:
-            await store.delete_workspace(connection, workspace_id)
+        self._files.remove(workspace_id)
         workspace.clear()
         del self.workspaces[workspace_id]
-        del self.made[workspace_id]
+        kept = self.made.pop(workspace_id).template
         self._by_credential = {key: other for key, other in self._by_credential.items() if other != workspace_id}
+        if workspace.random_seed is None:
+            self._begin(workspace_id, None, lambda c: store.delete_workspace(c, workspace_id))
+        else:
+            # A test that runs again wants the same workspace.
+            self._begin(workspace_id, kept, lambda c: store.renew_workspace(c, kept.kept, workspace_id))
 
 
 def _id_of(source: random.Random) -> UUID:

@@ -251,6 +251,78 @@ class LabKeyCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     expires_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | UnsetType = UNSET
 
 
+class LabClientCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for an OAuth client of a workspace."""
+
+    schema_name: ClassVar[str] = "lab_client_create_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+    example: ClassVar[dict[str, Any]] = {"name": "App", "scopes": ["contacts:read"]}
+
+    name: fields.Name = "Test"
+    scopes: Annotated[
+        tuple[Annotated[str, Meta(extra_json_schema={"enum": sorted(SCOPES.keys() - {ADMIN})})], ...], Meta(min_length=1)
+    ]
+    redirect_uris: Annotated[
+        tuple[str, ...], Meta(description="Where its users are sent with a code. Without any it acts for no user.")
+    ] = ()
+    is_public: Annotated[bool, Meta(description="Whether it has no secret.")] = False
+
+
+class LabClient(msgspec.Struct, frozen=True, kw_only=True):
+    """A new OAuth client of a workspace. It gets its tokens as from any server."""
+
+    schema_name: ClassVar[str] = "lab_client"
+    example: ClassVar[dict[str, Any]] = {"client_id": "ocl_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "client_secret": "ocs_SECRET"}
+
+    client_id: str
+    client_secret: Annotated[str, Meta(description="Empty for a public client.")]
+
+
+_NamedUser = Annotated[str, Meta(description="The user, by id or by the name in the seed; without it, the first one.")]
+
+
+class LabApproval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for a user's consent to an OAuth client."""
+
+    schema_name: ClassVar[str] = "lab_approval_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+    example: ClassVar[dict[str, Any]] = {
+        "url": "http://127.0.0.1:8080/oauth/authorize?response_type=code&client_id=ocl_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "user": "alice",
+    }
+
+    url: Annotated[str, Meta(description="The address to which the client sends its user.")]
+    user: _NamedUser | UnsetType = UNSET
+
+
+class LabRedirect(msgspec.Struct, frozen=True, kw_only=True):
+    """The address to which a user is sent back."""
+
+    schema_name: ClassVar[str] = "lab_redirect"
+    example: ClassVar[dict[str, Any]] = {"location": "https://app.example/callback?code=oac_01HQXVB4Y9Y0Q6P0QH5GX2CT7T.SECRET"}
+
+    location: Annotated[str, Meta(description="The redirect URI, with a code or an error.")]
+
+
+class LabSignIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for a link to the console."""
+
+    schema_name: ClassVar[str] = "lab_sign_in_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+    example: ClassVar[dict[str, Any]] = {"user": "alice"}
+
+    user: _NamedUser | UnsetType = UNSET
+
+
+class LabLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A link that signs a user in to the console, once, within minutes of the workspace's clock."""
+
+    schema_name: ClassVar[str] = "lab_link"
+    example: ClassVar[dict[str, Any]] = {"url": "http://127.0.0.1:8080/console/link/link_01HQXVB4Y9Y0Q6P0QH5GX2CT7T.SECRET"}
+
+    url: str
+
+
 class LabKey(msgspec.Struct, frozen=True, kw_only=True):
     """A new key of a workspace."""
 

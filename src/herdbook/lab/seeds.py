@@ -107,7 +107,7 @@ async def build(parts: Parts, name: str, seed: Seed) -> Template:
         raise
     finally:
         await workspace.forget()
-    kept = store.Kept(workspace.id, await store.tables_of(workspace.pool, workspace.id))
+    kept = await store.kept(workspace.pool, workspace.id)
     return Template(kept, builder.objects, tuple(builder.users), workspace.clock.now().timestamp())
 
 

@@ -38,7 +38,9 @@ _COPIES: Final[LiteralString] = """
     create index credential_by_workspace on lab.credential (workspace_id);
     -- The tables in which a workspace differs from the state that it began with, so that a reset need not copy the others. The
     -- changes that were only added have a name of their own, because the others can stay.
-    create table lab.touched (workspace uuid not null, name text not null, primary key (workspace, name));
+    create unlogged table lab.touched (workspace uuid not null, name text not null, primary key (workspace, name));
+    -- The transactions that have written the rows of a workspace as its seed has them: a reset leaves those alone.
+    create unlogged table lab.copied (workspace uuid not null, by xid8 not null, primary key (workspace, by));
     create function lab.note_touched() returns trigger language plpgsql as $$
     begin
         insert into lab.touched (workspace, name)
@@ -51,6 +53,7 @@ _COPIES: Final[LiteralString] = """
     do $setup$
     declare
         copies text := '';
+        mends text := '';
         deletions text := '';
         counts text := '';
         operation text;
@@ -62,19 +65,31 @@ _COPIES: Final[LiteralString] = """
         end loop;
         for each in
             select c.relname as name, string_agg(quote_ident(a.attname), ', ' order by a.attnum) as columns,
-                string_agg('o.' || quote_ident(a.attname), ', ' order by a.attnum) as values
+                string_agg('o.' || quote_ident(a.attname), ', ' order by a.attnum) as values,
+                (
+                    select string_agg(format('t.%1$I = o.%1$I', k.attname), ' and ') from pg_index i
+                    join pg_attribute k on k.attrelid = c.oid and k.attnum = any(i.indkey) and k.attname <> 'workspace_id'
+                    where i.indrelid = c.oid and i.indisprimary
+                ) as same
             from pg_class c
             join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
                 and a.attname <> 'workspace_id'
             where c.relnamespace = 'lab'::regnamespace and c.relkind = 'r'
                 and c.relname <> all('{credential,oauth_client,person_user,sign_in_link,console_session}')
                 and exists (select from pg_attribute w where w.attrelid = c.oid and w.attname = 'workspace_id')
-            group by c.relname order by c.relname
+            group by c.oid, c.relname order by c.relname
         loop
             copies := copies || format(
                 'if %L = any(tables) then insert into lab.%I (workspace_id, %s) select target, %s from lab.%I o '
                 'where o.workspace_id = origin; end if;',
                 each.name, each.name, each.columns, each.values, each.name
+            );
+            mends := mends || format(
+                'if %1$L = any(tables) then '
+                'delete from lab.%1$I t where t.workspace_id = target and t.xmin <> all(copied); '
+                'insert into lab.%1$I (workspace_id, %2$s) select target, %3$s from lab.%1$I o where o.workspace_id = origin '
+                'and not exists (select from lab.%1$I t where t.workspace_id = target and %4$s); end if;',
+                each.name, each.columns, each.values, coalesce(each.same, 'true')
             );
             deletions := deletions || format(
                 'if tables is null or %L = any(tables) then delete from lab.%I where workspace_id = target; end if;',
@@ -96,6 +111,11 @@ _COPIES: Final[LiteralString] = """
             'begin ' || copies || ' end'
         );
         execute format(
+            'create function lab.mend_rows(origin uuid, target uuid, tables text[], copied xid[]) returns void '
+            'language plpgsql as %L',
+            'begin ' || mends || ' end'
+        );
+        execute format(
             'create function lab.delete_rows(target uuid, tables text[]) returns void language plpgsql as %L',
             'begin ' || deletions || ' end'
         );
@@ -115,52 +135,78 @@ _COPIES: Final[LiteralString] = """
                 values (key_id, target, key_name, key_scopes, key_hash);
         end if;
         perform lab.copy_rows(origin, target, tables);
+        insert into lab.copied (workspace, by) values (target, pg_current_xact_id());
     end $$;
-    create function lab.reset_workspace(origin uuid, target uuid) returns void language plpgsql as $$
-    declare
-        tables text[] := array(select name from lab.touched where workspace = target);
+    create function lab.touch_all(target uuid) returns void language plpgsql as $$
     begin
-        perform lab.delete_rows(target, tables);
-        if 'change+' = any(tables) and not 'change' = any(tables) then
-            delete from lab.change c using lab.workspace o
-                where o.id = origin and c.workspace_id = target and c.seq > o.seq;
-        end if;
-        perform lab.copy_rows(origin, target, tables);
-        update lab.workspace w set seq = o.seq, last_at = o.last_at, region = o.region, has_usual_fields = o.has_usual_fields
-            from lab.workspace o where o.id = origin and w.id = target;
-        delete from lab.touched where workspace = target;
-    end $$;
-    create function lab.refill_workspace(origin uuid, target uuid, tables text[]) returns void language plpgsql as $$
-    begin
-        perform lab.delete_rows(target, null);
-        update lab.workspace w set seq = o.seq, last_at = o.last_at, region = o.region, has_usual_fields = o.has_usual_fields
-            from lab.workspace o where o.id = origin and w.id = target;
-        perform lab.copy_rows(origin, target, tables);
-        -- It may be reset to another state.
+        delete from lab.copied where workspace = target;
         insert into lab.touched (workspace, name)
             select target, relname from pg_class where relnamespace = 'lab'::regnamespace and relkind = 'r'
             on conflict do nothing;
     end $$;
-    create function lab.delete_workspace(target uuid) returns void language plpgsql as $$
+    create function lab.reset_workspace(origin uuid, target uuid) returns void language plpgsql as $$
+    declare
+        tables text[];
+        copied xid[];
+    begin
+        -- A workspace that is reset for ever is written anew now and then, so that few transactions are to be known.
+        if (select count(*) > 500 from lab.copied where workspace = target) then
+            perform lab.touch_all(target);
+        end if;
+        tables := array(select name from lab.touched where workspace = target);
+        copied := array(select by::xid from lab.copied where workspace = target);
+        if 'change+' = any(tables) and not 'change' = any(tables) then
+            delete from lab.change c using lab.workspace o
+                where o.id = origin and c.workspace_id = target and c.seq > o.seq;
+        end if;
+        perform lab.mend_rows(origin, target, tables, copied);
+        update lab.workspace w
+            set name = o.name, seq = o.seq, last_at = o.last_at, region = o.region, has_usual_fields = o.has_usual_fields
+            from lab.workspace o where o.id = origin and w.id = target;
+        delete from lab.touched where workspace = target;
+        insert into lab.copied (workspace, by) values (target, pg_current_xact_id());
+    end $$;
+    create function lab.refill_workspace(origin uuid, target uuid, tables text[]) returns void language plpgsql as $$
     begin
         perform lab.delete_rows(target, null);
-        delete from lab.touched where workspace = target;
+        update lab.workspace w
+            set name = o.name, seq = o.seq, last_at = o.last_at, region = o.region, has_usual_fields = o.has_usual_fields
+            from lab.workspace o where o.id = origin and w.id = target;
+        perform lab.copy_rows(origin, target, tables);
+        -- It may be reset to another state.
+        perform lab.touch_all(target);
+    end $$;
+    create function lab.delete_credentials(target uuid) returns void language plpgsql as $$
+    begin
         delete from lab.oauth_refresh_token t using lab.oauth_grant g, lab.oauth_client c
             where t.grant_id = g.id and g.client_id = c.id and c.workspace_id = target;
         delete from lab.oauth_grant g using lab.oauth_client c where g.client_id = c.id and c.workspace_id = target;
         delete from lab.oauth_access_token t using lab.oauth_client c where t.client_id = c.id and c.workspace_id = target;
         delete from lab.oauth_client where workspace_id = target;
+        delete from lab.sign_in_link where workspace_id = target;
+        delete from lab.console_session where workspace_id = target;
+        delete from lab.passkey where person_id in (select person_id from lab.person_user where workspace_id = target);
+        delete from lab.person where id in (select person_id from lab.person_user where workspace_id = target);
+        delete from lab.person_user where workspace_id = target;
         delete from lab.credential where workspace_id = target;
+    end $$;
+    create function lab.delete_workspace(target uuid) returns void language plpgsql as $$
+    begin
+        perform lab.delete_rows(target, null);
+        perform lab.delete_credentials(target);
+        delete from lab.touched where workspace = target;
+        delete from lab.copied where workspace = target;
         delete from lab.workspace where id = target;
     end $$;
 """
 
 
 class Kept(NamedTuple):
-    """A workspace that others are copied from: its id, and the tables in which it has rows."""
+    """A workspace that others are copied from: its id, the tables in which it has rows, and its changes, at least 1."""
 
     id: UUID
     tables: Sequence[str]
+    changes: int
 
 
 def lab_url(database_url: str) -> str:
@@ -210,10 +256,17 @@ async def set_clock(connection: Executor, frozen_at: str, ahead: str) -> None:
     )
 
 
-async def tables_of(statements: Executor, workspace_id: UUID) -> list[str]:
-    """Return the tables in which a workspace has rows."""
+async def kept(statements: Executor, workspace_id: UUID) -> Kept:
+    """Return a workspace as others are copied from it."""
     records = await statements.fetch("select lab.tables_of($1)", workspace_id)
-    return [record[0] for record in records]
+    changes: int = await statements.fetchval("select greatest(seq, 1) from workspace where id = $1", workspace_id)
+    return Kept(workspace_id, [record[0] for record in records], changes)
+
+
+async def database_size(statements: Executor) -> int:
+    """Return the size of the lab's database, in bytes."""
+    size: int = await statements.fetchval("select pg_database_size(current_database())")
+    return size
 
 
 async def leave_triggers_out(connection: Executor) -> None:
@@ -257,6 +310,11 @@ async def refill_workspace(statements: Executor, kept: Kept, workspace_id: UUID)
     await statements.execute("select lab.refill_workspace($1, $2, $3)", kept.id, workspace_id, list(kept.tables))
 
 
+async def renew_workspace(statements: Executor, kept: Kept, workspace_id: UUID) -> None:
+    """Give a workspace the rows again that it was created with, and take its credentials away."""
+    await statements.execute("select lab.reset_workspace($1, $2), lab.delete_credentials($2)", kept.id, workspace_id)
+
+
 async def delete_workspace(statements: Executor, workspace_id: UUID) -> None:
     """Delete a workspace with all that belongs to it."""
     await statements.execute("select lab.delete_workspace($1)", workspace_id)
@@ -277,36 +335,37 @@ async def workspace_of_credential(statements: Executor, credential_id: UUID) -> 
     return found
 
 
+async def workspace_of_visit(statements: Executor, link_id: UUID | None, session_id: UUID | None) -> UUID | None:
+    """Return the workspace of a sign-in link, or else that of a session of the console."""
+    found: UUID | None = await statements.fetchval(
+        """
+        select coalesce(
+            (select workspace_id from sign_in_link where id = $1),
+            (select workspace_id from console_session where id = $2)
+        )
+        """,
+        link_id,
+        session_id,
+    )
+    return found
+
+
+async def add_person(statements: Executor, person_id: UUID, address: str) -> None:
+    """Create a person for the console."""
+    await statements.execute("insert into person (id, address) values ($1, $2)", person_id, address)
+
+
 async def expire_credential(statements: Executor, credential_id: UUID) -> None:
     """Let an API key or an access token end now."""
     await statements.execute("update credential set expires_at = now() where id = $1", credential_id)
     await statements.execute("update oauth_access_token set expires_at = now() where id = $1", credential_id)
 
 
-async def endpoints_with_work(statements: Executor, workspace_id: UUID) -> list[UUID]:
-    """Return the endpoints of a workspace to which something can be delivered now."""
+async def webhook_work(statements: Executor, workspace_id: UUID) -> list[tuple[UUID, datetime]]:
+    """Return the endpoints of a workspace for which something waits, and when it can be sent, perhaps at once."""
     records = await statements.fetch(
         """
-        select r.endpoint_id
-        from workspace w join webhook_reader r on r.workspace_id = w.id and r.is_enabled
-        where w.id = $1 and coalesce(r.paused_until <= now(), true) and (
-            r.position < w.seq or exists (
-                select from webhook_delivery d
-                where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.next_attempt_at <= now()
-            )
-        )
-        order by r.endpoint_id
-        """,
-        workspace_id,
-    )
-    return [record[0] for record in records]
-
-
-async def next_due(statements: Executor, workspace_id: UUID) -> datetime | None:
-    """Return when an endpoint can be sent something next, or None if nothing waits."""
-    found: datetime | None = await statements.fetchval(
-        """
-        select min(greatest(least(due.at, case when r.position < w.seq then r.paused_until end), r.paused_until))
+        select r.endpoint_id, greatest(least(due.at, case when r.position < w.seq then now() end), r.paused_until)
         from workspace w
         join webhook_reader r on r.workspace_id = w.id and r.is_enabled
         left join lateral (
@@ -314,7 +373,8 @@ async def next_due(statements: Executor, workspace_id: UUID) -> datetime | None:
             where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.next_attempt_at is not null
         ) as due on true
         where w.id = $1 and (due.at is not null or r.position < w.seq)
+        order by r.endpoint_id
         """,
         workspace_id,
     )
-    return found
+    return [(record[0], record[1]) for record in records]

@@ -7,19 +7,22 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from herdbook import ids
 from herdbook.auth.authenticate import Authenticator
-from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, ApiKey, new_key, secret_hash
+from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, ApiKey, Token, new_key, secret_hash
 from herdbook.auth.scopes import ADMIN
+from herdbook.console import store as console_store
 from herdbook.db.database import Database
 from herdbook.db.pool import PagePool, Pool
+from herdbook.disk import DiskWatch
+from herdbook.errors import FieldError, Invalid
 from herdbook.http.api_app import ApiApp
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
@@ -27,24 +30,36 @@ from herdbook.http.page import CursorSigner
 from herdbook.http.protocol import ANSWER
 from herdbook.http.ratelimit import TokenBuckets
 from herdbook.http.request_log import RequestLog
+from herdbook.importing.running import Importer
 from herdbook.lab import store
 from herdbook.lab.clock import Clock, Surroundings, within
 from herdbook.lab.deliveries import Deliveries, Inbox, LabNotifier
 from herdbook.lab.exchange import Exchange
 from herdbook.lab.faults import Faults
+from herdbook.lab.files import FileRoom
 from herdbook.lab.journal import Journal, JournalEntry, Room, message
 from herdbook.lab.session_store import Sessions, pools
 from herdbook.ledger.kept import Kept
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Command, Origin
+from herdbook.oauth import store as oauth_store
+from herdbook.oauth.model import NotAuthorized
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.outgoing import Targets
 from herdbook.request_log import commands as request_log_commands
 from herdbook.shared_schemas import shown_time
 from herdbook.webhooks.sender import Answered
 
+if TYPE_CHECKING:
+    from herdbook.console.console_app import Console
+
 # Cursors are the same on each run, and protect nothing here.
 _log: Final = logging.getLogger("herdbook.lab")
 _CURSOR_SECRET: Final = "lab"  # noqa: S105
+# These make credentials, whose ids no other workspace of the database may have, whatever its random seed is.
+_MAKING_CREDENTIALS: Final = frozenset(
+    {"oauth-token", "revoke-oauth-token", "introspect-oauth-token", "create-invitation", "create-user-invitation"}
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,8 @@ class Parts:
     rate_limit_burst: int
     problem_type_base: str
     targets: Targets
+    files: FileRoom
+    disk: DiskWatch
     # Removes what a workspace keeps for some time only, by its clock.
     clean: Callable[[Pool, Ledger, UUID], Awaitable[None]]
     room: Room = field(default_factory=Room)
@@ -98,33 +115,52 @@ class _KeptWithoutTime(Kept):
         """Do not keep the time."""
 
 
+class _Opened(NamedTuple):
+    """The parts of a workspace that have its rows in memory, or work on them."""
+
+    ledger: Ledger
+    services: Services
+    authenticator: Authenticator
+    request_log: RequestLog
+    api: ApiApp
+    importer: Importer
+    deliveries: Deliveries
+
+
 class LabWorkspace:
     """A workspace and its own ledger, readers, authenticator and rate limit, which take its time and randomness."""
 
     def __init__(self, parts: Parts, workspace_id: UUID, clock: Clock, random_seed: int | None) -> None:
-        self.move_in(workspace_id)
-        self.surroundings = Surroundings(clock, random_seed)
         self.random_seed = random_seed
-        self.background = Surroundings(clock, None if random_seed is None else -1 - random_seed)
+        # Work beside requests has a randomness of its own, because nobody knows whether it or a request comes first.
+        self.surroundings, self.background, self._of_ledger, self._of_imports = (
+            Surroundings(clock, None if random_seed is None else f"{random_seed} {part}")
+            for part in ("requests", "deliveries", "ledger", "imports")
+        )
+        self.move_in(workspace_id)
         self.pool, self._pages = pools(parts.pool, parts.pages, parts.sessions, clock)
         self._parts = parts
-        self._ledger: Ledger | None = None
-        self._api: ApiApp | None = None
-        self._opening = asyncio.Lock()
-
+        self._open: _Opened | None = None
         self.faults = Faults()
         self.journal = Journal(parts.room)
         self.inbox = Inbox()
-        self._authenticator: Authenticator | None = None
-        self._deliveries: Deliveries | None = None
-        self._request_log = RequestLog()
         self._other_key: ApiKey | None = None
-        self._keys = 0
+        self._console: Console | None = None
+        self._importing: asyncio.Task[None] | None = None
+        self._has_new_imports = False
 
     def move_in(self, workspace_id: UUID) -> None:
         """Take a workspace of the database."""
         self.id = workspace_id
         self.shown_id = ids.encoded(ids.WORKSPACE, workspace_id)
+        # With a random seed credentials follow from the id of the workspace, because no other one has that.
+        self._of_credentials = Surroundings(self.clock, None if self.random_seed is None else workspace_id)
+
+    def restart(self) -> None:
+        """Let the time and the randomness begin anew. Credentials stay, so that theirs goes on."""
+        self.clock.restart()
+        for each in (self.surroundings, self.background, self._of_ledger, self._of_imports):
+            each.restart()
 
     @property
     def clock(self) -> Clock:
@@ -135,11 +171,36 @@ class LabWorkspace:
         """Answer a request of the workspace."""
         # An answer in one step would not pass through here.
         scope.get("state", {}).pop(ANSWER, None)
-        with within(self.surroundings):
-            await Exchange(self, scope, receive, send).run()
-            if scope["method"] != "GET" and self._deliveries is not None:
-                # A delivery that is sent again is no change.
-                self._deliveries.moved()
+        operation = self.operation_of(scope["method"], scope["path"].removeprefix("/api"))
+        with within(self._of_credentials if operation in _MAKING_CREDENTIALS else self.surroundings):
+            await Exchange(self, scope, receive, send, operation).run()
+        self._has_written(scope)
+
+    def _has_written(self, scope: Scope) -> None:
+        """Look for what a request has left to do. A delivery that is sent again is no change of the ledger."""
+        if scope["method"] == "GET" or self._open is None:
+            return
+        self._open.deliveries.moved()
+        if "/imports" in scope["path"]:
+            self._has_new_imports = True
+            if self._importing is None or self._importing.done():
+                with within(self._of_imports):
+                    self._importing = asyncio.create_task(self._import(self._open.importer))
+
+    async def _import(self, importer: Importer) -> None:
+        while self._has_new_imports:
+            self._has_new_imports = False
+            await importer.work()
+
+    async def visit(self, console: "Console", scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request for a page of the console."""
+        # Pages make sessions, whose ids are like those of keys.
+        with within(self._of_credentials):
+            if self._console is None:
+                opened = self._opened
+                self._console = console.serving(opened.api, opened.services, opened.authenticator, opened.request_log)
+            await self._console(scope, receive, send)
+        self._has_written(scope)
 
     def operation_of(self, method: str, path: str) -> str:
         """Return the id of the operation at a path without `/api`, or an empty text."""
@@ -157,41 +218,38 @@ class LabWorkspace:
         return self._parts.problem_type_base
 
     @property
-    def app(self) -> ASGIApp:
-        """The application; its tasks begin with the first request."""
-        if self._api is None:
-            self._open()
-        assert self._api is not None, "it is open"
-        return self._api
+    def app(self) -> ApiApp:
+        """The application."""
+        return self._opened.api
 
     @property
     def ledger(self) -> Ledger:
-        """The ledger; its tasks begin with the first use."""
-        if self._ledger is None:
-            self._open()
-        assert self._ledger is not None, "it is open"
-        return self._ledger
+        """The ledger."""
+        return self._opened.ledger
 
-    def _open(self) -> None:
+    @property
+    def _opened(self) -> _Opened:
+        """The parts, whose tasks begin with the first use."""
+        if self._open is not None:
+            return self._open
+        parts, clock = self._parts, self.clock
+        notifier = LabNotifier(self, self._moved)
         # Its tasks take the time and the randomness of the task that begins them.
-        with within(self.surroundings):
-            parts, clock = self._parts, self.clock
-            notifier = LabNotifier(self, self._moved)
-            self._ledger = Ledger(self.pool, parts.queue_limit, notifier=notifier, kept=_KeptWithoutTime())
-            self._ledger.open()
-            services = parts.services._replace(
-                ledger=self._ledger,
-                database=Database(self.pool, self._pages),
-                cursors=CursorSigner(_CURSOR_SECRET),
-                notifier=notifier,
-            )
-            rate_limit = TokenBuckets(parts.rate_limit, parts.rate_limit_burst, clock.seconds) if parts.rate_limit else None
-            self._authenticator = Authenticator(self.pool, clock.age)
-            self._request_log = RequestLog()
-            self._api = parts.api.serving(services, self._authenticator, rate_limit, self._request_log)
-        # The deliveries have a randomness of their own, because nobody knows whether they or a request come first.
+        with within(self._of_ledger):
+            ledger = Ledger(self.pool, parts.queue_limit, notifier=notifier, kept=_KeptWithoutTime())
+            ledger.open()
+        database = Database(self.pool, self._pages)
+        services = parts.services._replace(
+            ledger=ledger, database=database, cursors=CursorSigner(_CURSOR_SECRET), notifier=notifier
+        )
+        rate_limit = TokenBuckets(parts.rate_limit, parts.rate_limit_burst, clock.seconds) if parts.rate_limit else None
+        authenticator, request_log = Authenticator(self.pool, clock.age), RequestLog()
+        importer = Importer(database, ledger, services.uploads, OBJECT_TYPES, only=self.id)
+        api = parts.api.serving(services, authenticator, rate_limit, request_log, parts.disk)
         with within(self.background):
-            self._deliveries = Deliveries(self, parts.targets)
+            deliveries = Deliveries(self, ledger, parts.targets)
+        self._open = _Opened(ledger, services, authenticator, request_log, api, importer, deliveries)
+        return self._open
 
     async def ask(self, method: str, path: str, body: object, authorization: str) -> Reply:
         """Make a request, as a client would."""
@@ -220,23 +278,23 @@ class LabWorkspace:
 
     async def write(self, command: Command) -> bytes:
         """Carry out a command that no request asks for, and return its answer."""
-        with within(self.surroundings):
+        with within(self._of_ledger):
             written = await self.ledger.write(self.id, command, Origin(request_id=ids.new_id(), credential_id=ids.NIL))
         return written.body
 
     def _moved(self) -> None:
-        if self._deliveries is not None:
-            self._deliveries.moved()
+        if self._open is not None:
+            self._open.deliveries.moved()
 
-    async def advance(self, to: datetime) -> None:
-        """Move the clock ahead, with all that falls due until then."""
-        if self._deliveries is None:
-            self._open()
-        assert self._deliveries is not None, "it is open"
+    async def advance(self, to: datetime) -> int:
+        """Move the clock ahead, with all that falls due until then; return how often an event was sent."""
+        opened = self._opened
         with within(self.background):
-            await self._deliveries.advance(to)
+            sent = await opened.deliveries.advance(to)
             await self.write_request_log()
-            await self._parts.clean(self.pool, self.ledger, self.id)
+            await self._parts.clean(self.pool, opened.ledger, self.id)
+            await opened.importer.forget_expired()
+        return sent
 
     def change_clock(self, *, is_frozen: bool) -> None:
         """Let the clock stand still, or run."""
@@ -245,7 +303,7 @@ class LabWorkspace:
 
     async def write_request_log(self) -> None:
         """Write the requests that the log has collected."""
-        await request_log_commands.write(self.pool, self._request_log)
+        await request_log_commands.write(self.pool, self._opened.request_log)
 
     async def edit(self, method: str, path: str, body: object) -> None:
         """Make a request as somebody else, who has a key of their own. Refusal: Invalid."""
@@ -256,10 +314,8 @@ class LabWorkspace:
             _log.warning("an edit of the lab was refused", extra={"status": reply.status, "body": reply.body.decode()})
 
     def new_key(self) -> ApiKey:
-        """Return a new key. With a random seed it follows from the id of the workspace, because no other one has that."""
-        self._keys += 1
-        seed = None if self.random_seed is None else self.id.int + self._keys
-        with within(Surroundings(self.clock, seed)):
+        """Return a new key."""
+        with within(self._of_credentials):
             return new_key()
 
     async def create_key(self, name: str, scopes: Sequence[str], expires_at: datetime | None = None) -> ApiKey:
@@ -268,13 +324,47 @@ class LabWorkspace:
         await store.add_key(self.pool, self.id, (key.id, name, sorted(scopes), secret_hash(key.secret)), expires_at)
         return key
 
+    async def create_client(
+        self, name: str, scopes: Sequence[str], redirect_uris: Sequence[str], *, is_public: bool
+    ) -> oauth_store.NewClient:
+        """Create an OAuth client. Refusal: Invalid."""
+        with within(self._of_credentials):
+            return await oauth_store.create_client(self.pool, self.id, name, scopes, redirect_uris, is_public=is_public)
+
+    async def let_in(self, parameters: Sequence[tuple[str, str]], user_id: UUID, issuer: str) -> str:
+        """Let a user approve an authorization request, and return the address that its client gets. Refusals: Invalid."""
+        # Its library takes a twentieth of a start to import.
+        from herdbook.oauth import server as oauth_server  # noqa: PLC0415
+
+        with within(self._of_credentials):
+            asked = await oauth_server.asked(self.pool, parameters)
+            try:
+                asked.scopes()
+            except NotAuthorized as refusal:
+                return asked.answer(issuer, error=refusal.error, error_description=refusal.description)
+            return asked.answer(issuer, code=await oauth_server.issue_code(self.pool, asked.request, user_id))
+
+    async def sign_in_link(self, user_id: UUID) -> Token:
+        """Return a link that signs a user in to the console. Each is a person apart, who is in no other workspace.
+
+        Refusal: Invalid, for a user who is not there, or not active.
+        """
+        with within(self._of_credentials):
+            async with self.pool.acquire() as connection, connection.transaction():
+                if await oauth_store.role_of(connection, self.id, user_id) is None:
+                    raise Invalid([FieldError("user", "not_found", "There is no such active user in the workspace.")])
+                if user_id not in await console_store.users_with_accounts(connection, self.id):
+                    person_id = ids.new_id()
+                    await store.add_person(connection, person_id, f"{person_id.hex}@{self.shown_id.lower()}.lab")
+                    await console_store.connect(connection, person_id, self.id, user_id)
+                return await console_store.create_link(connection, self.id, user_id)
+
     async def expire(self, api_key: str) -> None:
         """Let a credential end now."""
         credential_id = ids.decoded(ids.CREDENTIAL, api_key) or ids.decoded(ACCESS_TOKEN_PREFIX, api_key)
         if credential_id is not None:
             await store.expire_credential(self.pool, credential_id)
-        if self._authenticator is not None:
-            self._authenticator.forget()
+        self._opened.authenticator.forget()
 
     @asynccontextmanager
     async def slow_commits(self, seconds: float) -> AsyncGenerator[None]:
@@ -312,12 +402,16 @@ class LabWorkspace:
 
     async def forget(self) -> None:
         """Forget what the parts of the workspace have in memory, because its rows are about to change. They begin anew."""
-        deliveries, self._deliveries = self._deliveries, None
-        if deliveries is not None:
-            await deliveries.close()
-        ledger, self._ledger, self._api, self._other_key = self._ledger, None, None, None
-        if ledger is not None:
-            await ledger.close()
+        opened, self._open, self._console, self._other_key = self._open, None, None, None
+        if opened is None:
+            return
+        await opened.deliveries.close()
+        importing, self._importing, self._has_new_imports = self._importing, None, False
+        if importing is not None:
+            importing.cancel()
+            await asyncio.wait([importing])
+        await opened.importer.close()
+        await opened.ledger.close()
 
 
 class Collected:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from herdbook import ids, shared_schemas
-from herdbook.errors import NotFound, Stale, Taken
+from herdbook.errors import Forbidden, NotFound, Stale, Taken
 from herdbook.ledger.changes import Action, Entry, Erased, same
 from herdbook.ledger.claims import HeldKey, UniqueKey, united
 from herdbook.ledger.index_entries import Index, reindex, unindex
@@ -208,16 +208,16 @@ class ObjectType(Generic[RowT, EntryT]):
     `kind` is the letter of the type in the ledger. `name` and `plural` are its names in the API, and `prefix` begins its ids.
     `entry` is the struct that the ledger stores for an object; it holds everything that is kept of it. `example` is such an
     entry for documents and sample events. `indexes` are the indexes by which objects are found; the ledger keeps them up to
-    date. `unique_keys` are the unique keys of the type. `context_fields` names the members of an entry that describe
-    another object. `refers_to` are the types that its objects refer to: an undo brings those back first, and deletes them last.
-    Reading needs all `read_scopes`, and undoing all `write_scopes`; without any of these, no caller of the API can write such
-    objects. `is_public` is an SQL condition on an entry `change` that tells whether the object is not private; None if no
-    object of the type is private. `events` are the events of webhooks; None if there are none. `history` are notes on the
-    operations that show an object's history and restore it; None if the API has no such operations. `blank` returns a new
-    object without any field set, for its id and the time; None if requests create none. `patched` returns an object with the
-    fields of a request body. `retired` returns the state that an undo gives an object which the undone request has created;
-    None if the undo deletes it. `begin_tasks` notes the tasks that follow from a change, an undo or a restore. It takes the
-    object's id and its states before, None if it was deleted, and after.
+    date. `unique_keys` are the unique keys of the type. `context_fields` names the members of an entry that describe another
+    object. `refers_to` are the types that its objects refer to: an undo brings those back first, and deletes them last. Reading
+    needs all `read_scopes`, or one of them with `one_scope_reads`, and undoing all `write_scopes`; without any of these, no
+    caller of the API can write such objects. `is_public` is an SQL condition on an entry `change` that tells whether the object
+    is not private; None if no object of the type is private. `events` are the events of webhooks; None if there are none.
+    `history` are notes on the operations that show an object's history and restore it; None if the API has no such operations.
+    `blank` returns a new object without any field set, for its id and the time; None if requests create none. `patched` returns
+    an object with the fields of a request body. `retired` returns the state that an undo gives an object which the undone
+    request has created; None if the undo deletes it. `begin_tasks` notes the tasks that follow from a change, an undo or a
+    restore. It takes the object's id and its states before, None if it was deleted, and after.
     """
 
     kind: LiteralString
@@ -232,6 +232,7 @@ class ObjectType(Generic[RowT, EntryT]):
     context_fields: frozenset[str] = frozenset()
     refers_to: "tuple[ObjectType[Any, Any], ...]" = ()
     read_scopes: tuple[str, ...]
+    one_scope_reads: bool = False
     write_scopes: tuple[str, ...] = ()
     is_public: LiteralString | None = None
     events: Events | None = None
@@ -245,6 +246,20 @@ class ObjectType(Generic[RowT, EntryT]):
     def noun(self) -> str:
         """The name of an object in messages."""
         return self.name.replace("_", " ")
+
+    def may_be_read(self, may: Callable[[str], bool]) -> bool:
+        """Whether a caller may read the objects. `may` tells whether the caller has a scope."""
+        return (any if self.one_scope_reads else all)(map(may, self.read_scopes))
+
+    def require_reader(self, may: Callable[[str], bool]) -> None:
+        """Require that a caller may read the objects. `may` tells whether the caller has a scope. Refusal: Forbidden."""
+        if not self.may_be_read(may):
+            raise Forbidden(next(scope for scope in self.read_scopes if not may(scope)))
+
+    @property
+    def reading_scopes(self) -> tuple[str, ...]:
+        """The scopes that every reader has."""
+        return () if self.one_scope_reads else self.read_scopes
 
     @cached_property
     def shown(self) -> Any:

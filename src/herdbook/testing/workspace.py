@@ -1,68 +1,35 @@
 """A workspace of a lab, as a test commands it."""
 
-import json
-import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from http.client import HTTPConnection, HTTPException
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
-from herdbook.testing.server import LabServer
+from herdbook.testing.client import LabGone, LabRefused, LabServer, is_seed_file
 
-_LAB: Final = "/api/herdbook/lab"
+# A failure shows the line of the test, and none of ours.
+__tracebackhide__: Final = True
+
+_MOST_ENTRIES: Final = 2000
 _MOST_SHOWN: Final = 50
 _BODY_SHOWN: Final = 300
 
 
-class LabRefused(Exception):
-    """The lab refuses a command. The text is its own, and names the field and the remedy."""
-
-
-class _Connections(threading.local):
-    """The connection of each thread, which is kept because a new one takes longer than a command."""
-
-    def __init__(self) -> None:
-        self.by_server: dict[LabServer, HTTPConnection] = {}
-
-    def to(self, server: LabServer) -> HTTPConnection:
-        if server not in self.by_server:
-            address = urllib.parse.urlsplit(server.url)
-            self.by_server[server] = HTTPConnection(address.hostname or "", address.port, timeout=60)
-        return self.by_server[server]
-
-
-_connections: Final = _Connections()
-
-
-def _command(server: LabServer, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    content = None if body is None else json.dumps(body)
-    headers = {"Authorization": f"Bearer {server.token}"} | ({} if body is None else {"Content-Type": "application/json"})
-    connection = _connections.to(server)
-    try:
-        connection.request(method, _LAB + path, content, headers)
-        answer = connection.getresponse()
-        status, found = answer.status, json.loads(answer.read())
-    except (OSError, HTTPException):
-        connection.close()
-        raise
-    if status >= 400:
-        faults = [f"{each.get('field')}: {each['message']}" for each in found.get("errors", [])]
-        raise LabRefused(" ".join([found["detail"], *faults]))
-    return found
-
-
 def created(
     server: LabServer,
+    folder: Path,
     *,
-    seed: str = "empty",
-    clock: str | None = None,
+    seed: str | Path = "empty",
+    clock: str | datetime | None = None,
     clock_runs: bool = False,
     random_seed: int | None = None,
 ) -> "Workspace":
-    """Create a workspace from a seed. Refusal: LabRefused."""
-    asked = {"seed": seed, "clock": clock, "clock_runs": clock_runs or None, "random_seed": random_seed}
+    """Create a workspace from a seed: its name, or its file in a folder. Refusals: LabRefused, LabGone."""
+    name = server.seed(folder / seed) if is_seed_file(seed) else seed
+    asked = {"seed": name, "clock": clock, "clock_runs": clock_runs or None, "random_seed": random_seed}
     members = {name: value for name, value in asked.items() if value is not None}
-    return Workspace(server, _command(server, "POST", "/workspaces", members))
+    return Workspace(server, server.command("POST", "/workspaces", members))
 
 
 class Workspace:
@@ -70,6 +37,8 @@ class Workspace:
 
     `url` is the address of the server, `api_key` the key, `id` the workspace's id, `users` its users, and `objects` the ids of
     the seed's objects by their names.
+
+    The lab refuses a command with LabRefused, in its own words; LabGone says that it does not answer.
     """
 
     def __init__(self, server: LabServer, made: Mapping[str, Any]) -> None:
@@ -87,9 +56,9 @@ class Workspace:
     def fault(self, fault: str, **rule: Any) -> "Fault":
         """Add a rule for faults, such as `fault("close", when="after", operation="update-contact", times=1)`.
 
-        The members are those of `POST .../faults` of the lab. The test fails if the rule never applies. Refusal: LabRefused.
+        The members are those of `POST .../faults` of the lab. The test fails if the rule never applies.
         """
-        added = Fault(self, self.command("POST", "/faults", {"fault": fault, **rule}))
+        added = Fault(self, self.command("POST", "/faults", {"fault": fault, **rule}), rule)
         self._faults.append(added)
         return added
 
@@ -97,25 +66,30 @@ class Workspace:
         """Return the faults of rules that never applied, in words."""
         if not self._faults:
             return []
-        fired = {each["id"]: each["fired"] for each in self.command("GET", "/faults")["faults"]}
-        return [each.told for each in self._faults if fired.get(each.id) == 0]
+        unused = {each["id"]: each["matched"] for each in self.command("GET", "/faults")["faults"] if not each["fired"]}
+        return [each.told(unused[each.id]) for each in self._faults if each.id in unused]
 
-    def key(self, *scopes: str, name: str = "test", expires_at: str | None = None) -> str:
-        """Return another key with some scopes. Refusal: LabRefused."""
-        members = {"name": name, "scopes": scopes} | ({} if expires_at is None else {"expires_at": expires_at})
+    def key(self, *scopes: str, name: str = "test", expires_at: str | datetime | None = None) -> str:
+        """Return another key, with all scopes if none are named."""
+        asked = {"name": name, "scopes": scopes or None, "expires_at": expires_at}
+        members = {name: value for name, value in asked.items() if value is not None}
         return self.command("POST", "/keys", members)["api_key"]
 
     def verify(self, *expectations: Mapping[str, Any], **members: Any) -> None:
         """Raise AssertionError if an expectation does not hold, with those that do not.
 
-        They are those of `POST .../verify` of the lab, and so are the other members. Refusal: LabRefused.
+        They are those of `POST .../verify` of the lab, and so are the other members.
         """
         found = self.command("POST", "/verify", {"expectations": expectations, **members})
         assert found["holds"], "\n".join(each["message"] for each in found["failures"])
 
     def snapshot(self, name: str) -> None:
-        """Keep the state as a seed of this name. Refusal: LabRefused."""
+        """Keep the state as a seed of this name."""
         self.command("POST", "/snapshot", {"name": name})
+
+    def restore(self, seed: str) -> None:
+        """Return to the state of a seed or a snapshot. The clock goes on."""
+        self.command("POST", "/restore", {"seed": seed})
 
     def reset(self) -> None:
         """Return to the state and the time of the beginning. Faults and journal go."""
@@ -123,21 +97,35 @@ class Workspace:
         self._faults.clear()
 
     def delete(self) -> None:
-        """Delete the workspace."""
-        self.command("DELETE", "")
+        """Delete the workspace, without waiting for it."""
+        self._faults.clear()
+        self._server.tell("DELETE", f"/workspaces/{self.id}")
+
+    def told(self) -> str:
+        """Return the end of the journal for the report of a failure, or why it cannot be read."""
+        try:
+            return f"{self.journal.told()}\nThe log of the server is {self._server.log}."
+        except (LabRefused, LabGone) as refused:
+            return str(refused)
 
     def command(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Send a command to the lab about this workspace, and return the answer. Refusal: LabRefused."""
-        return _command(self._server, method, f"/workspaces/{self.id}{path}", body)
+        """Send a command to the lab about this workspace, and return the answer."""
+        return self._server.command(method, f"/workspaces/{self.id}{path}", body)
 
 
 class Fault:
     """A rule for faults."""
 
-    def __init__(self, workspace: Workspace, made: Mapping[str, Any]) -> None:
+    def __init__(self, workspace: Workspace, made: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         self.id: str = made["id"]
-        self.told = str(made["rule"]["fault"])
+        self._name: str = made["rule"]["fault"]
+        self._asked = asked
         self._workspace = workspace
+
+    def told(self, matched: int) -> str:
+        """Return the rule in words, with how many requests or deliveries met its conditions."""
+        asked = ", ".join([repr(self._name), *(f"{name}={value!r}" for name, value in self._asked.items())])
+        return f"fault({asked}), whose conditions were met {matched} times"
 
     @property
     def fired(self) -> int:
@@ -158,11 +146,11 @@ class Clock:
         return self._moved({})["clock"]["now"]
 
     def advance(self, seconds: float = 0, *, minutes: float = 0, hours: float = 0, days: float = 0) -> int:
-        """Move the clock ahead; return how many deliveries fell due and were attempted. Refusal: LabRefused."""
+        """Move the clock ahead; return how many deliveries fell due and were attempted."""
         return self._moved({"advance_seconds": seconds + 60 * minutes + 3600 * hours + 86_400 * days})["deliveries"]
 
-    def move_to(self, time: str) -> int:
-        """Move the clock to a later time; return how many deliveries fell due and were attempted. Refusal: LabRefused."""
+    def move_to(self, time: str | datetime) -> int:
+        """Move the clock to a later time; return how many deliveries fell due and were attempted."""
         return self._moved({"to": time})["deliveries"]
 
     def _moved(self, members: Mapping[str, Any]) -> Any:
@@ -179,25 +167,26 @@ class Journal:
         return iter(self.entries())
 
     def entries(self, **conditions: Any) -> list[dict[str, Any]]:
-        """Return the entries that meet conditions: the parameters of `GET .../journal`. Refusal: LabRefused."""
-        return self._found(conditions)["entries"]
+        """Return the entries that meet conditions: the parameters of `GET .../journal`. No `limit` means all that are kept."""
+        return self._found({"limit": _MOST_ENTRIES, **conditions})["entries"]
 
     def count(self, **conditions: Any) -> int:
-        """Return how many entries meet conditions. Refusal: LabRefused."""
+        """Return how many entries meet conditions."""
         return self._found({"limit": 1, **conditions})["count"]
 
     def wait(self, *, count: int = 1, seconds: int = 10, **conditions: Any) -> list[dict[str, Any]]:
         """Return the entries once there are so many. Raise AssertionError after the seconds."""
-        found = self._found({"wait": seconds, **conditions} | {"count": count})
-        assert found["count"] >= count, f"{found['count']} of {count} entries came within {seconds} s: {conditions}"
+        found = self._found({"limit": _MOST_ENTRIES, "wait": seconds, "count": count, **conditions})
+        asked = ", ".join(f"{name}={value!r}" for name, value in conditions.items()) or "anything"
+        assert found["count"] >= count, f"{found['count']} of {count} entries came within {seconds} s: {asked}."
         return found["entries"]
 
     def told(self) -> str:
         """Return the latest entries as a text, a line or two for each."""
-        found = self._found({"limit": 2000})["entries"]
-        left_out = len(found) - _MOST_SHOWN
-        lines = [f"({left_out} earlier ones are left out)"] if left_out > 0 else []
-        return "\n".join([*lines, *(_told(each) for each in found[-_MOST_SHOWN:])])
+        left_out = max(0, self._found({"limit": 1})["last"] - _MOST_SHOWN)
+        found = self._found({"after": left_out})["entries"]
+        lines = [f"({left_out} earlier ones are left out)"] if left_out else []
+        return "\n".join([*lines, *map(_told, found)]) or "Nothing has come from the client."
 
     def _found(self, conditions: Mapping[str, Any]) -> Any:
         query = urllib.parse.urlencode(conditions)
@@ -228,13 +217,13 @@ class Inbox:
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The messages that have come, the oldest first, as entries of the journal."""
-        return self._workspace.journal.entries(kind="inbox", limit=2000)
+        return self._workspace.journal.entries(kind="inbox")
 
     def wait(self, count: int = 1, *, seconds: int = 10) -> list[dict[str, Any]]:
         """Return the messages once there are so many. Raise AssertionError after the seconds."""
         return self._workspace.journal.wait(count=count, seconds=seconds, kind="inbox")
 
     def answer(self, *statuses: int, retry_after: int | None = None) -> None:
-        """Answer the next messages with these statuses, and then with 200. Refusal: LabRefused."""
+        """Answer the next messages with these statuses, and then with 200."""
         members: dict[str, Any] = {"statuses": list[int](statuses)}
         self._workspace.command("PUT", "/inbox", members | ({} if retry_after is None else {"retry_after": retry_after}))

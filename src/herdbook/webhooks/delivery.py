@@ -135,9 +135,9 @@ class EndpointDelivery:
             # Begin nothing new, but keep the lease until the running attempts end.
             self._release_lanes()
             while self._connections:
-                await self._store(gives_back=False)
+                await asyncio.wait(self._connections, timeout=self._context.store_seconds)
                 if self._connections:
-                    await asyncio.wait(self._connections, timeout=self._context.store_seconds)
+                    await self._store(gives_back=False)
         finally:
             self._release_lanes()
             if self._connections:
