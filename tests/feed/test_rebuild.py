@@ -81,7 +81,7 @@ class Life:
             *(self.undo, self.undo, self.undo),
         ]
         if self.is_of_both_releases:
-            new = (self.update_record, self.define, self.redefine, self.update_company_record, self.note)
+            new = (self.update_record, self.define, self.redefine, self.update_company_record, self.note, self.merge_companies)
             deeds = [deed for deed in deeds if deed not in new]
         for _ in range(steps):
             deed = self.dice.choice(deeds)
