@@ -64,6 +64,6 @@ async def test_a_workspace_of_a_full_lab_takes_nothing_more(desk: Desk, path: st
 
 
 async def test_a_full_lab_is_reset_and_made_empty(desk: Desk) -> None:
-    """What makes room goes on."""
+    """The commands that make room go on."""
     assert (await desk.lab.ask("POST", f"{desk.path}/reset")).status_code == 200
     assert (await desk.lab.ask("DELETE", desk.path)).status_code == 200

@@ -219,7 +219,7 @@ async def test_of_several_deletions_one_is_told_that_it_deleted(bench: Bench) ->
 
 
 async def test_a_workspace_is_not_there_before_it_is_whole(bench: Bench) -> None:
-    """Whoever reads it, or commands it, while its rows are copied does not find it."""
+    """Reading it while its rows are copied does not find it."""
     desk = await bench.workspace("crm-small", clock=NEW_YEAR, random_seed=33)
     await desk.command("DELETE")
     making = asyncio.create_task(bench.workspace("crm-small", clock=NEW_YEAR, random_seed=33))
