@@ -56,7 +56,7 @@ async def export(source: Source, asked: ObjectExportRequest) -> AsyncGenerator[b
         message = "`format` is for contacts alone: a company is no person. Send `csv`, `xlsx` or `ndjson`."
         raise Invalid([FieldError("format", "invalid_choice", message)])
     queried = QUERIED_CONTACTS if kind == "contact" else QUERIED_COMPANIES
-    definitions = await querying.definitions(source.pool, source.workspace_id, queried)
+    definitions = (await querying.definitions(source.pool, source.workspace_id, queried)).fields
     pages = _named(source, kind, await _records(source, queried, asked, definitions))
     # A refusal must come before the first byte.
     # A tuple as the default of `anext` is no result to Python 3.11 but an error.
