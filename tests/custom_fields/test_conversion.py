@@ -258,6 +258,19 @@ async def test_a_later_round_goes_on_for_the_request_that_asked(
     assert (undone.kept, undone.reverted) == ({field.json["id"]: "changed_since"}, {})
 
 
+async def test_an_undo_converts_values_at_once(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """The values that were set since a change of kind have the earlier form when its undo is answered."""
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": "07"})
+    changed = await frank.patch(field.url, json={"kind": "integer"})
+    await change(alice, grace, fields={"own": 5})
+    undone = await undo(frank, changed)
+    conversion = (await frank.get(f"{field.url}/conversion")).json()
+
+    assert (undone.kept, conversion["finished"]) == ({}, True)
+    assert [(await read(alice, each))["fields"]["own"] for each in (ada, grace)] == ["07", "5"]
+
+
 async def test_values_set_before_an_undo_are_converted(
     pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
 ) -> None:
@@ -493,7 +506,7 @@ async def test_an_undo_gives_back_texts_whatever_comes_first(
 
 
 async def test_a_conversion_stops_when_it_is_undone(
-    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing
+    ledger: Ledger, alice: Person, frank: Person, ada: Thing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slice of a conversion that comes after its undo changes nothing, so that no change of the request escapes the undo."""
     field = await define(frank, "own", "integer")
@@ -501,13 +514,22 @@ async def test_a_conversion_stops_when_it_is_undone(
     origin = Origin(ids.new_id(), ids.NIL)
     await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(kind=FieldKind.TEXT)), origin)
     await change(alice, ada, fields={"own": "8"})
+    write = Ledger.write
+    late: list[Json] = []
+
+    async def then_late(self: Ledger, workspace_id: Any, command: Any, *others: Any, **options: Any) -> Any:
+        """Let a slice of the undone request come right after the undo has given back the definition."""
+        written = await write(self, workspace_id, command, *others, **options)
+        if isinstance(command, UndoReversals):
+            await write(self, workspace_id, ConvertValues(field_id, FIELD_HOLDERS), origin)
+            late.append((await read(alice, ada))["fields"])
+        return written
+
+    monkeypatch.setattr(Ledger, "write", then_late)
     undone = await undo(frank, ids.encoded(ids.REQUEST, origin.request_id))
-    await ledger.write(alice.workspace_id, ConvertValues(field_id, FIELD_HOLDERS), origin)
-    late = await read(alice, ada)
-    await convert(pool, ledger)
 
     assert undone.kept == {}
-    assert late["fields"] == {"own": "8"}
+    assert late == [{"own": "8"}]
     assert (await read(alice, ada))["fields"] == {"own": 8}
     latest = (await alice.get(f"/api/herdbook/contacts/{ada.id}/history")).json()["data"][0]
     assert latest["request_id"] == undone.response.headers["X-Request-Id"]

@@ -15,9 +15,10 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
+from herdbook.custom_fields.commands import ConvertValues
 from herdbook.custom_fields.effects import ValueSource, effect_of
 from herdbook.custom_fields.model import Field
-from herdbook.custom_fields.store import FIELD, changes_form
+from herdbook.custom_fields.store import CONVERT_VALUES, FIELD, changes_form
 from herdbook.custom_fields.values import misfits
 from herdbook.db.database import Database, find_in
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
@@ -44,6 +45,7 @@ from herdbook.turns import MAX_TRIES, pause
 MAX_CHANGES: Final = 500
 SLICE: Final = 200
 _OF_ENGAGEMENTS: Final = (ENGAGEMENT, TRANSCRIPT)
+_CONVERT: Final = partial(ConvertValues, holders={each.name: each for each in (CONTACT, COMPANY)})
 _PARTLY_UNDONE: Final = (
     "The database cannot be reached, or too many writes are waiting. Only some changes are undone. Send the request again to "
     "undo the rest."
@@ -69,6 +71,10 @@ async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
     going = await effective(call.services.database.pool, call.caller.workspace_id, undone_id, going)
     undoing = _Undoing(call, request_id, touched, kept, is_dry_run=is_dry_run)
     await undoing.undo(going)
+    field_ids = [each.object_id for each in going if each.object_type is FIELD]
+    if field_ids and not is_dry_run:
+        # Values that were set since the undone change are of its kind.
+        await call.finish(CONVERT_VALUES, _CONVERT, field_ids)
     return undoing.answer()
 
 
