@@ -186,6 +186,15 @@ async def test_conditions_nest_to_a_depth(alice: Person, ada: Thing) -> None:
     assert faults(await alice.post(URL, json={"where": {"not": condition}})) == [("where.not" + ".and[0]" * 4, "too_deep")]
 
 
+async def test_options_are_listed_in_their_order(alice: Person, frank: Person) -> None:
+    """The refusal of what is no option names the options as the definition orders them."""
+    options = [f"o{number}" for number in (9, 3, 7, 1, 8, 2, 6, 4, 5)]
+    await define(frank, "tier", "one_of", options=[{"id": each, "label": each} for each in options])
+    response = await alice.post(URL, json={"where": where("fields.tier", "eq", "x")})
+
+    assert ", ".join(f"`{each}`" for each in options) in response.json()["detail"]
+
+
 async def test_a_cursor_belongs_to_its_query(alice: Person, ada: Thing, grace: Thing) -> None:
     """A cursor of another condition or sort is refused."""
     page = await ask(alice, limit=1, where=where("emails", "is_set"))
