@@ -145,6 +145,20 @@ async def test_values_that_are_the_same_are_told(alice: Person, frank: Person, a
     assert other.id not in both.json()["detail"]
 
 
+async def test_values_of_a_unique_field_that_become_the_same_are_told(
+    alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """Another kind by which two values of a unique field are the same is refused by `kind`, which was sent, with a way out."""
+    field = await define(frank, "badge", unique=True)
+    await change(alice, ada, fields={"badge": "5"})
+    await change(alice, grace, fields={"badge": "05"})
+    refused = await frank.patch(field.url, json={"kind": "integer"})
+
+    assert faults(refused) == [("kind", "values_in_use")]
+    assert "send `unique` as false, too" in refused.json()["detail"]
+    assert (await frank.patch(field.url, json={"kind": "integer", "unique": False})).status_code == 200
+
+
 async def test_values_become_unique(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
     """A field whose values differ can become unique, and then refuses the value of another; one with equal values cannot."""
     field = await define(frank, "badge")
