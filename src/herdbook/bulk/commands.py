@@ -124,7 +124,7 @@ class WriteAll(LongCommand, frozen=True):
     def steps(self, work: UnitOfWork) -> Generator[None, None, Result]:
         results: list[BulkItem] = []
         refused = dict(self.refused)
-        # What the operations have written so far, of which nothing stays if one is refused.
+        # The objects that operations have written so far. Nothing of it stays if one is refused.
         written: dict[str, BulkItem] = {}
         size = 0
         for number, item in enumerate(self.items, start=1):
