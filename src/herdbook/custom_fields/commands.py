@@ -580,7 +580,10 @@ def _sound(field: Field, unsent: Collection[str] = ()) -> Field:
     """
     errors = [*unsound(field, unsent)]
     if field.default is not None and not any(error.field in ("default", "options") for error in errors):
-        field = msgspec.structs.replace(field, default=normal_value(field, field.default, "default", errors))
+        kept = normal_value(field, field.default, "default", errors)
+        if kept is None and not errors:
+            errors.append(FieldError("default", "too_short", "`default` is empty, which is no value. Send null for none."))
+        field = msgspec.structs.replace(field, default=kept)
     if errors:
         raise Invalid(errors)
     return field
@@ -820,7 +823,11 @@ class _ValueChange:
     def require(self, asked: Mapping[str, Any]) -> None:
         """Add the errors of required fields that a new object does not have. Those that were sent have theirs already."""
         self.errors += [
-            FieldError(f"fields.{field.key}", "required", f"`fields.{field.key}` is missing. Send it.")
+            FieldError(
+                f"fields.{field.key}",
+                "required",
+                f"`fields.{field.key}` is " + ("required. Send a value." if field.key in asked else "missing. Send it."),
+            )
             for field in self._defined.values()
             if field.required and not field.archived and field.key not in self.values and asked.get(field.key) is None
         ]
