@@ -379,8 +379,9 @@ def _item_type(declared: inspect.Type) -> type[msgspec.Struct] | None:
 def _text_type(declared: inspect.Type) -> inspect.Type | None:
     """Return the type of the items of an array of texts, and None for any other type."""
     array, _ = unwrapped(declared)
-    is_of_texts = isinstance(array, inspect.VarTupleType) and isinstance(unwrapped(array.item_type)[0], inspect.StrType)
-    return array.item_type if is_of_texts else None
+    if isinstance(array, inspect.VarTupleType) and isinstance(unwrapped(array.item_type)[0], inspect.StrType):
+        return array.item_type
+    return None
 
 
 def _item_or_none(item: object, item_type: type[msgspec.Struct]) -> msgspec.Struct | None:
