@@ -355,7 +355,7 @@ async def _read(frank: Person, field: dict[str, Any]) -> dict[str, Any]:
 
 async def test_field_is_defined_with_a_key_from_its_label(anna: Visitor, frank: Person, ada: Thing) -> None:
     """A label and a list of options are enough: keys follow from them. The field is on the page of each contact."""
-    form = {"object_type": "contact", "label": "Größe (EU)", "kind": "one_of", "options": "Klein\r\n\r\nSehr groß\r\nklein"}
+    form = {"object_type": "contact", "label": "Größe (EU)", "kind": "one_of", "options": "Klein\r\n\r\nSehr groß\r\nklein!"}
 
     created = await anna.post("/fields/new", form)
 

@@ -33,7 +33,7 @@ class Upgrade:
 
     async def go_back(self, **stored: Thing) -> None:
         """Bring the database to the last release's schema. The domains of these companies begin with `www.` there."""
-        await self.connection.execute("alter table company drop column merged_into")
+        await self.connection.execute("alter table company drop column merged_into cascade")
         await self.connection.execute("delete from migration where name = any($1)", MIGRATIONS)
         for company in stored.values():
             domain = company.json["domains"][0]["domain"]
