@@ -89,7 +89,7 @@ class Extreme:
 
     def _fields(self, object_type: str) -> dict[str, str]:
         """Define fields of a kind of object, and return their ids by their keys."""
-        options = [{"id": f"option_{number}", "label": f"{self.short[:-1]}{number}"} for number in (1, 2)]
+        options = [{"id": f"option_{number}", "label": self.short[:-1] + "xyz"[number]} for number in (1, 2)]
         made: dict[str, str] = {}
         for kind in ("text", "long_text", "one_of", "several_of", "link", "address"):
             key = f"{self._name}_list" if kind == "one_of" else f"{self._name}_{kind}"
