@@ -145,6 +145,71 @@ def test_a_cursor_becomes_invalid(desk: LiveDesk) -> None:
     assert desk.ask("GET", CONTACTS, params={"limit": 1, "cursor": cursor}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("rule", "requests_of_it"),
+    [
+        ({"fault": "read_only"}, [("GET", CONTACTS), ("POST", CONTACTS)]),
+        ({"fault": "invalid_cursor"}, [("GET", CONTACTS), ("GET", f"{CONTACTS}?cursor=x")]),
+        ({"fault": "invalid_cursor"}, [("GET", f"{CONTACTS}/cnt_nobody?cursor=x"), ("GET", f"{CONTACTS}?cursor=x")]),
+        ({"fault": "delay", "when": "within", "seconds": 0}, [("GET", CONTACTS), ("POST", CONTACTS)]),
+        ({"fault": "delay", "when": "within", "seconds": 0}, [("PATCH", f"{CONTACTS}/cnt_nobody"), ("POST", CONTACTS)]),
+    ],
+    ids=str,
+)
+def test_a_fault_that_changes_nothing_has_not_happened(
+    desk: LiveDesk, rule: dict[str, object], requests_of_it: list[tuple[str, str]]
+) -> None:
+    """A request on which the fault has no effect does not use the rule up, and the journal shows none at it."""
+    desk.fault(**rule, times=1)
+    seen: list[tuple[int, str]] = []
+    for method, path in requests_of_it:
+        desk.ask(method, path, json=None if method == "GET" else {"first_name": "Ada"})
+        (entry,) = desk.command("GET", "/journal", params={"after": len(seen)})["entries"]
+        seen.append((desk.command("GET", "/faults")["faults"][0]["fired"], entry["fault_kind"]))
+
+    assert seen == [(0, ""), (1, rule["fault"])]
+
+
+def test_a_credential_is_expired_where_there_is_one(desk: LiveDesk) -> None:
+    """A request for a token has none, and does not use the rule up."""
+    client = desk.command("POST", "/clients", json={"name": "App", "scopes": ["contacts:read"]})
+    desk.fault(fault="expire_credential", times=1)
+    grant = {"grant_type": "client_credentials", **client}
+
+    token = requests.post(f"{desk.url}/api/v1/oauth/token", data=grant, timeout=PATIENCE)
+
+    assert token.status_code == 200
+    assert desk.command("GET", "/faults")["faults"][0]["fired"] == 0
+    assert desk.ask("GET", CONTACTS).status_code == 401
+
+
+def test_an_edit_counts_once_it_is_done(desk: LiveDesk) -> None:
+    """An edit that the API refuses has not happened: the rule says why, and the next request gets another try."""
+    path = f"{CONTACTS}/{desk.ask('POST', CONTACTS, json={'first_name': 'Ada'}).json()['id']}"
+    desk.fault(fault="edit", path="/v2/contacts/*", body={"last_name": "King"}, times=1)
+    fired: list[int] = []
+    for each in (f"{CONTACTS}/cnt_nobody", path):
+        desk.ask("GET", each)
+        fired.append(desk.command("GET", "/faults")["faults"][0]["fired"])
+
+    assert fired == [0, 1]
+    assert "PATCH /v2/contacts/cnt_nobody was refused with 404" in desk.command("GET", "/faults")["faults"][0]["refusal"]
+    assert desk.ask("GET", path).json()["last_name"] == "King"
+
+
+def test_half_of_no_body_is_no_fault(desk: LiveDesk) -> None:
+    """An answer without a body is not truncated, and the rule waits for one that has a body."""
+    read = desk.ask("POST", CONTACTS, json={"first_name": "Ada"})
+    path = f"{CONTACTS}/{read.json()['id']}"
+    desk.fault(fault="truncate", times=1)
+
+    unchanged = desk.ask("GET", path, headers={"If-None-Match": read.headers["ETag"]})
+    fired = desk.command("GET", "/faults")["faults"][0]["fired"]
+
+    assert (unchanged.status_code, fired) == (304, 0)
+    assert not desk.ask("GET", path).text.endswith("}")
+
+
 def test_a_credential_expires_now(desk: LiveDesk) -> None:
     """The request and all later ones with the key are refused; another key works."""
     other = desk.command("POST", "/keys", json={})["api_key"]

@@ -2,7 +2,7 @@
 
 import fnmatch
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
 from herdbook.errors import FieldError, Invalid, NotFound
+from herdbook.http.operation import Operation
 
 FAULT_PREFIX: Final = "fault_"
 MOST_RULES: Final = 100
@@ -38,6 +39,7 @@ FaultKind = Literal[
     "webhook_lost",
 ]
 _WEBHOOK: Final = "webhook_"
+READS: Final = frozenset({"GET", "HEAD"})
 
 
 class FaultRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +103,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     rule: FaultRule
     matched: Annotated[int, Meta(description="Requests or deliveries that met the conditions, in their turn or not.")]
     fired: Annotated[int, Meta(description="How often the fault happened.")]
+    refusal: Annotated[
+        str, Meta(description="Why the last request of `edit` was refused. It changed nothing, so that it does not count.")
+    ] = ""
 
 
 class FaultList(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,15 +123,18 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     operation: str = ""
     method: str = ""
     path: str = ""
+    has_cursor: bool = False
     api_key: str = ""
     event_type: str = ""
 
 
 class _Counted:
-    def __init__(self, fault_id: str, rule: FaultRule) -> None:
+    def __init__(self, fault_id: str, rule: FaultRule, operations: Sequence[Operation]) -> None:
         self.id = fault_id
         self.rule = rule
         self.matched = self.fired = 0
+        self.refusal = ""
+        self._affected = {each.id for each in operations if _affects(rule, each)}
         self._random = random.Random(rule.random_seed)  # noqa: S311  # the same each time
         self._key = rule.api_key.partition(".")[0].removeprefix("sk-")
 
@@ -139,6 +147,7 @@ class _Counted:
             and (not path or fnmatch.fnmatchcase(asked.path, path))
             and self._key in ("", asked.api_key)
             and rule.event_type in ("", asked.event_type)
+            and self._can_happen(asked)
         ):
             return False
         self.matched += 1
@@ -152,9 +161,23 @@ class _Counted:
         self.fired += 1
         return True
 
+    def _can_happen(self, asked: Asked) -> bool:
+        """Whether the fault can change anything for a request, which may be of no operation, or for a delivery."""
+        match self.rule.fault:
+            case "read_only":
+                return asked.method not in READS
+            case "invalid_cursor":
+                return asked.has_cursor and asked.operation in self._affected
+            case "expire_credential":
+                return bool(asked.api_key)
+            case "delay" if self.rule.when == "within":
+                return asked.operation in self._affected
+            case _:
+                return True
+
     @property
     def shown(self) -> Fault:
-        return Fault(id=self.id, rule=self.rule, matched=self.matched, fired=self.fired)
+        return Fault(id=self.id, rule=self.rule, matched=self.matched, fired=self.fired, refusal=self.refusal)
 
 
 class Faults:
@@ -163,14 +186,14 @@ class Faults:
     def __init__(self) -> None:
         self._rules: dict[str, _Counted] = {}
 
-    def add(self, rule: FaultRule) -> Fault:
+    def add(self, rule: FaultRule, operations: Sequence[Operation]) -> Fault:
         """Add a rule. Refusal: Invalid."""
         if errors := list(_errors(rule)):
             raise Invalid(errors)
         if len(self._rules) >= MOST_RULES:
             message = f"This workspace has {MOST_RULES} rules, which is the limit. Remove some."
             raise Invalid([FieldError("", "not_allowed", message)])
-        counted = _Counted(ids.encoded(FAULT_PREFIX, ids.new_id()), rule)
+        counted = _Counted(ids.encoded(FAULT_PREFIX, ids.new_id()), rule, operations)
         self._rules[counted.id] = counted
         return counted.shown
 
@@ -180,6 +203,13 @@ class Faults:
         if found is None:
             raise NotFound("fault", fault="There is no such fault in this workspace.")
         return found.shown
+
+    def not_happened(self, fault_id: str, refusal: str = "") -> None:
+        """Take back that a rule fired, because its fault changed nothing after all. It may fire again for that."""
+        counted = self._rules.get(fault_id)
+        if counted is not None and counted.fired:
+            counted.fired -= 1
+            counted.refusal = refusal
 
     def clear(self) -> None:
         """Remove all rules."""
@@ -201,6 +231,21 @@ class Faults:
 
     def _of_requests(self) -> Iterator[_Counted]:
         return (each for each in self._rules.values() if not each.rule.fault.startswith(_WEBHOOK))
+
+
+def _affects(rule: FaultRule, operation: Operation) -> bool:
+    """Whether the fault of a rule can change anything for requests of an operation."""
+    match rule.fault:
+        case "read_only":
+            return operation.method not in READS
+        case "invalid_cursor":
+            return operation.list_of is not None or "cursor" in getattr(operation.query, "__struct_fields__", ())
+        case "expire_credential":
+            return operation.scopes is not None
+        case "delay" if rule.when == "within":
+            return operation.is_write
+        case _:
+            return True
 
 
 def _errors(rule: FaultRule) -> Iterator[FieldError]:

@@ -1,7 +1,6 @@
 """A workspace of the lab: the product's own parts, with a clock and a randomness of their own."""
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from herdbook.console.console_app import Console
 
 # Cursors are the same on each run, and protect nothing here.
-_log: Final = logging.getLogger("herdbook.lab")
 _CURSOR_SECRET: Final = "lab"  # noqa: S105
 # These make credentials, whose ids no other workspace of the database may have, whatever its random seed is.
 _MAKING_CREDENTIALS: Final = frozenset(
@@ -305,13 +303,15 @@ class LabWorkspace:
         """Write the requests that the log has collected."""
         await request_log_commands.write(self.pool, self._opened.request_log)
 
-    async def edit(self, method: str, path: str, body: object) -> None:
-        """Make a request as somebody else, who has a key of their own. Refusal: Invalid."""
+    async def edit(self, method: str, path: str, body: object) -> str:
+        """Make a request as somebody else, who has a key of their own; return why it was refused, or an empty text."""
         if self._other_key is None:
             self._other_key = await self.create_key("Somebody else", [ADMIN])
         reply = await self.ask(method.upper(), path, None if body is UNSET else body, str(self._other_key))
-        if reply.status >= 400:
-            _log.warning("an edit of the lab was refused", extra={"status": reply.status, "body": reply.body.decode()})
+        if reply.status < 400:
+            return ""
+        detail = msgspec.json.decode(reply.body)["detail"]
+        return f"{method.upper()} {path} was refused with {reply.status}: {detail}"
 
     def new_key(self) -> ApiKey:
         """Return a new key."""
