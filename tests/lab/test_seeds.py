@@ -96,6 +96,24 @@ def test_an_error_of_an_ndjson_file_has_its_line() -> None:
     assert raised.value.line == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ({"yaml": "objects:\n  - contact: ada\n  - bogus: x\n"}, "Line 3"),
+        ({"yaml": "objects:\n  - contact: ada\n    body: [\n"}, "Line 4"),
+        ({"ndjson": '{"contact": "ada", "body": {}}\n{"contact"\n'}, "Line 2"),
+    ],
+    ids=str,
+)
+async def test_an_error_of_a_text_is_told_with_its_line(bench: Bench, text: dict[str, str], line: str) -> None:
+    """The answer says where, in the file of its sender."""
+    refused = await add(bench, "wrong", **text)
+
+    assert refused["status"] == 422
+    assert refused["errors"][0]["field"] == next(iter(text))
+    assert refused["errors"][0]["message"].startswith(f"{line}: ")
+
+
 async def test_what_the_api_refuses_is_told_with_the_line(bench: Bench) -> None:
     """The answer has the line, the name of the object, and the API's own message; the name of the seed stays free."""
     text = "objects:\n  - contact: ada\n    body: {first_name: Ada, nickname: A}\n"

@@ -236,8 +236,7 @@ class Lab:
             return await asyncio.shield(self._templates[name])
         except SeedInvalid as invalid:
             self._templates.pop(name, None)
-            where = f"Line {invalid.line}: " if invalid.line else ""
-            raise Invalid([FieldError("seed", "refused", where + invalid.message)]) from None
+            raise Invalid([FieldError("seed", "refused", str(invalid))]) from None
 
     async def create(self, seed: str, at: datetime | None, random_seed: int | None, *, is_frozen: bool) -> Made:
         """Create a workspace. Refusal: Invalid."""

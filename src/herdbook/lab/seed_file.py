@@ -36,6 +36,10 @@ class SeedInvalid(Exception):
         self.line = line
         self.message = message
 
+    def __str__(self) -> str:
+        """Return the message behind its line."""
+        return f"Line {self.line}: {self.message}" if self.line else self.message
+
 
 class Step(NamedTuple):
     """A step in which a seed is built: a request, or the kind `user`. `name` is the name of what it creates, or empty."""
