@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 import requests
 
+from herdbook.lab.faults import MEMBERS
 from tests.lab.clients import CLIENTS, PATIENCE, LiveDesk
 
 CONTACTS = "/api/v2/contacts"
@@ -304,23 +305,65 @@ def test_the_inbox_takes_messages_of_others(desk: LiveDesk) -> None:
     assert [each["request"]["body"] for each in entries] == ["hello", "hello"]
 
 
-@pytest.mark.parametrize(
-    ("rule", "field"),
-    [
-        ({"fault": "edit"}, "body"),
-        ({"fault": "delay", "when": "body"}, "when"),
-        ({"fault": "close", "when": "within"}, "when"),
-        ({"fault": "delay", "when": "within", "seconds": 30}, "seconds"),
-        ({"fault": "webhook_lost", "operation": "list-tags"}, "fault"),
-        ({"fault": "nothing"}, "fault"),
-    ],
-    ids=str,
-)
-def test_a_rule_that_cannot_work_is_refused(lab: tuple[str, str], desk: LiveDesk, rule: dict[str, object], field: str) -> None:
-    """The refusal names the field."""
+NO_RULES = [
+    ({"fault": "edit"}, "body", "needs `body`"),
+    ({"fault": "edit", "body": {}, "method_of_edit": "FOO"}, "method_of_edit", "There are DELETE"),
+    ({"fault": "edit", "body": {}, "path_of_edit": "v2/contacts"}, "path_of_edit", "`/`"),
+    ({"fault": "delay", "when": "body"}, "when", "use `drip`"),
+    ({"fault": "close", "when": "within"}, "when", "`close` closes"),
+    ({"fault": "delay", "when": "within", "seconds": 30}, "seconds", "at most 7 seconds"),
+    ({"fault": "drip", "seconds": 61}, "seconds", "at most 60 seconds"),
+    ({"fault": "nothing"}, "fault", '"webhook_lost"'),
+    # Names that nothing has.
+    ({"fault": "status", "operation": "craete-contact"}, "operation", "Did you mean `create-contact`?"),
+    ({"fault": "status", "operation": "xyz"}, "operation", "`operationId`"),
+    ({"fault": "status", "method": "PTCH"}, "method", "Did you mean `PATCH`?"),
+    ({"fault": "status", "path": "v2/contacts"}, "path", "begins with `/`"),
+    ({"fault": "status", "path": "/v2/contacts?limit=1"}, "path", "no query"),
+    ({"fault": "status", "api_key": "blah"}, "api_key", "`apik_`"),
+    ({"fault": "webhook_lost", "event_type": "v1.contct.created"}, "event_type", "Did you mean `v1.contact.created`?"),
+    # Members that do not belong to the fault.
+    ({"fault": "webhook_lost", "operation": "list-tags"}, "operation", "The fault takes `event_type`"),
+    ({"fault": "status", "event_type": "v1.contact.created"}, "event_type", "`status`"),
+    ({"fault": "status", "when": "within"}, "when", "Leave it out"),
+    ({"fault": "status", "seconds": 2}, "seconds", "Leave it out"),
+    ({"fault": "rate_limited", "status": 500}, "status", "The fault takes `operation`"),
+    ({"fault": "webhook_late", "when": "within", "seconds": 100}, "when", "Leave it out"),
+    ({"fault": "truncate", "body": {}}, "body", "Leave it out"),
+    # Choices that no request is among.
+    ({"fault": "status", "nth": 2, "every": 3}, "every", "do not go together"),
+    ({"fault": "status", "random_seed": 3}, "random_seed", "`probability`"),
+    ({"fault": "status", "operation": "create-contact", "method": "GET"}, "method", "`POST`"),
+    ({"fault": "read_only", "operation": "list-contacts"}, "operation", "writes alone"),
+    ({"fault": "read_only", "method": "HEAD"}, "method", "writes alone"),
+    ({"fault": "invalid_cursor", "operation": "create-contact"}, "operation", "`cursor`"),
+    ({"fault": "delay", "when": "within", "operation": "oauth-token"}, "operation", "of the ledger"),
+    ({"fault": "expire_credential", "operation": "oauth-token"}, "operation", "API key"),
+]
+
+
+@pytest.mark.parametrize(("rule", "field", "remedy"), NO_RULES, ids=str)
+def test_a_rule_that_cannot_work_is_refused(
+    lab: tuple[str, str], desk: LiveDesk, rule: dict[str, object], field: str, remedy: str
+) -> None:
+    """The refusal names the field, alone, and the remedy."""
     url, token = lab
     where = f"{url}/api/herdbook/lab/workspaces/{desk.made['id']}/faults"
     response = desk.ask("POST", where.removeprefix(url), json=rule, headers={"Authorization": f"Bearer {token}"})
 
     assert response.status_code == 422
-    assert response.json()["errors"][0]["field"] == field
+    assert [each["field"] for each in response.json()["errors"]] == [field]
+    assert remedy in response.json()["detail"]
+
+
+def test_every_fault_takes_its_members(desk: LiveDesk) -> None:
+    """What the table has for a fault is accepted, and shown in its rule."""
+    said = {"api_key": desk.key, "body": {}, "event_type": "v1.contact.created", "method": "PATCH", "method_of_edit": "PUT"}
+    said |= {"operation": "update-contact", "path": "/v2/*", "path_of_edit": "/v2/tags", "retry_after": 3, "seconds": 2.0}
+    said |= {"status": 418, "when": "after"}
+    of_lists = {"operation": "list-contacts", "method": "GET"}
+
+    for fault, members in MEMBERS.items():
+        rule = {name: said[name] for name in members} | (of_lists if fault == "invalid_cursor" else {})
+        made = desk.command("POST", "/faults", json={"fault": fault, **rule, "every": 2, "times": 1})
+        assert made["rule"].items() >= rule.items()
