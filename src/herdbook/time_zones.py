@@ -14,6 +14,12 @@ def time_zones() -> frozenset[str]:
     return frozenset(names) - {"Factory"}
 
 
+@cache
+def present_zones() -> tuple[str, ...]:
+    """Return the names of the zones of all places, without their former names, and that of UTC, in alphabetical order."""
+    return tuple(sorted({"UTC", *(row[2] for row in _places())}))
+
+
 def not_a_time_zone(name: str) -> str:
     """Return what to say of a name that is not in the database: the name there, if it is another spelling or Windows' name."""
     known = _by_spelling().get(_spelling(name))
@@ -34,11 +40,16 @@ def _by_spelling() -> dict[str, str]:
 def _present_names() -> dict[str, str]:
     """Return the present names of places by their former ones: those that the table of all places no longer has."""
     database = resources.files("tzdata").joinpath("zoneinfo")
-    rows = [row.split("\t") for row in database.joinpath("zone.tab").read_text("utf-8").splitlines() if row[0] != "#"]
-    places = {row[2] for row in rows}
+    places = {row[2] for row in _places()}
     lines = [line.split() for line in database.joinpath("tzdata.zi").read_text("utf-8").splitlines()]
     links = [(line[2], line[1]) for line in lines if line[0] == "L"]
     return {former: present for former, present in links if former not in places and present in places}
+
+
+def _places() -> list[list[str]]:
+    """Return the rows of the table of all places."""
+    table = resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
+    return [row.split("\t") for row in table.splitlines() if row[0] != "#"]
 
 
 def _spelling(name: str) -> str:

@@ -22,6 +22,7 @@ from herdbook.cli.workers import console_url
 from herdbook.ledger.ledger import Ledger
 from herdbook.users.model import UserRole
 from tests.cli.programs import serving, until
+from tests.console.listener import Listener, listening
 from tests.console.people import People, Visitor
 
 FOLDER = Path(__file__).parent / "browser"
@@ -136,3 +137,12 @@ async def tab(browser: Browser, demo: Demo, cookies: list[SetCookieParam]) -> As
     yield page
     await context.close()
     assert faults == []
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch) -> Generator[Listener]:
+    """A program on this computer, which waits for its answer."""
+    # The library refuses addresses without TLS, even on this computer.
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    with listening() as listener:
+        yield listener

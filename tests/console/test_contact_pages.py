@@ -315,3 +315,17 @@ async def test_times_say_their_zone(olga: Visitor, ada: Thing) -> None:
     times = re.findall(r"<time[^>]*>([^<]*)</time>", page)
     assert times
     assert all(each.endswith(" UTC") for each in times)
+
+
+@pytest.mark.parametrize("path", ["/contacts/{}?edit=time_zone", "/contacts/new"])
+async def test_time_zones_are_suggested(olga: Visitor, ada: Thing, path: str) -> None:
+    """The field of a zone suggests those of all places by their present names, and UTC."""
+    page = (await olga.get(path.format(ada.id))).text
+
+    shown = re.findall(r'<datalist id="zones">(.*?)</datalist>', page)
+    assert len(shown) == 1
+    zones = re.findall(r'value="([^"]+)"', shown[0])
+    assert {"Europe/London", "Asia/Kolkata", "America/Argentina/Buenos_Aires", "UTC"} < {*zones}
+    assert "Asia/Calcutta" not in zones
+    assert zones == sorted(zones)
+    assert 'list="zones"' in page

@@ -120,7 +120,7 @@ async def test_two_editors_meet(tab: Page) -> None:
     await tab.keyboard.type("Dubois")
     await tab.keyboard.press("Enter")
     conflict = tab.get_by_role("alert")
-    await conflict.get_by_text("Somebody has changed this contact").wait_for()
+    await conflict.get_by_text("has changed this contact since you opened it").wait_for()
 
     assert "Dupont" in await conflict.inner_text()
     assert "Dufour" in await conflict.inner_text()
@@ -128,19 +128,6 @@ async def test_two_editors_meet(tab: Page) -> None:
     await tab.keyboard.press("Escape")
     await tab.wait_for_selector("#edit-last_name:focus")
     assert "Dupont" in await tab.locator("#member-last_name").inner_text()
-
-
-async def test_contact_is_created_by_keyboard_alone(tab: Page) -> None:
-    """The letter c opens the form of a new contact."""
-    await tab.goto("/console/contacts")
-    await tab.keyboard.press("c")
-    await tab.wait_for_url("**/contacts/new")
-    await tab.keyboard.type("Mary")
-    await tab.keyboard.press("Tab")
-    await tab.keyboard.type("Somerville")
-    await tab.keyboard.press("Enter")
-
-    await tab.get_by_role("heading", name="Mary Somerville").wait_for()
 
 
 async def test_pages_work_without_javascript(browser: Browser, demo: Demo, cookies: list[SetCookieParam]) -> None:
@@ -153,7 +140,7 @@ async def test_pages_work_without_javascript(browser: Browser, demo: Demo, cooki
     await page.get_by_role("button", name="Search", exact=True).click()
     await page.locator(".row-link").first.click()
     await page.get_by_role("link", name="Edit Time zone").click()
-    await page.get_by_role("textbox", name="Time zone").fill("Africa/Nairobi")
+    await page.get_by_role("combobox", name="Time zone").fill("Africa/Nairobi")
     await page.get_by_role("button", name="Save").click()
     saved = await page.locator("#member-time_zone").inner_text()
     await page.locator("#notice").get_by_role("button", name="Undo").click()

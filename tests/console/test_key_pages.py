@@ -6,12 +6,10 @@ from uuid import UUID
 
 import httpx
 import pytest
-from playwright.async_api import Page
 
 from herdbook.auth.store import create_key
 from herdbook.users.model import UserRole
 from tests.cast import Person, Thing
-from tests.console.conftest import Demo
 from tests.console.people import ORIGIN, People, Visitor
 
 NEW = {"name": "Nightly import", "scope": ["contacts:read"]}
@@ -133,27 +131,6 @@ async def test_name_is_shown_as_text(anna: Visitor, pool: object, workspace_id: 
     await create_key(pool, workspace_id, "<img src=x>", ["contacts:read"])  # pyright: ignore[reportArgumentType]
 
     assert "<img" not in (await anna.get("/keys")).text
-
-
-async def test_journey_of_a_key(tab: Page, demo: Demo) -> None:
-    """By keyboard: create a key, call the API with it; by mouse: see that it was used, and revoke it."""
-    await tab.goto("/console/keys")
-    await tab.keyboard.press("c")
-    await tab.wait_for_url("**/keys/new")
-    await tab.keyboard.type("Journey")
-    await tab.get_by_role("checkbox", name="List and read contacts.").focus()
-    await tab.keyboard.press("Space")
-    await tab.keyboard.press("Enter")
-    await tab.get_by_role("heading", name="Copy the key now").wait_for()
-    key = await tab.get_by_label("API key", exact=True).input_value()
-    sent = {"Authorization": f"Bearer {key}"}
-    assert (await tab.request.get(f"{demo.url}/api/v2/contacts", headers=sent)).status == 200
-
-    await tab.get_by_role("link", name="Done").click()
-    await tab.get_by_label("Revoke Journey").click()
-    await tab.get_by_role("button", name="Revoke the key").click()
-
-    await tab.locator("#notice").get_by_text("The key was revoked.").wait_for()
 
 
 @pytest.mark.parametrize(("scope", "path"), [("companies:read", "/api/v2/companies"), ("workspace:admin", "/api/v2/contacts")])

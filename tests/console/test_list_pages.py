@@ -7,8 +7,9 @@ import pytest
 
 from herdbook.console.visit import MAX_EARLIER
 from herdbook.custom_fields import lists
-from tests.cast import Person
+from tests.cast import Person, Thing
 from tests.console.people import Visitor
+from tests.custom_fields.definitions import define
 
 
 def _link(page: str, rel: str) -> str | None:
@@ -40,6 +41,35 @@ async def test_list_is_read_forwards_and_back(
         last = (await olga.get(path)).text
         assert re.findall(r"Number \d", last.split("<tbody>")[1].split("</tbody>")[0]) == expected
     assert _link(last, "prev") is None
+
+
+@pytest.mark.parametrize("path", ["contacts", "companies"])
+async def test_search_shows_what_the_list_shows(olga: Visitor, frank: Person, renewal: Thing, path: str) -> None:
+    """Each column has the same in a search as without one, also what the API's list leaves out."""
+    values = {"description": "Writes.", "tag_ids": [renewal.id]}
+    crm = {"crm_association": {"object_type": path.replace("ies", "y").rstrip("s"), "crm_object_id": "7", "source": "hubspot"}}
+    if path == "contacts":
+        await define(frank, "job_title", "text")
+        values |= {"external_ids": ["crm-1"], "time_zone": "Europe/London", "fields": {"job_title": "Countess"}}
+        values |= {"first_name": "Adelaide", "emails": [{"email": "adelaide@engine.test", "label": "work"}]}
+        values |= {"phone_numbers": [{"phone_number": "+44 20 7946 0000"}]}
+    else:
+        values |= {"name": "Adelaide", "domains": [{"domain": "adelaide.test"}]}
+    made = await frank.post(f"/api/herdbook/{path}", json=values | crm)
+    assert made.status_code == 201, made.text
+    page = (await olga.get(f"/{path}")).text
+    columns = re.findall(r'name="columns" value="([^"]+)"', page)
+    assert "tag_ids" in columns
+
+    for column in columns:
+        rows = [
+            (await olga.get(f"/{path}?columns={column}{search}")).text.split("<tbody>")[1].split("</tbody>")[0]
+            for search in ("", "&search=adelaide")
+        ]
+        cells = [re.search(r"Adelaide</span></a></th>\s*(<td>.*?</td>)</tr>", each, re.DOTALL) for each in rows]
+        assert cells[0] is not None
+        assert cells[1] is not None
+        assert cells[0][1] == cells[1][1], column
 
 
 async def test_address_does_not_grow_for_ever(olga: Visitor, alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,7 @@ async def test_field_that_is_edited_stays_as_it_is(tab: Page, other: Page) -> No
     await tab.get_by_text("You are editing it").wait_for()
     assert await tab.locator("#edited").input_value() == "Dubois"
     await tab.locator("#edited").press("Enter")
-    await tab.get_by_role("alert").get_by_text("Somebody has changed this contact").wait_for()
+    await tab.get_by_role("alert").get_by_text("has changed this contact since you opened it").wait_for()
     assert "Dupont" in await tab.get_by_role("alert").inner_text()
 
 

@@ -1,5 +1,8 @@
 """Journeys over the pages of objects in a browser, by mouse and by keyboard alone."""
 
+import re
+from typing import Final, NamedTuple
+
 import pytest
 from playwright._impl._api_structures import SetCookieParam
 from playwright.async_api import Browser, Page
@@ -203,6 +206,68 @@ async def test_time_is_typed_in_the_zone_of_the_reader(browser: Browser, demo: D
     await context.close()
 
 
+class Reader(NamedTuple):
+    """Somebody with a language and a zone, and how this reader writes two days that follow one another, and a time."""
+
+    locale: str
+    zone: str
+    days: tuple[str, str]
+    moment: str
+
+
+_READERS: Final = (
+    Reader("en-US", "America/New_York", ("Dec 9, 1906", "Dec 10, 1906"), "Mar 1, 2026, 7:00 AM"),
+    Reader("de-DE", "Asia/Tokyo", ("09.12.1906", "10.12.1906"), "01.03.2026, 21:00"),
+)
+
+
+@pytest.mark.parametrize("reader", _READERS, ids=lambda reader: reader.locale)
+async def test_days_and_times_are_shown_as_the_reader_writes_them(
+    browser: Browser, demo: Demo, cookies: list[SetCookieParam], reader: Reader
+) -> None:
+    """A day is the same in all zones; a time is that of the reader's. Fields, histories and conflicts show them alike."""
+    locale = reader.locale
+    context = await browser.new_context(base_url=demo.url, timezone_id=reader.zone, locale=locale)
+    await context.add_cookies(cookies)
+    tab = await context.new_page()
+    for kind in ("date", "date_time"):
+        await tab.goto("/console/fields/new")
+        await tab.get_by_label("Label").fill(f"{locale} {kind}")
+        await tab.get_by_label("Kind").select_option(kind)
+        await tab.get_by_role("button", name="Define field").click()
+        await tab.get_by_text("Defined.").wait_for()
+    await _make(tab, "Dora Days", f"{locale}@days.test")
+    path, key = tab.url.partition("?")[0], locale.lower().replace("-", "_")
+    for member, value in ((f"{key}_date", "1906-12-09"), (f"{key}_date_time", "2026-03-01T12:00:00Z")):
+        await tab.goto(f"{path}?edit=fields.{member}")
+        inputs = tab.locator("form[action*='/edit/'] input[type=hidden]:is([name=form_token], [name=version], [name=seen])")
+        form = dict(await inputs.evaluate_all("(all) => all.map((input) => [input.name, input.value])"))
+        sent = {**form, "value": value}
+        answer = await context.request.post(f"{path}/edit/fields.{member}", form=sent, headers={"Origin": demo.url})
+        assert answer.status == 200, await answer.text()
+    await tab.goto(path)
+
+    for member, shown in ((f"{key}_date", reader.days[0]), (f"{key}_date_time", reader.moment)):
+        field = tab.locator(f"#member-fields\\.{member} time")
+        assert " ".join((await field.inner_text()).split()) == shown
+    changes = [" ".join(text.split()) for text in await tab.locator("#history ins").all_inner_texts()]
+    assert changes[:2] == [reader.moment, reader.days[0]]
+    # Somebody else changes the day while this page has its form open.
+    await tab.locator(f"#edit-fields\\.{key}_date").click()
+    await tab.locator("#edited").fill("1907-01-01")
+    other = await context.new_page()
+    await other.goto(f"{path}?edit=fields.{key}_date")
+    await other.locator("#edited").fill("1906-12-10")
+    await other.get_by_role("button", name="Save", exact=True).click()
+    await other.get_by_text("saved.").wait_for()
+    await tab.get_by_role("button", name="Save", exact=True).click()
+    times = tab.get_by_role("alert").locator("time")
+    await times.first.wait_for()
+    told = [await each.inner_text() for each in await times.all()]
+    assert told[1:] == [*reader.days[::-1]]
+    await context.close()
+
+
 async def test_request_is_undone_from_the_activity(tab: Page) -> None:
     """The activity leads to the undo of a request, which says before what it takes back."""
     await _make(tab, "Acton Tivity", "acton@tivity.test")
@@ -277,6 +342,13 @@ async def test_certificate_is_printed_on_white(tab: Page, demo: Demo) -> None:
         assert await part.count() == 0 or not await part.first.is_visible()
     await tab.emulate_media(media="screen")
     assert demo.url in tab.url
+
+
+async def test_status_shows_the_room_on_the_disk(tab: Page) -> None:
+    """A server with its own database shows how much room the disk has."""
+    await tab.goto("/console/status")
+
+    assert re.search(r"has room\s+[\d.]+ [MGT]iB free", await tab.get_by_role("main").inner_text())
 
 
 @pytest.mark.parametrize("text", NASTY, ids=["markup", "template", "right-to-left", "long"])

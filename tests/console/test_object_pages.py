@@ -16,6 +16,7 @@ from herdbook.history.deeds import with_article
 from tests.cast import Person, Thing
 from tests.console.people import People, Visitor
 from tests.custom_fields.definitions import define
+from tests.importing.jobs import upload
 
 NASTY = ['"><img src=x onerror=alert(1)>', "{{7*7}}", "\u202egnp.exe", "x" * 255]
 FIELDS = "/api/herdbook/fields"
@@ -467,6 +468,21 @@ async def test_change_of_kind_is_previewed(anna: Visitor, frank: Person, ada: Th
 
 
 # Erasure and subject access.
+
+
+async def test_imports_that_go_with_an_erasure_are_named_by_their_files(anna: Visitor, frank: Person, ada: Thing) -> None:
+    """Before an erasure, its imports are links with the names of their files; the certificate keeps no such name."""
+    imported = await upload(frank, "Name,E-mail\nAda Lovelace,ada@engine.test\n")
+    name = (await frank.get(f"/api/herdbook/imports/{imported.id}")).json()["file"]["name"]
+    path = f"/contacts/{ada.id}/erase"
+
+    page = (await anna.get(path)).text
+    erased = await anna.post(path, {"name": "Ada Lovelace"})
+    certificate = (await anna.client.get(erased.headers["Location"])).text
+
+    assert f'<a href="/console/imports/{imported.id}">{name}</a>' in page
+    assert f"<code>{imported.id}</code>" in certificate
+    assert name not in certificate
 
 
 async def test_contact_is_erased_once_its_name_is_typed(anna: Visitor, frank: Person, ada: Thing) -> None:

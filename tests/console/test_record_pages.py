@@ -383,7 +383,7 @@ async def test_second_editor_of_a_note_sees_both_and_chooses(olga: Visitor, alic
     late = await olga.post(path, {"text": "Mine.", "version": version})
 
     assert late.status_code == 412
-    assert "Somebody has changed this note" in late.text
+    assert "has changed this note since you opened it" in late.text
     assert "Theirs, <strong>meanwhile</strong>." in late.text
     assert ">Mine.</textarea>" in late.text
     previewed = await olga.post(path, {"text": "Mine.", "version": version, "act": "preview"})

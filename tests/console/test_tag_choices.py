@@ -1,6 +1,7 @@
 """Tags are chosen in the same way wherever they are chosen: of all of them, by a search, without losing what is chosen."""
 
 from typing import Final
+from urllib.parse import quote
 
 import pytest
 
@@ -54,6 +55,40 @@ async def test_form_says_that_no_tag_is_found(olga: Visitor, frank: Person, ada:
     await frank.post("/api/v2/tags", json={"name": "Patron"})
 
     assert "No tag has these words." in await _found(olga, way, ada, "nothing", "")
+
+
+@pytest.mark.parametrize("find", ["cafe", "CAFÉ", "afé klub", "klub ca"])
+async def test_tag_is_found_by_parts_of_its_words(olga: Visitor, frank: Person, ada: Thing, find: str) -> None:
+    """Neither case nor accents nor the order of words matter, and a part of a word is enough."""
+    tag = (await frank.post("/api/v2/tags", json={"name": "Café Klub"})).json()["id"]
+    await frank.post("/api/v2/tags", json={"name": "Cafeteria"})
+
+    page = await _found(olga, "record", ada, find, "")
+
+    assert f'data-found value="{tag}"' in page
+
+
+@pytest.mark.parametrize(("find", "is_offered"), [("Patron", False), (" pATRON ", False), ("Patro", True), ("100%_", True)])
+async def test_new_tag_is_offered_unless_one_has_the_name(
+    olga: Visitor, frank: Person, ada: Thing, find: str, *, is_offered: bool
+) -> None:
+    """A name that a tag has is not that of a new one; the beginning of a name is."""
+    await frank.post("/api/v2/tags", json={"name": "Patron"})
+
+    page = await _found(olga, "record", ada, quote(find), "")
+
+    assert ('name="new_tag"' in page) is is_offered
+
+
+async def test_tags_of_another_workspace_are_not_found(carla: Visitor, charlie: Person, frank: Person) -> None:
+    """Carla finds her workspace's tags alone, and may create one with a name that another workspace has."""
+    tag = (await frank.post("/api/v2/tags", json={"name": "Patron"})).json()["id"]
+    contact = Thing(await charlie.post("/api/v2/contacts", json={"first_name": "Charles"}))
+
+    page = await _found(carla, "record", contact, "patron", "")
+
+    assert tag not in page
+    assert 'name="new_tag"' in page
 
 
 async def test_search_in_a_selection_keeps_what_is_done_with_the_tags(olga: Visitor, frank: Person, ada: Thing) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from html import unescape
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import asyncpg
 import pytest
 
 from herdbook import ids
+from herdbook.users import team_pages
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Person, Team, Thing
 from tests.console.people import Member, People, Visitor
@@ -34,6 +36,44 @@ def _user_id(page: str, name: str) -> str:
     found = re.search(rf"<strong>{re.escape(name)}</strong>.*?/users/(usr_\w+)/", page, re.DOTALL)
     assert found is not None, page
     return found[1]
+
+
+async def test_roles_are_listed_in_pages_and_found_by_name(
+    anna: Visitor, people: People, workspace_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many users there are, a page has some of them, and leads to the others; a search finds each."""
+    monkeypatch.setattr(team_pages, "LIMIT", 2)
+    for number in range(4):
+        await people.member(workspace_id, f"Number {number}", UserRole.MEMBER)
+
+    seen: list[str] = []
+    path: str | None = "/users/roles"
+    while path is not None:
+        page = (await anna.get(path)).text
+        shown = re.findall(r"<li class=\"card-row.*?<strong>([^<]+)</strong>", page, re.DOTALL)
+        assert len(shown) <= 2
+        seen += shown
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        path = following and unescape(following[1])
+    assert sorted(seen) == sorted({*seen})
+    assert {f"Number {number}" for number in range(4)} < {*seen}
+    found = (await anna.get("/users/roles?search=number+3")).text
+    assert re.findall(r"<strong>(Number \d)</strong>", found) == ["Number 3"]
+
+
+async def test_refused_role_is_shown_at_its_user(
+    anna: Visitor, people: People, workspace_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that is refused is told where it was chosen, also if the user is not on the first page."""
+    monkeypatch.setattr(team_pages, "LIMIT", 1)
+    late = await people.member(workspace_id, "Oldest", UserRole.MEMBER)
+    await people.member(workspace_id, "Newest", UserRole.MEMBER)
+
+    answer = await anna.post(f"/users/{ids.encoded(ids.USER, late.user_id)}/role", {"role": "EMPEROR"})
+
+    assert answer.status_code == 422
+    assert re.findall(r"<li class=\"card-row.*?<strong>([^<]+)</strong>", answer.text, re.DOTALL) == ["Oldest"]
+    assert 'role="alert"' in answer.text
 
 
 async def test_invited_person_comes_in_and_sets_a_password(anna: Visitor, people: People) -> None:

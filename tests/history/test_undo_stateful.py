@@ -66,9 +66,18 @@ class State(NamedTuple):
 Snapshot: TypeAlias = dict[Place, State]
 
 
+class Request(NamedTuple):
+    """A request that has changed something: the states before and after it, and the request that it undid, if any."""
+
+    id: str
+    before: Snapshot
+    after: Snapshot
+    undoes: str | None = None
+
+
 @dataclass
 class Story:
-    """The history so far: all objects that ever existed, and each request with the states before and after it."""
+    """The history so far: all objects that ever existed, and each request that has changed something."""
 
     person: Person
     pool: "asyncpg.Pool[asyncpg.Record]"
@@ -78,7 +87,7 @@ class Story:
     calls: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     tags: list[str] = field(default_factory=list[str])
-    requests: list[tuple[str, Snapshot, Snapshot]] = field(default_factory=list[tuple[str, Snapshot, Snapshot]])
+    requests: list[Request] = field(default_factory=list[Request])
     engagements: int = 0
 
     async def snapshot(self) -> Snapshot:
@@ -218,7 +227,7 @@ async def act(story: Story, wish: Wish) -> None:
                 "tag": story.tags,
             }.get(kind, []).append(shown_id)
         if before != after:
-            story.requests.append((response.headers["X-Request-Id"], before, after))
+            story.requests.append(Request(response.headers["X-Request-Id"], before, after))
 
 
 async def pass_on(story: Story, wish: Wish) -> None:
@@ -314,7 +323,7 @@ async def undo_and_redo(story: Story, wish: Wish) -> None:
 
 async def undo(story: Story, place: int) -> Json:
     """Undo a request and check the outcome."""
-    request_id, before, after = story.requests[place]
+    request_id, before, after, _ = story.requests[place]
     now = await story.snapshot()
     tried = await story.person.post(UNDO, json={"request_id": request_id}, params={"dry_run": "true"})
     assert await story.snapshot() == now
@@ -325,15 +334,15 @@ async def undo(story: Story, place: int) -> Json:
     reverted: dict[Place, str] = {(each["object"], each["id"]): each["action"] for each in answer["reverted"]}
     kept: dict[Place, str] = {(each["object"], each["id"]): each["reason"] for each in answer["kept"]}
     changed = {each for each, state in after.items() if before.get(each) != state}
-    untouched = {each for each in changed if now[each].version == after[each].version}
+    fates = {each: fate(story.requests, request_id, each) for each in changed}
+    untouched = {each for each, fate in fates.items() if fate == "same"}
 
     nothing = State(0, None, None)
-    changed_since = {each for each, reason in kept.items() if reason == "changed_since"}
-    undone = {each for each, reason in kept.items() if reason == "already_undone"}
-    assert changed_since | undone <= changed - untouched
-    # Later changes of the others were themselves undone.
-    untouched |= changed - changed_since - undone
-    assert reverted.keys() | kept.keys() == changed_since | undone | {
+    reasons = ("changed_since", "already_undone")
+    assert {each: reason for each, reason in kept.items() if reason in reasons} == {
+        each: fate for each, fate in fates.items() if fate in reasons
+    }
+    assert reverted.keys() | kept.keys() == (changed - untouched) | {
         each for each in untouched if before.get(each, nothing).says != after[each].says
     }
     for each, state in then.items():
@@ -357,8 +366,26 @@ async def undo(story: Story, place: int) -> Json:
         if reason == "conflict" or (reason == "company_not_found" and each[0] != "note"):
             assert not is_possible({**said(then), each: before.get(each, nothing).says}), (each, reason)
     if reverted:
-        story.requests.append((response.headers["X-Request-Id"], now, then))
+        story.requests.append(Request(response.headers["X-Request-Id"], now, then, request_id))
     return answer
+
+
+def fate(requests: Sequence[Request], request_id: str, place: Place) -> str:
+    """Return whether an object is the `same` as after a request, or the reason why the request is not undone there.
+
+    A change no longer counts once an undo has taken it back, unless that undo was undone. An undo is no change of its own.
+    """
+    changes = [each for each in requests if each.before.get(place) != each.after.get(place)]
+
+    def counts(change: Request) -> bool:
+        return not any(each.undoes == change.id and counts(each) for each in changes)
+
+    mine = next(index for index, each in enumerate(changes) if each.id == request_id)
+    last = max((index for index, each in enumerate(changes) if each.undoes is None and counts(each)), default=-1)
+    if mine in (last, len(changes) - 1):
+        return "same"
+    is_undone = any(each.undoes == request_id and counts(each) for each in changes[last + 1 :])
+    return "already_undone" if is_undone else "changed_since"
 
 
 def names(place: Place, state: State) -> set[Place]:  # noqa: PLR0911  # one for each kind

@@ -31,6 +31,11 @@ class ListedKey(NamedTuple):
     shown_id: str
     state: str
 
+    @property
+    def as_author(self) -> str:
+        """The id by which the ledger and the log of requests know it."""
+        return ids.encoded(ids.CREDENTIAL, self.key.id)
+
 
 async def show_keys(visit: Visit) -> Shown:
     """Show the keys of the workspace: those that work first, and the newest of them first."""

@@ -12,6 +12,7 @@ from herdbook.custom_fields.lists import show_records
 from herdbook.custom_fields.naming import Named
 from herdbook.custom_fields.pages import RecordPages, bring_back, delete_record, edit_record, show_record, show_then
 from herdbook.custom_fields.selecting import apply, preview, show_selected
+from herdbook.tags.pages import find_tags
 
 _MAX_CONTACTS: Final = 20
 
@@ -42,6 +43,8 @@ COMPANIES: Final = RecordPages(
     hidden=("name",),
     columns=("domains", "tag_ids", "updated_at"),
     searched=("name", "domains"),
+    unlisted=("tag_ids",),
+    find_tags=find_tags,
     more=_more,
 )
 

@@ -1,6 +1,6 @@
 """Every SQL statement about people, their sessions, and the links that let them in."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -400,9 +400,11 @@ async def connect(statements: Executor, person_id: UUID, workspace_id: UUID, use
     )
 
 
-async def users_with_accounts(statements: Executor, workspace_id: UUID) -> set[UUID]:
-    """Return the users of a workspace who have signed in before."""
-    records = await statements.fetch("select user_id from person_user where workspace_id = $1", workspace_id)
+async def users_with_accounts(statements: Executor, workspace_id: UUID, user_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of some users of a workspace who have signed in before."""
+    records = await statements.fetch(
+        "select user_id from person_user where workspace_id = $1 and user_id = any($2)", workspace_id, user_ids
+    )
     return {record["user_id"] for record in records}
 
 

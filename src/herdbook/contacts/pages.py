@@ -10,6 +10,7 @@ from herdbook.custom_fields.forms import CRM_PARTS, Member
 from herdbook.custom_fields.lists import show_records
 from herdbook.custom_fields.pages import RecordPages, bring_back, delete_record, edit_record, show_record, show_then
 from herdbook.custom_fields.selecting import apply, preview, show_selected
+from herdbook.tags.pages import find_tags
 
 CONTACTS: Final = RecordPages(
     name="contact",
@@ -22,7 +23,7 @@ CONTACTS: Final = RecordPages(
         Member("company_id", "Company", "reference", refers_to="company"),
         Member("emails", "E-mail", "email"),
         Member("phone_numbers", "Phone", "phone_number"),
-        Member("time_zone", "Time zone", "text"),
+        Member("time_zone", "Time zone", "time_zone"),
         Member("tag_ids", "Tags", "tags"),
         Member("description", "Description", "long_text"),
         Member("external_ids", "External ids", "lines"),
@@ -31,6 +32,8 @@ CONTACTS: Final = RecordPages(
     hidden=("first_name", "last_name"),
     columns=("company_id", "emails", "phone_numbers", "updated_at"),
     searched=("first_name", "last_name", "emails", "phone_numbers"),
+    unlisted=("tag_ids", "external_ids"),
+    find_tags=find_tags,
 )
 
 

@@ -90,7 +90,7 @@ async def _form(kind: RecordPages, visit: Visit) -> list[Member]:
 async def show_new(kind: RecordPages, visit: Visit, problem: Problem | None = None) -> Shown:
     """Show the form of a new record: with the defaults, or as it was sent."""
     members = await _form(kind, visit)
-    asked = await asyncio.gather(*(_asked(visit, each, problem) for each in members))
+    asked = await asyncio.gather(*(_asked(kind, visit, each, problem) for each in members))
     taken = [each.member.name for each in asked if any(error.code == "already_in_use" for error in each.errors(problem))]
     context: dict[str, Any] = {
         "kind": kind,
@@ -129,7 +129,7 @@ def _differs(member: Member, record: Any, texts: Texts) -> bool:
     return value is not None and value != member.value(record)
 
 
-async def _asked(visit: Visit, member: Member, problem: Problem | None) -> Asked:
+async def _asked(kind: RecordPages, visit: Visit, member: Member, problem: Problem | None) -> Asked:
     name = _input_name(member)
     texts = {"": visit.fields(name)} | {part.name: visit.fields(f"{name}:{part.name}") for part in member.parts}
     if not visit.form and member.field is not None and member.field.default is not None:
@@ -137,7 +137,7 @@ async def _asked(visit: Visit, member: Member, problem: Problem | None) -> Asked
     search = visit.field(f"{name}:find").strip()
     is_sought = problem is None and (visit.field("find") == member.name or _is_unsearched(visit, member))
     if member.kind == "tags":
-        found = await tag_choices(visit, texts[""], search)
+        found = await tag_choices(kind, visit, texts[""], search)
         return Asked(member, texts, search, all_tags=found["all_tags"], found=found["found_tags"], is_sought=is_sought)
     if not member.refers_to:
         return Asked(member, texts)

@@ -14,7 +14,7 @@ from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Refused, Visit
 from herdbook.custom_fields.forms import own_member
 from herdbook.custom_fields.model import LISTS, REFERENCES, UNIQUE_KINDS, Field, FieldChange, FieldConversion, FieldKind, blank
-from herdbook.custom_fields.telling import PLURALS, definitions, names_of
+from herdbook.custom_fields.telling import PLURALS, changed_since, definitions, names_of
 from herdbook.http.problems import Problem
 
 _FIELDS: Final = f"{BASE}/fields"
@@ -172,6 +172,7 @@ async def show_field(visit: Visit, field_id: str, problem: Problem | None = None
         "field": field,
         "version": found.version if (problem is not None and problem.status == 412) or not is_sent else visit.field("version"),
         "theirs": _theirs(visit, field),
+        "since": await changed_since(visit, "field", field_id, version=visit.field("version")) if problem else (),
         "words": KIND_WORDS,
         "problem": problem,
         "sent_form": visit.field if is_sent else None,

@@ -55,6 +55,7 @@ class Chip(NamedTuple):
     label: str
     comparison: str
     value: str
+    is_time: bool
     is_alternative: bool
     problem: str
     removal: str
@@ -166,7 +167,7 @@ async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
     chips, shown, building = await asyncio.gather(
         _chips(visit, place, by_name, problem),
         related(visit, [each.member for each in chosen if each.member], page.records),
-        _building(visit, adding),
+        _building(kind, visit, adding),
     )
     chosen_ids = place.all("view")
     views = [ShownView(each, address_of(kind, each, by_name), each.id in chosen_ids) for each in saved.value.data]
@@ -185,12 +186,13 @@ async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
         "is_first": not visit.query.get("cursor"),
         "search": place.search,
         "sort": place.sort,
-        "columns": columns,
+        "offered_columns": tuple((each.name, each.label) for each in columns),
+        "chosen_columns": tuple(each.name for each in chosen),
         "chosen": chosen,
         "problem": problem,
         "faults": ["This view is gone."] if is_gone else _faults(problem, place.filters, by_name),
         "chips": chips,
-        "filterable": by_name.values(),
+        "filterable": tuple((each.name, each.label) for each in by_name.values()),
         "lacks_value": adding is not None and bool(op),
         "name_of": name_of,
         "views": views,
@@ -243,10 +245,12 @@ def where_of(kind: RecordPages, place: Place, by_name: Mapping[str, Member]) -> 
 
 
 async def _searched(kind: RecordPages, visit: Visit, place: Place, limit: int, cursor: str | None) -> Page:
-    """Return a page of the records that have the words, with what is shown of them beyond the API's list."""
+    """Return a page of the records that have the words; whole ones, if a column shows what the API's list leaves out."""
     order = place.sort if place.sort in (DEFAULT_SORT, "updated_at:asc") else DEFAULT_SORT
     query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {"search": place.search, "order_by": order})
-    listed = (await visit.call(f"list-{kind.plural}", Listed[Named], query=query)).value
+    listed: Listed[Any] = (await visit.call(f"list-{kind.plural}", Listed[kind.record], query=query)).value
+    if not any(each in kind.unlisted or each.startswith("fields.") for each in place.columns or kind.columns):
+        return Page(listed.data, listed.next_cursor)
     records: Mapping[str, Any] = await visit.each(f"get-{kind.name}-record", kind.record, [each.id for each in listed.data])
     return Page([*records.values()], listed.next_cursor)
 
@@ -264,7 +268,7 @@ def _columns(kind: RecordPages, members: Iterable[Member]) -> list[Column]:
     ]
 
 
-async def _building(visit: Visit, adding: Member | None) -> dict[str, Any]:
+async def _building(kind: RecordPages, visit: Visit, adding: Member | None) -> dict[str, Any]:
     """Return what the form of a new filter shows: the comparisons of its member, and the values to choose from."""
     if adding is None:
         return {"adding": None}
@@ -275,7 +279,7 @@ async def _building(visit: Visit, adding: Member | None) -> dict[str, Any]:
         "ops": {op: filters.label_of(op, adding) for op in filters.OFFERED[form]},
     }
     if form == "tags":
-        shown |= await tag_choices(visit, visit.query.getlist("value"), visit.query.get("find", ""))
+        shown |= await tag_choices(kind, visit, visit.query.getlist("value"), visit.query.get("find", ""))
     if form == "reference":
         shown |= await choices(visit, PLURALS[adding.refers_to])
     return shown
@@ -289,14 +293,15 @@ async def _chips(visit: Visit, place: Place, by_name: Mapping[str, Member], prob
     for index, each in enumerate(place.filters):
         member = by_name.get(each.name)
         removal = place.at(filter=filters.without(place.filters, index))
+        is_time = member is not None and filters.form_of(member) in ("date", "date_time", "time") and each.op != "one_of"
         if each.is_other:
-            chips.append(Chip("Condition", "", each.name, each.is_alternative, told.get(index, ""), removal))
+            chips.append(Chip("Condition", "", each.name, is_time, each.is_alternative, told.get(index, ""), removal))
             continue
         values = each.values if each.op == "one_of" else [each.value]
         shown = ", ".join(_shown(member, value, names) for value in values) if filters.needs_value(each.op) else ""
         label = each.name if member is None else member.label
         comparison = filters.label_of(each.op, member)
-        chips.append(Chip(label, comparison, shown, each.is_alternative, told.get(index, ""), removal))
+        chips.append(Chip(label, comparison, shown, is_time, each.is_alternative, told.get(index, ""), removal))
     return chips
 
 

@@ -13,7 +13,16 @@ from herdbook.console.page import BASE, PageAnswer, Shown, isolated, moment_of
 from herdbook.console.visit import Done, Listed, MergedInto, Refused, Visit
 from herdbook.custom_fields.forms import LABELS, Member, own_member
 from herdbook.custom_fields.naming import Named, name_of
-from herdbook.custom_fields.telling import PLURALS, definitions, deletion_of, names_of, told
+from herdbook.custom_fields.telling import (
+    PLURALS,
+    ToldEntry,
+    changed_since,
+    definitions,
+    deletion_of,
+    names_of,
+    newer,
+    told,
+)
 from herdbook.errors import NotFound
 from herdbook.http.problems import Problem
 from herdbook.search_text import folded
@@ -29,12 +38,28 @@ async def _nothing_more(_visit: Visit, _record_id: str) -> Mapping[str, Any]:
     return {}
 
 
+class ShownTag(msgspec.Struct):
+    """A tag, as lists and forms show it."""
+
+    id: str
+    name: str
+    hex_color: str | None = None
+
+
+class FoundTags(NamedTuple):
+    """The first tags that a search has found, by name, and whether no tag has the whole search as its name."""
+
+    tags: Sequence[ShownTag]
+    is_free: bool
+
+
 class RecordPages(NamedTuple):
     """The facts by which the pages of contacts differ from those of companies.
 
     `record` and `query_page` are what the API's operations on whole records answer. `hidden` names the members that the name of
     a record consists of, by the first of which it is sorted. `searched` names those in which a search looks among filtered
-    records. `more` returns what its page shows beyond other records.
+    records, and `unlisted` those that the API's list leaves out, as it does fields of one's own. `find_tags` returns tags with
+    the words of a search, up to a number. `more` returns what its page shows beyond other records.
     """
 
     name: str
@@ -45,6 +70,8 @@ class RecordPages(NamedTuple):
     hidden: tuple[str, ...]
     columns: tuple[str, ...]
     searched: tuple[str, ...]
+    unlisted: tuple[str, ...]
+    find_tags: Callable[[Visit, str, int], Awaitable[FoundTags]]
     more: Callable[[Visit, str], Awaitable[Mapping[str, Any]]] = _nothing_more
 
     @property
@@ -64,14 +91,6 @@ class Editing(NamedTuple):
     is_sent: bool = False
     arrangement: str = ""
     context: Mapping[str, Any] = {}
-
-
-class ShownTag(msgspec.Struct):
-    """A tag, as lists and forms show it."""
-
-    id: str
-    name: str
-    hex_color: str | None = None
 
 
 async def members_of(kind: RecordPages, visit: Visit) -> list[Member]:
@@ -149,12 +168,14 @@ async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: 
         else None,
         "preview": None,
         "note_problem": None,
+        "note_since": (),
         "deletion_problem": None,
         "history": entries,
         "labels": LABELS,
         "name": name_of(record.value),
         "name_of": name_of,
         "may_write": visit.session.may(f"{kind.plural}:write"),
+        "since": _since(visit, entries, problem, edited),
         **others,
         "names": others["names"] | names,
         **engagements,
@@ -165,10 +186,23 @@ async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: 
     }
     if edited is not None and edited.kind == "tags":
         chosen = visit.fields("value") if editing.is_sent else edited.value(record.value) or ()
-        context |= await tag_choices(visit, chosen, visit.query.get("find", ""), may_create=visit.session.may("tags:write"))
+        context |= await tag_choices(
+            kind, visit, chosen, visit.query.get("find", ""), may_create=visit.session.may("tags:write")
+        )
     if edited is not None and edited.refers_to:
         context |= await choices(visit, PLURALS[edited.refers_to])
     return Shown(context, 200 if problem is None else problem.status)
+
+
+def _since(visit: Visit, entries: Sequence[ToldEntry], problem: Problem | None, edited: Member | None) -> list[ToldEntry]:
+    """Return what was done to a record, or to one of its members, since the form was shown that was refused for it."""
+    if problem is None or problem.status != 412:
+        return []
+    known = {each["version"] for each in newer([each.entry for each in entries], version=visit.field("version"))}
+    since = [each for each in entries if each.entry["version"] in known]
+    if edited is None:
+        return since
+    return [each for each in since if any(change.label == edited.label for change in each.changes)] or since
 
 
 async def _note(kind: RecordPages, visit: Visit, record_id: str, note_id: str) -> Done[dict[str, Any]] | None:
@@ -185,21 +219,23 @@ async def _note(kind: RecordPages, visit: Visit, record_id: str, note_id: str) -
     return found if found.value.get(f"{kind.name}_id") == record_id else None
 
 
-async def tag_choices(visit: Visit, chosen: Sequence[str], search: str, *, may_create: bool = False) -> dict[str, Any]:
+async def tag_choices(
+    kind: RecordPages, visit: Visit, chosen: Sequence[str], search: str, *, may_create: bool = False
+) -> dict[str, Any]:
     """Return the tags to choose from: those that are chosen, and others with the words of a search in their names.
 
     A name that no tag has may be that of a new one.
     """
-    find = search.strip()
-    tags = sorted(await visit.all_of("list-tags", Listed[ShownTag], {}), key=lambda tag: folded(tag.name))
-    found = [tag for tag in tags if all(word in folded(tag.name) for word in folded(find).split())]
-    some = [*(tag for tag in tags if tag.id in chosen), *[tag for tag in found if tag.id not in chosen][:MAX_TAGS]]
-    is_new = bool(find) and all(folded(tag.name) != folded(find) for tag in tags)
+    find, words = search.strip(), folded(search).split()
+    found = await kind.find_tags(visit, find, MAX_TAGS + len(chosen))
+    kept = sorted((await visit.each("get-tag-by-id", ShownTag, chosen)).values(), key=lambda tag: folded(tag.name))
+    others = [tag for tag in found.tags if tag.id not in chosen][:MAX_TAGS]
+    fitting = [tag for tag in kept if all(word in folded(tag.name) for word in words)]
     return {
-        "all_tags": some,
-        "found_tags": {tag.id for tag in found},
+        "all_tags": [*kept, *others],
+        "found_tags": {tag.id for tag in (*fitting, *others)},
         "find": find,
-        "new_tag": find if is_new and may_create else "",
+        "new_tag": find if may_create and find and found.is_free else "",
     }
 
 
@@ -310,6 +346,7 @@ async def show_then(kind: RecordPages, visit: Visit, record_id: str, problem: Pr
         "differing": differing,
         "version": None if current is None else current.version,
         "problem": problem,
+        "since": await changed_since(visit, kind.name, record_id, version=visit.field("version")) if problem else (),
         "name": name_of(then),
         "name_of": name_of,
         "may_write": visit.session.may(f"{kind.plural}:write"),

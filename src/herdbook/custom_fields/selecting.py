@@ -191,7 +191,7 @@ async def preview(kind: RecordPages, visit: Visit, *, is_ready: bool = False) ->
         "new_tag": "",
     }
     if member.kind == "tags":
-        context |= await tag_choices(visit, visit.fields("value"), visit.field("find"))
+        context |= await tag_choices(kind, visit, visit.fields("value"), visit.field("find"))
     if member.refers_to:
         context |= await choices(visit, PLURALS[member.refers_to])
     return Shown(context)

@@ -9,6 +9,7 @@ from herdbook.console.page import Redirect, isolated, path_of
 from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields.model import LISTS, REFERENCES, Field, FieldKind
 from herdbook.custom_fields.naming import Named, name_of
+from herdbook.fields import parsed_time
 from herdbook.ledger.changes import same
 
 # The types of objects that have names, by their plural in operations and paths.
@@ -43,6 +44,10 @@ _UNTOLD: Final = frozenset({"unique_values"})
 # Members that consist of values under keys, each of which is told as a change of its own.
 _KEYED: Final = frozenset({"fields", "labels"})
 _CONSOLE: Final = "Console"
+# The types of objects that no operation tells the history of, but that of the workspace.
+_IN_ACTIVITY: Final = ("transcript_comment", "webhook_endpoint")
+# The latest changes that the page of a conflict tells.
+_MAX_SINCE: Final = 10
 
 
 async def names_of(visit: Visit, object_ids: Iterable[str]) -> dict[str, str]:
@@ -64,6 +69,31 @@ async def deletion_of(visit: Visit, object_type: str, object_id: str) -> Mapping
     return next((entry for entry in found.value.data if entry["action"] == "deleted"), None)
 
 
+async def changed_since(
+    visit: Visit, object_type: str, object_id: str, *, version: str = "", seen: str = ""
+) -> list["ToldEntry"]:
+    """Return what was done to an object since a version or a time, the latest first; nothing if no history can be read."""
+    try:
+        if object_type in _IN_ACTIVITY:
+            query = {"types": object_type, "limit": "100"}
+            listed = (await visit.call("list-activity", Listed[dict[str, Any]], query=query)).value.data
+            entries = [each for each in listed if each["object_id"] == object_id]
+        else:
+            query = {"limit": str(_MAX_SINCE)}
+            found = await visit.call(f"get-{object_type}-history", Listed[dict[str, Any]], object_id, query=query)
+            entries = [*found.value.data]
+    except Refused:
+        return []
+    return await told(visit, newer(entries, version=version, seen=seen), lambda _: object_type)
+
+
+def newer(entries: Iterable[Mapping[str, Any]], *, version: str = "", seen: str = "") -> list[Mapping[str, Any]]:
+    """Return the entries after a version or, without one, after a time. The text of a form may be neither; then none are."""
+    if version.isascii() and version.isdecimal():
+        return [each for each in entries if each["version"] > int(version)]
+    return [each for each in entries if each["at"] > seen] if parsed_time(seen) else []
+
+
 async def instead(visit: Visit, object_type: str, object_id: str, refused: Refused) -> Redirect:
     """Lead from the page of a deleted object to its history. Raise the refusal again if there is no such object."""
     path = path_of(object_type, object_id)
@@ -77,12 +107,18 @@ async def definitions(visit: Visit, object_type: str) -> list[Field]:
     return await visit.all_of("list-fields", Listed[Field], {"filter[object_type][eq]": object_type})
 
 
+class When(NamedTuple):
+    """A day, or a time with its day, which readers see in their own format."""
+
+    when: str
+
+
 class Told(NamedTuple):
     """A changed member: its label, and its values before and after; None if it had none."""
 
     label: str
-    before: str | None
-    after: str | None
+    before: str | When | None
+    after: str | When | None
 
 
 class ToldEntry(NamedTuple):
@@ -166,7 +202,9 @@ class _Teller:
             return Told(_label(key), self._text(before), self._text(after))
         return Told(field.label, self._value(field, before), self._value(field, after))
 
-    def _value(self, field: Field, value: Any) -> str | None:
+    def _value(self, field: Field, value: Any) -> str | When | None:
+        if field.kind in (FieldKind.DATE, FieldKind.DATE_TIME) and isinstance(value, str):
+            return When(value)
         if field.kind in LISTS and value is not None:
             labels = {option.id: option.label for option in field.options}
             return self._text([labels.get(each, each) for each in (value if _is_list(value) else [value])])
@@ -178,7 +216,9 @@ class _Teller:
             return self._text([*value.values()])
         return self._text(value)
 
-    def _member(self, name: str, value: Any) -> str | None:
+    def _member(self, name: str, value: Any) -> str | When | None:
+        if name.endswith("_at") and isinstance(value, str):
+            return When(value)
         if isinstance(value, str) and (name.endswith("_id") or name == "created_by"):
             return self._named(value)
         if name.endswith("_ids") and name != "external_ids" and _is_list(value):

@@ -1,5 +1,6 @@
 """The pages of engagements: the lists, and an engagement with its recording, its transcript and its comments."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -9,7 +10,7 @@ import msgspec
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields.naming import Named, name_of
-from herdbook.custom_fields.telling import instead, names_of
+from herdbook.custom_fields.telling import ToldEntry, changed_since, instead, names_of
 from herdbook.engagements.model import Engagement, EngagementType, Timeline
 from herdbook.http.problems import Problem
 from herdbook.shared_schemas import Deleted
@@ -49,6 +50,13 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+class Late(NamedTuple):
+    """An object that was to be deleted, and the changes of it since its page was shown, the latest first."""
+
+    noun: str
+    since: Sequence[ToldEntry]
+
+
 class _Comment(msgspec.Struct):
     """A comment, as the page shows it."""
 
@@ -56,6 +64,7 @@ class _Comment(msgspec.Struct):
     body: str
     status: str
     created_at: str
+    updated_at: str
     created_by: str | None = None
     anchor: dict[str, Any] = {}
 
@@ -90,22 +99,28 @@ def _listed(visit: Visit, listed: Listed[Engagement]) -> dict[str, Any]:
     }
 
 
-async def show_engagement(visit: Visit, engagement_id: str, problem: Problem | None = None) -> PageAnswer:
+async def show_engagement(
+    visit: Visit, engagement_id: str, problem: Problem | None = None, late: Late | None = None
+) -> PageAnswer:
     """Show an engagement: who took part, its recording, its transcript beside it, and the comments.
 
-    Show the history of a deleted one.
+    Show the history of a deleted one. `late` is what was to be deleted, and was changed meanwhile.
     """
     expand = ",".join(name for name, scope in _EXPANDED.items() if visit.session.may(scope))
     try:
         engagement = (await visit.call("get-engagement-by-id", Engagement, engagement_id, query={"expand": expand})).value
     except Refused as refused:
         return await instead(visit, "engagement", engagement_id, refused)
+    # An expanded answer has no version.
+    version = (await visit.call("get-engagement-by-id", Engagement, engagement_id)).version
     timeline = await _timeline(visit, engagement_id)
     comments, earlier = await _comments(visit, engagement_id)
     names = await names_of(visit, [each.created_by for each in comments if each.created_by])
     began_at = visit.query.get("t", "")
     context: dict[str, Any] = {
         "engagement": engagement,
+        "version": version,
+        "late": late,
         "lines": [] if timeline is None else _lines(timeline),
         "recording": _recording(engagement, began_at),
         "is_call": engagement.engagement_type is EngagementType.CALL,
@@ -122,7 +137,7 @@ async def show_engagement(visit: Visit, engagement_id: str, problem: Problem | N
         "may_write": visit.session.may("engagements:write"),
         "may_comment": visit.session.may("transcript_comments:write"),
     }
-    return Shown(context, 200 if problem is None else problem.status)
+    return Shown(context, 412 if late else 200 if problem is None else problem.status)
 
 
 async def _timeline(visit: Visit, engagement_id: str) -> Timeline | None:
@@ -179,10 +194,20 @@ async def add_comment(visit: Visit, engagement_id: str) -> PageAnswer:
 
 
 async def change_comment(visit: Visit, engagement_id: str, comment_id: str) -> PageAnswer:
-    """Resolve a comment, open it again, or delete it."""
+    """Resolve a comment, open it again, or delete it, unless somebody has changed it since the page was shown."""
     match visit.field("act"):
         case "delete":
-            await visit.call("delete-transcript-comment", Deleted, comment_id)
+            comment = await visit.call("get-transcript-comment", _Comment, comment_id)
+            seen = visit.field("seen") or comment.value.updated_at
+            try:
+                # No version is zero: the text that was seen is not there any more.
+                if_version = comment.version if comment.value.updated_at == seen else 0
+                await visit.call("delete-transcript-comment", Deleted, comment_id, if_version=if_version)
+            except Refused as refused:
+                if refused.problem.status != 412:
+                    raise
+                since = await changed_since(visit, "transcript_comment", comment_id, seen=seen)
+                return await show_engagement(visit, engagement_id, late=Late("comment", since))
             done = "Comment deleted."
         case act:
             status = "OPEN" if act == "reopen" else "RESOLVED"
@@ -192,8 +217,18 @@ async def change_comment(visit: Visit, engagement_id: str, comment_id: str) -> P
 
 
 async def delete_engagement(visit: Visit, engagement_id: str) -> PageAnswer:
-    """Delete an engagement with its transcript and its comments. An undo brings all of it back."""
-    await visit.call("delete-engagement", Deleted, engagement_id)
+    """Delete an engagement with its transcript and its comments, unless somebody has changed it since the page was shown.
+
+    An undo brings all of it back.
+    """
+    version = visit.field("version")
+    try:
+        await visit.call("delete-engagement", Deleted, engagement_id, if_version=version or None)
+    except Refused as refused:
+        if refused.problem.status != 412:
+            raise
+        since = await changed_since(visit, "engagement", engagement_id, version=version)
+        return await show_engagement(visit, engagement_id, late=Late("engagement", since))
     return visit.redirect(_ENGAGEMENTS, "The engagement was deleted.", undoes=True)
 
 
@@ -243,6 +278,7 @@ PAGES: Final = (
         id="change-comment",
         scopes=_COMMENT,
         handler=change_comment,
+        template="engagements/engagement.html",
     ),
     Page(
         method="POST",
@@ -250,5 +286,6 @@ PAGES: Final = (
         id="delete-engagement-by-form",
         scopes=("engagements:write",),
         handler=delete_engagement,
+        template="engagements/engagement.html",
     ),
 )

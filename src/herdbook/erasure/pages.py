@@ -3,6 +3,8 @@
 from typing import Any, Final
 from unicodedata import category, normalize
 
+import msgspec
+
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.console.page import Page, PageAnswer, Shown
@@ -29,7 +31,8 @@ async def show_erase(visit: Visit, contact_id: str, problem: Problem | None = No
             raise
         return _shown(contact_id, done, name="")
     shown = _shown(contact_id, expected, name=await _name(visit, contact_id))
-    context = dict(shown.context) | {"problem": problem, "error": error, "with_engagements": with_engagements}
+    files = await _files(visit) if expected.imports else {}
+    context = dict(shown.context) | {"problem": problem, "error": error, "with_engagements": with_engagements, "files": files}
     return Shown(context, 422 if error else 200 if problem is None else problem.status)
 
 
@@ -41,8 +44,34 @@ def _shown(contact_id: str, shown: Certificate, name: str) -> Shown:
         "problem": None,
         "error": "",
         "with_engagements": shown.engagements,
+        # The name of a file may be that of the person, so a certificate has none.
+        "files": {},
     }
     return Shown(context)
+
+
+class _File(msgspec.Struct):
+    """The file of an import."""
+
+    name: str
+
+
+class _Import(msgspec.Struct):
+    """An import, by the name of its file."""
+
+    id: str
+    file: _File
+
+
+class _Imports(msgspec.Struct):
+    """The imports of a workspace."""
+
+    data: tuple[_Import, ...]
+
+
+async def _files(visit: Visit) -> dict[str, str]:
+    """Return the names of the files of imports, by the ids of the imports."""
+    return {each.id: each.file.name for each in (await visit.call("list-imports", _Imports)).value.data}
 
 
 async def _certificate(visit: Visit, contact_id: str) -> Certificate | None:

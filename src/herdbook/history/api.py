@@ -26,19 +26,16 @@ from herdbook.history.model import (
     BinItem,
     BinQuery,
     History,
-    HistoryAction,
-    HistoryBy,
     HistoryCursor,
-    HistoryEntry,
     HistoryQuery,
     Undo,
     UndoQuery,
     UndoRequest,
-    changes_of,
     state_before,
     without_details,
 )
-from herdbook.history.store import ActivityRow, ActivityView, DeletedRow, EntryThen, HistoryRow, StoredObject
+from herdbook.history.store import ActivityRow, ActivityView, DeletedRow, EntryThen, StoredObject
+from herdbook.history.telling import by_of, entry_of, told
 from herdbook.history.undoing import undo
 from herdbook.http.call import Call
 from herdbook.http.etag import etag
@@ -50,9 +47,6 @@ from herdbook.object_types import OBJECT_TYPES, readable_types
 from herdbook.shared_schemas import shown_time
 from herdbook.tags.api import shown_record, with_existing_tags
 from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
-
-# Maps each list in an engagement's details to the scope that is needed to see it in a history.
-_LISTS: Final = {"contact_ids": "contacts:read", "company_ids": "companies:read", "tag_ids": None}
 
 
 async def show_history(object_type: ObjectType[Any, Any], call: Call, object_id: UUID, query: HistoryQuery) -> Answer:
@@ -77,37 +71,12 @@ async def show_history(object_type: ObjectType[Any, Any], call: Call, object_id:
     shown, following = found[: query.limit], found[query.limit :]
     history = History(
         object="list",
-        data=tuple(_entry(object_type, call.caller, entry) for entry in shown),
+        data=tuple(entry_of(object_type, call.caller, entry) for entry in shown),
         has_more=bool(following),
         next_cursor=call.services.cursors.cursor(HistoryCursor(following[0].seq), salt) if following else None,
         complete=bool(shown) and shown[-1].action is Action.CREATED,
     )
     return Answer(msgspec.json.encode(history))
-
-
-def _entry(object_type: ObjectType[Any, Any], caller: Caller, entry: HistoryRow) -> HistoryEntry:
-    told = _told(object_type, caller, entry)
-    assert told["changes"] is not None, "a history leaves no object out"
-    return HistoryEntry(object="history_entry", **told)
-
-
-def _told(object_type: ObjectType[Any, Any], caller: Caller, entry: HistoryRow) -> dict[str, Any]:
-    """Return the members that an entry has in a history and in the activity."""
-    lists = [name for name, scope in _LISTS.items() if scope is None or caller.may(scope)]
-    return {
-        "version": entry.seq,
-        "action": HistoryAction[entry.action.name],
-        "at": shown_time(entry.at),
-        "request_id": ids.encoded(ids.REQUEST, entry.request_id),
-        "by": _by(entry),
-        "changes": None if entry.object is None else changes_of(entry.action, entry.object, entry.previous, lists),
-        "merged_into": UNSET if entry.merged_into is None else ids.encoded(object_type.prefix, entry.merged_into),
-        "undoes": UNSET if entry.undoes is None else ids.encoded(ids.REQUEST, entry.undoes),
-    }
-
-
-def _by(entry: HistoryRow | DeletedRow) -> HistoryBy:
-    return HistoryBy.of(entry.credential_id, entry.credential_name, entry.user_id, is_client=entry.is_client)
 
 
 async def _as_it_was(object_type: ObjectType[Any, Any], call: Call, row: StoredObject, at: str) -> Answer:
@@ -246,7 +215,7 @@ def _activity_entry(caller: Caller, row: ActivityRow) -> ActivityEntry:
         object_id=object_id,
         name=called.name or called.title or called.label or full or None,
         part_of=_part_of(object_type, object_id, called),
-        **_told(object_type, caller, row.entry),
+        **told(object_type, caller, row.entry),
     )
 
 
@@ -292,7 +261,7 @@ def _bin_item(object_type: ObjectType[Any, Any], each: DeletedRow) -> BinItem:
         version=each.version,
         deleted_at=shown_time(each.deleted_at),
         request_id=None if each.request_id is None else ids.encoded(ids.REQUEST, each.request_id),
-        by=None if each.request_id is None else _by(each),
+        by=None if each.request_id is None else by_of(each),
         data=msgspec.Raw(without_details(each.object)),
     )
 

@@ -11,7 +11,7 @@ from herdbook.custom_fields.telling import ToldEntry, names_of
 from herdbook.object_types import OBJECT_TYPES
 
 # The types of the objects whose pages show them after a deletion, too, at least in a history.
-_WITH_HISTORY: Final = ("contact", "company", "tag", "engagement")
+_WITH_HISTORY: Final = ("contact", "company", "tag", "engagement", "webhook_endpoint")
 # The types of objects whose pages are for administrators.
 _OF_ADMINS: Final = frozenset({"field", "webhook_endpoint"})
 _VERBS: Final = {"created": "created", "updated": "changed", "deleted": "deleted", "restored": "restored", "erased": "erased"}

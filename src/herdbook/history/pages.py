@@ -20,21 +20,29 @@ from herdbook.custom_fields.naming import Named, name_of
 from herdbook.custom_fields.store import FIELD
 from herdbook.custom_fields.telling import author_of, deletion_of, names_of, told
 from herdbook.engagements.store import ENGAGEMENT
+from herdbook.errors import NotFound
 from herdbook.history import store
-from herdbook.history.deeds import deeds, group_of
+from herdbook.history.deeds import can_be_undone, deeds, group_of
 from herdbook.history.model import Kept, Reverted, Undo
+from herdbook.history.telling import recorded
 from herdbook.http.problems import Problem
 from herdbook.ledger.object_types import ObjectType
 from herdbook.notes.store import NOTE
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags.store import TAG
+from herdbook.users.store import USER
+from herdbook.webhook_endpoints.store import WEBHOOK_ENDPOINT
 
 LIMIT: Final = 50
 # The types whose objects have pages with a history.
 SHOWN_TYPES: Final = (CONTACT, COMPANY, TAG, FIELD, ENGAGEMENT)
+# Those whose history is in the ledger, and no operation of the API.
+_RECORDED_TYPES: Final = (USER, WEBHOOK_ENDPOINT)
 # The types in the bin. Those without a form to restore them come back by an undo.
 _BINNED: Final = {each.plural: each for each in (CONTACT, COMPANY, TAG, NOTE, ENGAGEMENT)}
 _MAX_EXCERPT: Final = 120
+# Versions fit in a `bigint`.
+_MAX_DIGITS: Final = 18
 # The deleted objects whose names a page of an undo looks up, each by requests of its own, and their types.
 _LAST_NAMES: Final = 20
 _NAMED_TYPES: Final = frozenset(each.name for each in (CONTACT, COMPANY, TAG))
@@ -54,9 +62,36 @@ async def show_history(object_type: ObjectType[Any, Any], visit: Visit, object_i
         "has_more": found.value.has_more,
         "back": f"{BASE}/{object_type.plural}/{object_id}" if is_there else bin_path,
         "is_there": is_there,
-        "has_moments": object_type in (CONTACT, COMPANY),
+        "leads_to": f"Deleted {object_type.plural}",
+        "has_moments": object_type in (CONTACT, COMPANY, TAG),
         "may_write": all(map(visit.session.may, object_type.write_scopes)),
         "next": visit.next_page(found.value.next_cursor),
+    }
+    return Shown(context)
+
+
+async def show_recorded_history(object_type: ObjectType[Any, Any], visit: Visit, object_id: str) -> PageAnswer:
+    """Show the changes of an object of a type without an operation for them. Refusal: NotFound."""
+    text, known_id = visit.query.get("cursor", ""), ids.decoded(object_type.prefix, object_id)
+    version = int(text) if text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS else None
+    pool, caller = visit.services.database.pool, visit.session.caller
+    found = None if known_id is None else await recorded(pool, caller, object_type, known_id, version, LIMIT + 1)
+    if found is None:
+        raise NotFound(object_type.noun, "Open the list again.")
+    shown, following = found[:LIMIT], found[LIMIT:]
+    path = path_of(object_type.name, object_id) or BASE
+    is_there = found[0]["action"] != "deleted" or version is not None
+    context: Mapping[str, Any] = {
+        "object_type": object_type,
+        "object_id": object_id,
+        "history": await told(visit, shown, lambda _: object_type.name),
+        "has_more": bool(following),
+        "back": path if is_there else path.rpartition("/")[0],
+        "is_there": is_there,
+        "leads_to": "Webhooks" if object_type is WEBHOOK_ENDPOINT else "Team",
+        "has_moments": False,
+        "may_write": can_be_undone(object_type.name, visit.session.may),
+        "next": visit.next_page(str(following[0]["version"]) if following else None),
     }
     return Shown(context)
 
@@ -251,6 +286,17 @@ PAGES: Final = (
             template="history/history.html",
         )
         for object_type in SHOWN_TYPES
+    ),
+    *(
+        Page(
+            method="GET",
+            path=f"{(path_of(object_type.name, '') or '').removeprefix(BASE)}{{{object_type.name}_id}}/history",
+            id=f"show-{object_type.name.replace('_', '-')}-history",
+            scopes=object_type.read_scopes,
+            handler=partial(show_recorded_history, object_type),
+            template="history/history.html",
+        )
+        for object_type in _RECORDED_TYPES
     ),
     Page(
         method="GET",

@@ -23,6 +23,7 @@ from herdbook.history.model import Kept, Undo
 from herdbook.http.problems import Problem
 from herdbook.importing.forms import (
     COLUMNS_SHOWN,
+    DAYS,
     EXISTING,
     MATCHES,
     NEW,
@@ -305,6 +306,7 @@ async def _reading(visit: Visit, job: Import, sent: ImportMapping | None) -> dic
         "kinds": [each for each in _KINDS.values() if visit.session.may(f"{each.plural}:write")],
         "matches": MATCHES[mapping.object_type],
         "existing": EXISTING,
+        "days": DAYS,
         "saved": [each for each in saved if sorted(each.columns) == names],
         "new": NEW,
         "ignore": IGNORE,

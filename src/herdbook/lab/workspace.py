@@ -353,7 +353,7 @@ class LabWorkspace:
             async with self.pool.acquire() as connection, connection.transaction():
                 if await oauth_store.role_of(connection, self.id, user_id) is None:
                     raise Invalid([FieldError("user", "not_found", "There is no such active user in the workspace.")])
-                if user_id not in await console_store.users_with_accounts(connection, self.id):
+                if not await console_store.users_with_accounts(connection, self.id, [user_id]):
                     person_id = ids.new_id()
                     await store.add_person(connection, person_id, f"{person_id.hex}@{self.shown_id.lower()}.lab")
                     await console_store.connect(connection, person_id, self.id, user_id)

@@ -1,5 +1,6 @@
 """The forms of notes, which the pages of contacts and companies show."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ from herdbook.console.page import Page, PageAnswer
 from herdbook.console.visit import Refused, Visit
 from herdbook.contacts.pages import CONTACTS
 from herdbook.custom_fields.pages import Editing, RecordPages, show_record
+from herdbook.custom_fields.telling import ToldEntry, changed_since
 from herdbook.errors import TooLarge
 from herdbook.http.problems import Problem
 from herdbook.notes.model import MAX_TEXT, Note
@@ -67,7 +69,10 @@ async def _previewed(kind: RecordPages, visit: Visit, record_id: str, note_id: s
 
 
 async def _shown_again(kind: RecordPages, visit: Visit, record_id: str, note_id: str, problem: Problem) -> PageAnswer:
-    shown = {"note_problem": problem, "opened_note": note_id}
+    since: Sequence[ToldEntry] = ()
+    if problem.status == 412:
+        since = await changed_since(visit, "note", note_id, version=visit.field("version"), seen=visit.field("seen"))
+    shown = {"note_problem": problem, "note_since": since, "opened_note": note_id}
     return await show_record(kind, visit, record_id, Editing("", problem, is_sent=True, context=shown))
 
 

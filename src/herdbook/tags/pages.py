@@ -2,14 +2,18 @@
 
 from typing import Any, Final
 
+from herdbook import sources
 from herdbook.console.conflicts import theirs
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
-from herdbook.console.visit import Listed, Refused, Visit
+from herdbook.console.visit import Done, Listed, Refused, Visit
 from herdbook.custom_fields.naming import Named, name_of
-from herdbook.custom_fields.telling import instead
+from herdbook.custom_fields.pages import FoundTags, ShownTag
+from herdbook.custom_fields.telling import changed_since, instead
 from herdbook.http.problems import Problem
-from herdbook.shared_schemas import Deleted
+from herdbook.shared_schemas import Deleted, shown_time
+from herdbook.tags import store
 from herdbook.tags.model import Tag
+from herdbook.tags.store import TAG
 
 _LIMIT: Final = 100
 _MAX_HOLDERS: Final = 20
@@ -69,8 +73,20 @@ def _sent(visit: Visit) -> dict[str, Any]:
     return {name: text for name, text in texts.items() if text}
 
 
-async def show_tag(visit: Visit, tag_id: str, problem: Problem | None = None) -> PageAnswer:
-    """Show a tag, the first contacts and companies that have it, and its form; of a deleted one, its history."""
+async def find_tags(visit: Visit, search: str, limit: int) -> FoundTags:
+    """Return the first tags by name that a search finds. The API's list has no search, and a workspace may have thousands."""
+    visit.session.caller.require(*TAG.read_scopes)
+    pool, workspace_id = visit.services.database.pool, visit.session.stored.workspace_id
+    found = await store.found(pool, workspace_id, search, limit)
+    shown = [ShownTag(each.id, each.name, each.hex_color) for each in found]
+    return FoundTags(shown, not await store.is_named(pool, workspace_id, search))
+
+
+async def show_tag(visit: Visit, tag_id: str, problem: Problem | None = None, *, was_to_go: bool = False) -> PageAnswer:
+    """Show a tag, the first contacts and companies that have it, and its form; of a deleted one, its history.
+
+    `was_to_go` says that the problem is that of its deletion.
+    """
     try:
         tag = await visit.call("get-tag-by-id", Tag, tag_id)
     except Refused as refused:
@@ -94,12 +110,69 @@ async def show_tag(visit: Visit, tag_id: str, problem: Problem | None = None) ->
                 ("Colour", "hex_color", tag.value.hex_color),
             )
         ),
-        "problem": problem,
+        "since": await changed_since(visit, "tag", tag_id, version=visit.field("version")) if problem else (),
+        "was_to_go": was_to_go,
+        "problem": None if was_to_go else problem,
         "sent": visit.field,
         "swatches": _SWATCHES,
         "may_write": visit.session.may("tags:write"),
     }
     return Shown(context, 200 if problem is None else problem.status)
+
+
+async def show_tag_then(visit: Visit, tag_id: str, problem: Problem | None = None) -> PageAnswer:
+    """Show a tag as it was at a time, beside what is different now."""
+    at = visit.field("at") or visit.query.get("at") or shown_time(sources.now())
+    then = (await visit.call("get-tag-history", Tag, tag_id, query={"at": at})).value
+    current = await _now(visit, tag_id)
+    now = None if current is None else current.value
+    rows = [
+        ("Name", then.name, now and now.name),
+        ("Description", then.description, now and now.description),
+        ("Colour", then.hex_color, now and now.hex_color),
+    ]
+    context: dict[str, Any] = {
+        "then": then,
+        "now": now,
+        "at": at,
+        "rows": rows,
+        "differs": any(before != after for _, before, after in rows),
+        "version": None if current is None else current.version,
+        "since": await changed_since(visit, "tag", tag_id, version=visit.field("version")) if problem else (),
+        "problem": problem,
+        "may_write": visit.session.may("tags:write"),
+    }
+    return Shown(context, 200 if problem is None else problem.status)
+
+
+async def _now(visit: Visit, tag_id: str) -> Done[Tag] | None:
+    """Return a tag as it is, with its version, or None if it is deleted."""
+    try:
+        return await visit.call("get-tag-by-id", Tag, tag_id)
+    except Refused as refused:
+        if refused.problem.status != 404:
+            raise
+        return None
+
+
+async def bring_tag_back(visit: Visit, tag_id: str) -> PageAnswer:
+    """Give a tag the state of an earlier time again, in one change, or restore it if it is deleted.
+
+    A later change, which the page has not shown, is not taken back unseen.
+    """
+    at = visit.field("at") or shown_time(sources.now())
+    try:
+        if await _now(visit, tag_id) is None:
+            await visit.call("restore-tag", Tag, tag_id)
+            return visit.redirect(f"{_TAGS}/{tag_id}", "The tag was restored.", undoes=True)
+        then = (await visit.call("get-tag-history", Tag, tag_id, query={"at": at})).value
+        body = {"name": then.name, "description": then.description, "hex_color": then.hex_color}
+        await visit.call("update-tag", Tag, tag_id, body=body, if_version=visit.field("version") or None)
+    except Refused as refused:
+        if refused.problem.status not in (409, 412, 422):
+            raise
+        return await show_tag_then(visit, tag_id, refused.problem)
+    return visit.redirect(f"{_TAGS}/{tag_id}", "Brought back.", undoes=True)
 
 
 async def change_tag(visit: Visit, tag_id: str) -> PageAnswer:
@@ -115,8 +188,13 @@ async def change_tag(visit: Visit, tag_id: str) -> PageAnswer:
 
 
 async def delete_tag(visit: Visit, tag_id: str) -> PageAnswer:
-    """Delete a tag. Those who had it have it again after an undo."""
-    await visit.call("delete-tag", Deleted, tag_id)
+    """Delete a tag, unless somebody has changed it since the page was shown. Those who had it have it again after an undo."""
+    try:
+        await visit.call("delete-tag", Deleted, tag_id, if_version=visit.field("version") or None)
+    except Refused as refused:
+        if refused.problem.status != 412:
+            raise
+        return await show_tag(visit, tag_id, refused.problem, was_to_go=True)
     return visit.redirect(_TAGS, "The tag was deleted.", undoes=True)
 
 
@@ -135,6 +213,29 @@ PAGES: Final = (
     ),
     Page(method="POST", path="/tags", id="create-tag-by-form", scopes=_WRITE, handler=create_tag, template="tags/list.html"),
     Page(method="GET", path="/tags/{tag_id}", id="show-tag", scopes=_READ, handler=show_tag, template="tags/tag.html"),
+    Page(
+        method="GET",
+        path="/tags/{tag_id}/then",
+        id="show-tag-then",
+        scopes=_READ,
+        handler=show_tag_then,
+        template="tags/then.html",
+    ),
+    Page(
+        method="POST",
+        path="/tags/{tag_id}/then",
+        id="bring-tag-back",
+        scopes=_WRITE,
+        handler=bring_tag_back,
+        template="tags/then.html",
+    ),
     Page(method="POST", path="/tags/{tag_id}", id="change-tag", scopes=_WRITE, handler=change_tag, template="tags/tag.html"),
-    Page(method="POST", path="/tags/{tag_id}/delete", id="delete-tag-by-form", scopes=_WRITE, handler=delete_tag),
+    Page(
+        method="POST",
+        path="/tags/{tag_id}/delete",
+        id="delete-tag-by-form",
+        scopes=_WRITE,
+        handler=delete_tag,
+        template="tags/tag.html",
+    ),
 )

@@ -16,6 +16,7 @@ from herdbook.fields import require_few
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, all_active, object_table
 from herdbook.ledger.unit_of_work import Need, UnitOfWork
+from herdbook.search_text import folded
 from herdbook.tags.model import Tag, TagObject, comparable_name
 
 EntryT = TypeVar("EntryT", bound=msgspec.Struct)
@@ -110,6 +111,37 @@ async def existing(statements: Executor, workspace_id: UUID, tag_ids: Sequence[s
     )
     found = {ids.encoded(ids.TAG, record["id"]) for record in records}
     return [each for each in tag_ids if each in found]
+
+
+async def found(statements: Executor, workspace_id: UUID, search: str, limit: int) -> list[Tag]:
+    """Return the first tags by name that have each word of a search anywhere in their names, without case and accents."""
+    words = search.split()
+    records = await statements.fetch(
+        """
+        select t.object
+        from tag_name n
+        join tag t on t.workspace_id = n.workspace_id and t.id = n.tag_id
+        where n.workspace_id = $1 and not exists (
+            select from unnest($2::text[], $3::text[]) w (folded, comparable)
+            where strpos(regexp_replace(normalize(n.name, nfkd), '[\\u0300-\\u036f]', '', 'g'), w.folded) = 0
+                and strpos(n.name, w.comparable) = 0
+        )
+        order by n.name
+        limit $4
+        """,
+        workspace_id,
+        [folded(each) for each in words],
+        [comparable_name(each) for each in words],
+        limit,
+    )
+    return [msgspec.json.decode(record["object"], type=Tag) for record in records]
+
+
+async def is_named(statements: Executor, workspace_id: UUID, name: str) -> bool:
+    """Whether a tag has a name."""
+    return await statements.fetchval(
+        "select exists (select from tag_name n where n.workspace_id = $1 and n.name = $2)", workspace_id, comparable_name(name)
+    )
 
 
 async def page(pool: PagePool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:

@@ -65,7 +65,7 @@ async def create_user_invitation(call: Call, user_id: UUID) -> Answer:
     user = await store.find_user(pool, workspace_id, user_id)
     if user is None:
         raise NotFound("user", object_id=user_id)
-    if not user.role.is_active or user_id in await console_store.users_with_accounts(pool, workspace_id):
+    if not user.role.is_active or await console_store.users_with_accounts(pool, workspace_id, [user_id]):
         message = (
             "An invitation is for somebody who has never signed in. For a lost password, the server's operator makes a link."
         )

@@ -11,7 +11,7 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.console import store as console_store
 from herdbook.console.model import INVITATION_DAYS
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
-from herdbook.console.visit import Refused, Visit
+from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields.naming import name_of
 from herdbook.errors import FieldError, NotFound
 from herdbook.http.problems import ErrorItem
@@ -22,6 +22,7 @@ from herdbook.users.model import Invitation, InvitationList, NameUpdate, User, U
 from herdbook.users.store import USER
 
 _ROLES_PATH: Final = f"{BASE}/users/roles"
+LIMIT: Final = 50
 _MAX_NAME: Final = 255
 # The roles that somebody may have who belongs to the team, and what they may do.
 _ROLES: Final = {
@@ -42,16 +43,31 @@ class ListedUser(NamedTuple):
 
 
 async def show_roles(visit: Visit, error: ErrorItem | None = None, about: str = "") -> Shown:
-    """Show the users of the workspace, those who have left last."""
+    """Show a page of the users of the workspace, or of those found by a search; with an error, the user whom it is about."""
     pool, workspace_id = visit.services.database.pool, visit.session.stored.workspace_id
-    with_accounts = {ids.encoded(ids.USER, each) for each in await console_store.users_with_accounts(pool, workspace_id)}
+    search, cursor = visit.query.get("search", "").strip(), visit.query.get("cursor")
+    query = {"limit": str(LIMIT)} | ({"cursor": cursor} if cursor else {"search": search} if search else {})
+    listed = (await visit.call("list-users", Listed[User], query=query)).value
+    shown = [await _user(visit, about)] if error else listed.data
+    user_ids = ids.decoded_all(ids.USER, [each.id for each in shown])
+    found = await console_store.users_with_accounts(pool, workspace_id, user_ids)
+    with_accounts = {ids.encoded(ids.USER, each) for each in found}
     invitations = (await visit.call("list-invitations", InvitationList)).value.data
     users = [
         ListedUser(each, name_of(each), each.id in with_accounts, [link for link in invitations if link.user_id == each.id])
-        for each in await store.all_users(pool, workspace_id)
+        for each in shown
     ]
-    users.sort(key=lambda each: (not each.user.role.is_active, each.name.lower()))
-    context = {"users": users, "roles": _ROLES, "error": error, "about": about, "me": visit.session.shown_user_id}
+    context: dict[str, Any] = {
+        "users": users,
+        "roles": _ROLES,
+        "error": error,
+        "about": about,
+        "me": visit.session.shown_user_id,
+        "search": search,
+        "next": visit.next_page(listed.next_cursor),
+        "has_more": listed.has_more and error is None,
+        "is_first": not cursor,
+    }
     return Shown(context, 422 if error else 200)
 
 
@@ -125,8 +141,8 @@ async def set_name(visit: Visit) -> PageAnswer:
 
 async def _user(visit: Visit, shown_id: str) -> User:
     """Return a user of the workspace. Refusal: NotFound."""
-    users = await store.all_users(visit.services.database.pool, visit.session.stored.workspace_id)
-    found = next((each for each in users if each.id == shown_id), None)
+    user_id = ids.decoded(ids.USER, shown_id) or ids.NIL
+    found = await store.find_user(visit.services.database.pool, visit.session.stored.workspace_id, user_id)
     if found is None:
         raise NotFound("user", "Open the list of people again.")
     return found

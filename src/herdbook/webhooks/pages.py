@@ -13,6 +13,7 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.console.conflicts import Theirs, theirs
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Listed, Refused, Visit
+from herdbook.custom_fields.telling import ToldEntry, changed_since
 from herdbook.http.problems import Problem
 from herdbook.shared_schemas import Deleted, shown_time
 from herdbook.webhook_endpoints.model import (
@@ -22,6 +23,7 @@ from herdbook.webhook_endpoints.model import (
     WebhookEndpointWithSecret,
     WebhookSecret,
 )
+from herdbook.webhook_endpoints.store import WEBHOOK_ENDPOINT
 from herdbook.webhooks.model import Attempt, Delivery, DeliveryState, FullDelivery, Resent, WebhookStatus
 
 _WEBHOOKS: Final = f"{BASE}/webhooks"
@@ -49,9 +51,16 @@ async def show_new_endpoint(visit: Visit, problem: Problem | None = None) -> Sho
     return _form(visit, None, problem)
 
 
-def _form(visit: Visit, endpoint: WebhookEndpoint | None, problem: Problem | None, version: int | str | None = None) -> Shown:
+def _form(  # the parts of the form, and of what is in its way
+    visit: Visit,
+    endpoint: WebhookEndpoint | None,
+    problem: Problem | None,
+    version: int | str | None = None,
+    since: Sequence[ToldEntry] = (),
+) -> Shown:
     context: dict[str, Any] = {
         "endpoint": endpoint,
+        "since": since,
         "version": version,
         "event_types": [each.value for each in EventType],
         "sent": visit.fields if problem is not None else None,
@@ -108,8 +117,11 @@ async def create_endpoint(visit: Visit) -> PageAnswer:
     return Shown({"created": created.value, "endpoint": None})
 
 
-async def show_endpoint(visit: Visit, endpoint_id: str) -> PageAnswer:
-    """Show an endpoint: whether events reach it, and its deliveries, of one state if one is chosen."""
+async def show_endpoint(visit: Visit, endpoint_id: str, since: Sequence[ToldEntry] | None = None) -> PageAnswer:
+    """Show an endpoint: whether events reach it, and its deliveries, of one state if one is chosen.
+
+    `since` is what was done to it since the page was shown that was to delete it.
+    """
     state = visit.query.get("state", "")
     query = {"limit": str(_LIMIT)}
     if state in {each.value for each in DeliveryState}:
@@ -124,6 +136,8 @@ async def show_endpoint(visit: Visit, endpoint_id: str) -> PageAnswer:
     listed = deliveries.value
     context: dict[str, Any] = {
         "endpoint": endpoint.value,
+        "version": endpoint.version,
+        "since": since,
         "health": health.value,
         "deliveries": listed.data,
         "next": visit.next_page(listed.next_cursor) if listed.next_cursor else None,
@@ -131,15 +145,20 @@ async def show_endpoint(visit: Visit, endpoint_id: str) -> PageAnswer:
         "state": query.get("state", ""),
         "states": [each.value for each in DeliveryState],
         "event_types": [each.value for each in EventType],
-        "since": _SINCE,
+        "periods": _SINCE,
     }
-    return Shown(context)
+    return Shown(context, 200 if since is None else 412)
 
 
 async def show_edited_endpoint(visit: Visit, endpoint_id: str, problem: Problem | None = None) -> PageAnswer:
     """Show the form of an endpoint."""
     endpoint = await visit.call("get-webhook-endpoint", WebhookEndpoint, endpoint_id)
-    return _form(visit, endpoint.value, problem, endpoint.version)
+    since = () if problem is None or problem.status != 412 else await _since(visit, endpoint_id)
+    return _form(visit, endpoint.value, problem, endpoint.version, since)
+
+
+async def _since(visit: Visit, endpoint_id: str) -> list[ToldEntry]:
+    return await changed_since(visit, WEBHOOK_ENDPOINT.name, endpoint_id, version=visit.field("version"))
 
 
 async def edit_endpoint(visit: Visit, endpoint_id: str) -> PageAnswer:
@@ -170,8 +189,13 @@ async def disable_endpoint(visit: Visit, endpoint_id: str) -> PageAnswer:
 
 
 async def delete_endpoint(visit: Visit, endpoint_id: str) -> PageAnswer:
-    """Delete an endpoint."""
-    await visit.call("delete-webhook-endpoint", Deleted, endpoint_id)
+    """Delete an endpoint, unless somebody has changed it since the page was shown."""
+    try:
+        await visit.call("delete-webhook-endpoint", Deleted, endpoint_id, if_version=visit.field("version") or None)
+    except Refused as refused:
+        if refused.problem.status != 412:
+            raise
+        return await show_endpoint(visit, endpoint_id, await _since(visit, endpoint_id))
     return visit.redirect(_WEBHOOKS, "The webhook was deleted.")
 
 
@@ -196,7 +220,9 @@ async def test_endpoint(visit: Visit, endpoint_id: str) -> PageAnswer:
     event_type = visit.field("type")
     endpoint = await visit.call("get-webhook-endpoint", WebhookEndpoint, endpoint_id)
     attempt = await visit.call("test-webhook-endpoint", Attempt, endpoint_id, body={"type": event_type})
-    return Shown({"endpoint": endpoint.value, "delivery": None, "attempts": [attempt.value], "type": event_type})
+    return Shown(
+        {"endpoint": endpoint.value, "delivery": None, "attempts": [attempt.value], "type": event_type, "is_under_way": False}
+    )
 
 
 async def show_delivery(visit: Visit, endpoint_id: str, event_id: str) -> PageAnswer:
@@ -206,8 +232,16 @@ async def show_delivery(visit: Visit, endpoint_id: str, event_id: str) -> PageAn
         visit.call("get-webhook-delivery", FullDelivery, endpoint_id, event_id),
     )
     attempts: Sequence[Attempt] = delivery.value.attempts[::-1]
+    due_at = delivery.value.next_attempt_at
+    is_due = delivery.value.state is DeliveryState.QUEUED or (due_at is not None and due_at <= shown_time(sources.now()))
     return Shown(
-        {"endpoint": endpoint.value, "delivery": delivery.value, "attempts": attempts, "type": delivery.value.type.value}
+        {
+            "endpoint": endpoint.value,
+            "delivery": delivery.value,
+            "attempts": attempts,
+            "type": delivery.value.type.value,
+            "is_under_way": endpoint.value.is_enabled and is_due,
+        }
     )
 
 
@@ -258,7 +292,7 @@ PAGES: Final = (
     _act(_ONE + "/edit", "edit-webhook", edit_endpoint, "form"),
     _act(_ONE + "/enable", "enable-webhook", enable_endpoint),
     _act(_ONE + "/disable", "disable-webhook", disable_endpoint),
-    _act(_ONE + "/delete", "delete-webhook", delete_endpoint),
+    _act(_ONE + "/delete", "delete-webhook", delete_endpoint, "endpoint"),
     _page(_ONE + "/secret", "show-webhook-secret", show_secret, "secret"),
     _act(_ONE + "/secret", "rotate-secret-of-webhook", rotate_secret),
     _act(_ONE + "/test", "test-webhook", test_endpoint, "delivery"),

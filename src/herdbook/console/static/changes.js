@@ -29,10 +29,17 @@ function say(text, act, label = "Show") {
   place()?.replaceChildren(line);
 }
 
+// Times are shown in the format of the reader, so they are compared as the server writes them.
+function textOf(row) {
+  const copy = row.cloneNode(true);
+  for (const time of copy.querySelectorAll("time")) time.textContent = time.dateTime;
+  return copy.textContent;
+}
+
 // The forms of a row change with each page, so values are compared while no form is in it.
 function note(root) {
   for (const row of root.querySelectorAll(".member")) {
-    if (!row.querySelector("form")) shown.set(row.id, row.textContent);
+    if (!row.querySelector("form")) shown.set(row.id, textOf(row));
   }
 }
 
@@ -53,9 +60,9 @@ async function refresh(by) {
   const changed = [];
   for (const here of rows) {
     const there = document.getElementById(here.id);
-    if (!there || !shown.has(here.id) || here.textContent === shown.get(here.id)) continue;
+    if (!there || !shown.has(here.id) || textOf(here) === shown.get(here.id)) continue;
     changed.push(here);
-    shown.set(here.id, here.textContent);
+    shown.set(here.id, textOf(here));
     if (!there.querySelector("form")) keepFocus(there, here);
   }
   for (const id of PARTS) {

@@ -1,7 +1,12 @@
-// Shows times in the reader's zone and language: how long ago for the last day, the date before.
+// Shows times in the reader's zone and language: how long ago for the last day, the date before. A time that somebody has given has
+// `data-exact`, and is shown with its hour. A day is the same one in all zones.
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "short" });
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
+const wholeDay = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeZone: "UTC" });
+const isDay = (text) => /^\d{4}-\d{2}-\d{2}$/.test(text);
 
 function shown(time) {
   const seconds = Math.round((time - Date.now()) / 1000);
@@ -15,8 +20,9 @@ export function showTimes(root) {
   for (const element of root.querySelectorAll("time[datetime]")) {
     const time = new Date(element.dateTime);
     if (Number.isNaN(time.getTime())) continue;
-    element.textContent = shown(time);
-    element.title = whole.format(time);
+    const ofDay = isDay(element.dateTime);
+    element.textContent = ofDay ? day.format(time) : element.hasAttribute("data-exact") ? exact.format(time) : shown(time);
+    element.title = (ofDay ? wholeDay : whole).format(time);
   }
   for (const input of root.querySelectorAll("input[data-utc]")) showInZone(input);
 }

@@ -1,0 +1,116 @@
+"""Histories of tags, users, webhooks and keys, and any moment of a tag."""
+
+import re
+from urllib.parse import urlencode
+
+import pytest
+
+from herdbook.auth.store import create_key
+from tests.cast import Person, Thing
+from tests.console.people import Visitor
+from tests.oauth.conftest import Connections
+
+
+def _text(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page.split("<main")[1]).split())
+
+
+async def test_tag_is_shown_as_it_was_and_brought_back(olga: Visitor, frank: Person, renewal: Thing) -> None:
+    """The history leads to each moment of a tag, beside what is different now; the state comes back in one change."""
+    before = (await frank.get(renewal.url)).json()
+    await frank.patch(renewal.url, json={"name": "Later", "hex_color": None})
+    history = (await olga.get(f"/tags/{renewal.id}/history")).text
+    path = f"/tags/{renewal.id}/then"
+    assert f'href="/console{path}?{urlencode({"at": before["updated_at"]})}"' in history
+
+    then = (await olga.get(f"{path}?{urlencode({'at': before['updated_at']})}")).text
+    version = re.search(r'name="version" value="(\d+)"', then)
+    assert version is not None
+    back = await olga.post(path, {"at": before["updated_at"], "version": version[1]})
+
+    assert f"{before['name']} Now: Later" in _text(then)
+    assert back.status_code == 303
+    now = (await frank.get(renewal.url)).json()
+    assert {**now, "updated_at": ""} == {**before, "updated_at": ""}
+
+
+async def test_earlier_state_of_a_tag_overwrites_no_later_change(olga: Visitor, frank: Person, renewal: Thing) -> None:
+    """A change since the page was shown stays, and the page says whose it is."""
+    before = (await frank.get(renewal.url)).json()
+    changed = await frank.patch(renewal.url, json={"name": "Later"})
+    await frank.patch(renewal.url, json={"name": "Latest"})
+    form = {"at": before["updated_at"], "version": changed.headers["ETag"].strip('"')}
+
+    late = await olga.post(f"/tags/{renewal.id}/then", form)
+
+    assert late.status_code == 412
+    assert "has changed this tag since you opened it" in late.text
+    assert (await frank.get(renewal.url)).json()["name"] == "Latest"
+
+
+async def test_deleted_tag_is_shown_and_restored(olga: Visitor, frank: Person, renewal: Thing) -> None:
+    """A tag that was deleted is shown as it was, and restored from there."""
+    at = (await frank.get(renewal.url)).json()["updated_at"]
+    await frank.delete(renewal.url)
+
+    page = (await olga.get(f"/tags/{renewal.id}/then?{urlencode({'at': at})}")).text
+    back = await olga.post(f"/tags/{renewal.id}/then", {"at": at})
+
+    assert "This tag was deleted." in _text(page)
+    assert back.status_code == 303
+    assert (await frank.get(renewal.url)).status_code == 200
+
+
+async def test_history_of_a_user_tells_who_changed_the_role(anna: Visitor, victor: Visitor) -> None:
+    """A viewer sees who gave somebody which role, and nobody can undo it there."""
+    page = (await anna.post("/users/new", {"first_name": "Ivy", "email": "ivy@team.test", "role": "VIEWER"})).text
+    found = re.search(r"/users/(usr_\w+)/", (await anna.get("/users/roles?search=ivy")).text)
+    assert "Send this link" in page
+    assert found is not None
+    await anna.post(f"/users/{found[1]}/role", {"role": "MEMBER"})
+
+    history = (await victor.get(f"/users/{found[1]}/history")).text
+
+    told = _text(history)
+    assert "Anna changed Role" in told
+    assert "VIEWER MEMBER" in told
+    assert "Anna created it" in told
+    assert "Undo" not in told
+    assert f'href="/console/users/{found[1]}/history"' in (await victor.get(f"/users/{found[1]}")).text
+
+
+@pytest.mark.parametrize("shown_id", ["usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "nonsense"])
+async def test_history_of_nobody_is_not_here(anna: Visitor, shown_id: str) -> None:
+    """An id without a user has no history."""
+    assert (await anna.get(f"/users/{shown_id}/history")).status_code == 404
+
+
+async def test_history_of_a_webhook_goes_beyond_its_deletion(anna: Visitor, frank: Person, olga: Visitor) -> None:
+    """Administrators see who changed and deleted a webhook, also afterwards; its secret is no part of it."""
+    made = (await frank.post("/api/herdbook/webhooks", json={"url": "http://127.0.0.1:9000/webhooks"})).json()
+    url = f"/api/herdbook/webhooks/{made['id']}"
+    await frank.patch(url, json={"description": "The CRM"})
+    await anna.post(f"/webhooks/{made['id']}/delete")
+
+    page = (await anna.get(f"/webhooks/{made['id']}/history")).text
+
+    told = _text(page)
+    assert "Anna deleted it" in told
+    assert "changed Description" in told
+    assert "The CRM" in told
+    assert made["secret"] not in page
+    assert (await olga.get(f"/webhooks/{made['id']}/history")).status_code == 403
+    assert f'href="/console/webhooks/{made["id"]}/history"' in (await anna.get("/activity?types=webhook_endpoint")).text
+
+
+async def test_keys_lead_to_what_they_did(anna: Visitor, alice: Person, ada: Thing, pool: Connections) -> None:
+    """The list of keys says when one was revoked, and leads to its changes and its requests."""
+    made = await create_key(pool, alice.workspace_id, "Robot", ["contacts:read", "contacts:write"])
+    await anna.client.patch(ada.url, json={"first_name": "Augusta"}, headers={"Authorization": f"Bearer {made}"})
+    listed = (await anna.get("/keys")).text
+    found = re.search(r'href="/console(/activity\?credential_id=[^"]+)">What it has changed<span [^>]+>: Robot<', listed)
+    assert found is not None
+    await anna.post(f"/keys/{str(made).partition('.')[0]}/revoke")
+
+    assert "Robot changed" in _text((await anna.get(found[1])).text)
+    assert "· revoked" in _text((await anna.get("/keys")).text)
