@@ -102,21 +102,27 @@ def test_a_delay_takes_its_time(desk: LiveDesk, when: str) -> None:
     assert time.monotonic() - began >= 0.3
 
 
-def test_locks_are_held_within_a_slow_transaction(desk: LiveDesk) -> None:
-    """Another write of the workspace waits for the transaction, and a read sees nothing of it."""
-    contact = desk.ask("POST", CONTACTS, json={"first_name": "Ada"}).json()["id"]
-    desk.fault(fault="delay", when="within", seconds=1, times=1, operation="update-contact")
+@pytest.mark.parametrize(("when", "order"), [("within", ["slow", "meanwhile"]), ("before", ["meanwhile", "slow"])])
+def test_locks_are_held_within_a_slow_transaction(desk: LiveDesk, when: str, order: list[str]) -> None:
+    """Another change of the contact waits for the transaction, but not for one that only begins late."""
+    path = f"{CONTACTS}/{desk.ask('POST', CONTACTS, json={'first_name': 'Ada'}).json()['id']}"
+    desk.fault(fault="delay", when=when, seconds=1, times=1, operation="update-contact")
 
     with ThreadPoolExecutor() as beside:
-        slow = beside.submit(desk.ask, "PATCH", f"{CONTACTS}/{contact}", json={"first_name": "Augusta"})
-        desk.command("GET", "/faults")
-        names = set[str]()
-        while not slow.done():
-            names.add(desk.ask("GET", f"{CONTACTS}/{contact}").json()["first_name"])
+        slow = beside.submit(desk.ask, "PATCH", path, json={"first_name": "slow"})
+        # The rule has chosen the first one.
+        while not desk.command("GET", "/faults")["faults"][0]["fired"]:
+            pass
+        during = desk.ask("GET", path).json()["first_name"]
+        desk.ask("PATCH", path, json={"first_name": "meanwhile"})
 
     assert slow.result().status_code == 200
-    assert "Ada" in names
-    assert desk.ask("GET", f"{CONTACTS}/{contact}").json()["first_name"] == "Augusta"
+    # The journal has them in the order in which they ended.
+    entries = desk.command("GET", "/journal", params={"operation": "update-contact"})["entries"]
+    assert [json.loads(each["request"]["body"])["first_name"] for each in entries] == order
+    assert [each["fault_kind"] for each in entries if "slow" in each["request"]["body"]] == ["delay"]
+    assert during == "Ada"
+    assert desk.ask("GET", path).json()["first_name"] == order[-1]
 
 
 def test_an_edit_comes_between_read_and_write(desk: LiveDesk) -> None:
