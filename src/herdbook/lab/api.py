@@ -198,8 +198,7 @@ class _Handlers:
         return Answer(_encode(LabLink(url=link_address(call.base_url, link))))
 
     async def add_fault(self, _: Call, workspace_id: UUID, asked: FaultRule) -> Answer:
-        workspace = self._lab.workspace(workspace_id)
-        return Answer(_encode(workspace.faults.add(asked, workspace.operations)))
+        return Answer(_encode(self._lab.workspace(workspace_id).add_rule(asked)))
 
     async def list_faults(self, _: Call, workspace_id: UUID) -> Answer:
         return Answer(_encode(self._lab.workspace(workspace_id).faults.shown))

@@ -34,7 +34,7 @@ from herdbook.lab import store
 from herdbook.lab.clock import Clock, Surroundings, within
 from herdbook.lab.deliveries import Deliveries, Inbox, LabNotifier
 from herdbook.lab.exchange import Exchange
-from herdbook.lab.faults import Faults
+from herdbook.lab.faults import Fault, FaultRule, Faults
 from herdbook.lab.files import FileRoom
 from herdbook.lab.journal import Journal, JournalEntry, Room, message
 from herdbook.lab.session_store import Sessions, pools
@@ -131,9 +131,9 @@ class LabWorkspace:
     def __init__(self, parts: Parts, workspace_id: UUID, clock: Clock, random_seed: int | None) -> None:
         self.random_seed = random_seed
         # Work beside requests has a randomness of its own, because nobody knows whether it or a request comes first.
-        self.surroundings, self.background, self._of_ledger, self._of_imports = (
+        self.surroundings, self.background, self._of_ledger, self._of_imports, self._of_rules = (
             Surroundings(clock, None if random_seed is None else f"{random_seed} {part}")
-            for part in ("requests", "deliveries", "ledger", "imports")
+            for part in ("requests", "deliveries", "ledger", "imports", "rules")
         )
         self.move_in(workspace_id)
         self.pool, self._pages = pools(parts.pool, parts.pages, parts.sessions, clock)
@@ -157,7 +157,7 @@ class LabWorkspace:
     def restart(self) -> None:
         """Let the time and the randomness begin anew. Credentials stay, so that theirs goes on."""
         self.clock.restart()
-        for each in (self.surroundings, self.background, self._of_ledger, self._of_imports):
+        for each in (self.surroundings, self.background, self._of_ledger, self._of_imports, self._of_rules):
             each.restart()
 
     @property
@@ -302,6 +302,11 @@ class LabWorkspace:
     async def write_request_log(self) -> None:
         """Write the requests that the log has collected."""
         await request_log_commands.write(self.pool, self._opened.request_log)
+
+    def add_rule(self, rule: FaultRule) -> Fault:
+        """Add a rule for faults, whose id is the same on each run: problems name it. Refusal: Invalid."""
+        with within(self._of_rules):
+            return self.faults.add(rule, self.operations)
 
     async def edit(self, method: str, path: str, body: object) -> str:
         """Make a request as somebody else, who has a key of their own; return why it was refused, or an empty text."""
