@@ -3,7 +3,7 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import Final, cast
 
 import pytest
 import requests
@@ -311,7 +311,7 @@ def test_the_inbox_takes_messages_of_others(desk: LiveDesk) -> None:
     assert [each["request"]["body"] for each in entries] == ["hello", "hello"]
 
 
-NO_RULES = [
+NO_RULES: Final[list[tuple[dict[str, object], str, str]]] = [
     ({"fault": "edit"}, "body", "needs `body`"),
     ({"fault": "edit", "body": {}, "method_of_edit": "FOO"}, "method_of_edit", "There are DELETE"),
     ({"fault": "edit", "body": {}, "path_of_edit": "v2/contacts"}, "path_of_edit", "`/`"),
@@ -364,7 +364,13 @@ def test_a_rule_that_cannot_work_is_refused(
 
 def test_every_fault_takes_its_members(desk: LiveDesk) -> None:
     """What the table has for a fault is accepted, and shown in its rule."""
-    said = {"api_key": desk.key, "body": {}, "event_type": "v1.contact.created", "method": "PATCH", "method_of_edit": "PUT"}
+    said: dict[str, object] = {
+        "api_key": desk.key,
+        "body": {},
+        "event_type": "v1.contact.created",
+        "method": "PATCH",
+        "method_of_edit": "PUT",
+    }
     said |= {"operation": "update-contact", "path": "/v2/*", "path_of_edit": "/v2/tags", "retry_after": 3, "seconds": 2.0}
     said |= {"status": 418, "when": "after"}
     of_lists = {"operation": "list-contacts", "method": "GET"}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
@@ -186,7 +186,7 @@ async def test_the_order_of_requests_is_that_of_their_beginnings(bench: Bench) -
     assert found["holds"]
 
 
-IMPOSSIBLE = [
+IMPOSSIBLE: Final[list[tuple[dict[str, Any], str, str]]] = [
     ({"operation": "update-contcat"}, "operation", "Did you mean `update-contact`?"),
     ({"method": "PTCH"}, "method", "Did you mean `PATCH`?"),
     ({"operation": "update-contact", "method": "GET"}, "method", "`PATCH`"),

@@ -1,5 +1,6 @@
 """The operations of /herdbook/lab: they command the lab, with its own token."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -123,7 +124,8 @@ class _Handlers:
         return Answer(_encode(shown))
 
     async def add_seed(self, _: Call, asked: LabSeedCreate) -> Answer:
-        template = await self._lab.add_seed(asked.name, _seed_of(asked))
+        # A long text takes long to read, while the server answers others.
+        template = await self._lab.add_seed(asked.name, await asyncio.to_thread(_seed_of, asked))
         return Answer(_encode(LabSeed(name=asked.name, objects=dict(template.objects))))
 
     async def remove_seed(self, _: Call, asked: LabSeedQuery) -> Answer:
