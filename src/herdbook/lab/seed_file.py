@@ -156,6 +156,8 @@ class _Nodes:
 
     def check(self, node: "Node", depth: int = 0) -> None:
         """Require that a node has names for keys, each once, and is not too large. Refusal: SeedInvalid."""
+        import yaml  # noqa: PLC0415
+
         line = node.start_mark.line + 1
         if depth > _MOST_DEPTH:
             raise _too_deep(line)
@@ -164,17 +166,17 @@ class _Nodes:
             if self._repeated > _MOST_REPEATED:
                 raise SeedInvalid(line, f"Aliases repeat more than {_MOST_REPEATED:,} values. Use fewer of them.")
         self._seen.add(id(node))
-        if node.id == "mapping":
+        if isinstance(node, yaml.MappingNode):
             names = set[str]()
             for key, each in node.value:
                 if key.tag not in (_TEXT_TAG, _MERGE_TAG):
-                    shown = f"`{key.value}`" if key.id == "scalar" else "A list or a mapping"
+                    shown = f"`{key.value}`" if isinstance(key, yaml.ScalarNode) else "A list or a mapping"
                     raise SeedInvalid(key.start_mark.line + 1, f"{shown} is no name. Put it in quotes if it is one.")
                 if key.value in names:
                     raise _twice(key.start_mark.line + 1, key.value)
                 names.add(key.value)
                 self.check(each, depth + 1)
-        elif node.id == "sequence":
+        elif isinstance(node, yaml.SequenceNode):
             for each in node.value:
                 self.check(each, depth + 1)
 
@@ -202,13 +204,12 @@ def _deep_line(text: str) -> int:
     """Return the line where a YAML text is nested too deep."""
     import yaml  # noqa: PLC0415
 
-    depth = line = 0
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        line = event.start_mark.line + 1
-        if depth > _MOST_DEPTH:
-            break
-    return line
+        if depth > _MOST_DEPTH and event.start_mark is not None:
+            return event.start_mark.line + 1
+    return 0
 
 
 def _is_deeper(value: object, most: int) -> bool:
