@@ -304,8 +304,11 @@ def test_the_inbox_takes_messages_of_others(desk: LiveDesk) -> None:
     """Anybody who posts to its address gets the answer that it was told to give, and the journal has the message."""
     desk.command("PUT", "/inbox", json={"statuses": [503]})
 
+    # No webhook is a GET, and this one takes no answer of another.
+    looked = requests.get(desk.made["inbox_url"], timeout=PATIENCE)
     statuses = [requests.post(desk.made["inbox_url"], data=b"hello", timeout=PATIENCE).status_code for _ in range(2)]
 
+    assert (looked.status_code, looked.headers["Allow"]) == (405, "POST")
     assert statuses == [503, 200]
     entries = desk.command("GET", "/journal", params={"kind": "inbox"})["entries"]
     assert [each["request"]["body"] for each in entries] == ["hello", "hello"]
