@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UnsetType
 
 from herdbook import ids
 from herdbook.companies.store import COMPANY
@@ -63,10 +63,10 @@ async def export_found(call: Call, asked: ObjectExportRequest) -> Answer:
     return Answer(b"", headers=headers, stream=stream, media_type=MEDIA_TYPES[asked.format])
 
 
-def _readable(call: Call, object_type: ExportType, types: Sequence[str]) -> View:
+def _readable(call: Call, object_type: ExportType, types: Sequence[str] | UnsetType) -> View:
     """Return the part of the feed that an export of changes has. Refusal: Forbidden, if the caller may not read the objects."""
     if object_type == "change":
-        return view_of(call.caller, call.services.object_types, types or UNSET)
+        return view_of(call.caller, call.services.object_types, types)
     for scope in _TYPES[object_type].read_scopes:
         call.caller.require(scope)
     return View((), sees_private=False, sees_details=False)

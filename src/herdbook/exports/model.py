@@ -3,7 +3,7 @@
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
 from herdbook.feed.model import KINDS, kinds
@@ -23,10 +23,16 @@ _ObjectType: TypeAlias = Annotated[ExportType, Meta(description="What is exporte
 _After: TypeAlias = Annotated[
     int, Meta(ge=0, le=10**18 - 1, description="Of changes: only those after this position. By default all that are kept.")
 ]
-_Types: TypeAlias = Annotated[
-    tuple[Annotated[str, Meta(extra_json_schema={"enum": list(KINDS)})], ...],
-    Meta(description="Of changes: only those of these object types. By default all that the credential may read."),
-]
+_Types: TypeAlias = (
+    Annotated[
+        tuple[Annotated[str, Meta(extra_json_schema={"enum": list(KINDS)})], ...],
+        Meta(
+            min_length=1,
+            description="Of changes: only those of these object types. By default all that the credential may read.",
+        ),
+    ]
+    | UnsetType
+)
 PLURALS: Final[dict[ExportType, str]] = {
     "contact": "contacts",
     "company": "companies",
@@ -59,7 +65,7 @@ class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
     format: _Format = "csv"
     view_id: Annotated[str, Meta(description="Only the contacts or companies that this saved view lists.")] = ""
     after: _After = 0
-    types: _Types = ()
+    types: _Types = UNSET
 
 
 class ExportSort(Sort, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +106,7 @@ class ObjectExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
         ),
     ] = ()
     after: _After = 0
-    types: _Types = ()
+    types: _Types = UNSET
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +123,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     }
 
     object: str
-    id: Annotated[str, Meta(description="A change has none: it has a `position`.")] | msgspec.UnsetType = msgspec.UNSET
-    company_name: str | msgspec.UnsetType = msgspec.UNSET
-    tags: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-    notes: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    id: Annotated[str, Meta(description="A change has none: it has a `position`.")] | UnsetType = UNSET
+    company_name: str | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    notes: tuple[str, ...] | UnsetType = UNSET

@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from herdbook.errors import FieldError, Invalid
 from herdbook.exports import changes, engagements, records
 from herdbook.exports.files import Source, encoded
@@ -49,7 +51,7 @@ def _require_sound(asked: ObjectExportRequest) -> None:
         ("sort", bool(asked.sort), is_record),
         ("object_ids", bool(asked.object_ids), name != "change"),
         ("after", bool(asked.after), name == "change"),
-        ("types", bool(asked.types), name == "change"),
+        ("types", asked.types is not UNSET, name == "change"),
     ):
         if is_sent and not is_known:
             message = f"`{member}` does not go with the `object_type` `{name}`. Leave it out."

@@ -78,8 +78,8 @@ _VERDICTS: Final = {
 # The same in sentences.
 _TRIED: Final = {
     "create": "would be new here",
-    "update": "would change somebody",
-    "restore": "would restore somebody",
+    "update": "would be changed",
+    "restore": "would come back",
     "duplicate": "would come twice",
     "unchanged": "would change nothing",
     "skip": "would be left out",
@@ -87,8 +87,8 @@ _TRIED: Final = {
 }
 _DONE: Final = {
     "create": "new here",
-    "update": "changed somebody",
-    "restore": "restored somebody",
+    "update": "changed",
+    "restore": "came back",
     "unchanged": "changed nothing",
     "skip": "left out",
     "problem": "not imported",
