@@ -366,7 +366,7 @@ def test_a_rule_that_cannot_work_is_refused(
 
 
 def test_every_fault_takes_its_members(desk: LiveDesk) -> None:
-    """What the table has for a fault is accepted, and shown in its rule."""
+    """The members in the table of a fault are accepted, and its rule shows them."""
     said: dict[str, object] = {
         "api_key": desk.key,
         "body": {},

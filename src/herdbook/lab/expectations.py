@@ -188,7 +188,7 @@ def condition_errors(
         remedy = "`GET .../faults` lists those of the workspace." if kind == "rule" else ""
         yield unknown(f"{place}fault", kind, condition.fault, _FAULTS, remedy)
     if 0 < condition.status < _LEAST_STATUS:
-        yield FieldError(f"{place}status", "too_small", f"A status is {_LEAST_STATUS} or more. Leave it out for any.")
+        yield FieldError(f"{place}status", "invalid_range", f"A status is {_LEAST_STATUS} or more. Leave it out for any.")
     for name, kind in (("operation", "request"), ("event_type", "delivery")):
         if getattr(condition, name) and condition.kind not in (UNSET, kind):
             message = f"Only an entry of the kind `{kind}` has `{name}`. Leave out one of both."

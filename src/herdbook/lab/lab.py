@@ -238,7 +238,7 @@ class Lab:
         except SeedInvalid as invalid:
             raise Invalid([FieldError("seed", "refused", str(invalid))]) from None
         finally:
-            # Whoever asks next builds it anew, after whatever failure.
+            # After any failure, the next caller builds it anew.
             if building.done() and (building.cancelled() or building.exception() is not None):
                 self._templates.pop(name, None)
 
