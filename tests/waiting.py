@@ -1,7 +1,7 @@
 """How tests wait."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 
@@ -11,6 +11,13 @@ async def until(is_so: Callable[[], bool], seconds: float = 90.0) -> None:
     async with asyncio.timeout(seconds):
         while not is_so():  # noqa: ASYNC110  # files and processes set no event
             await asyncio.sleep(0.01)
+
+
+async def until_so(is_so: Callable[[], Awaitable[bool]], seconds: float = 90.0) -> None:
+    """Return once an answer says that the condition holds; raise TimeoutError if none ever does."""
+    async with asyncio.timeout(seconds):
+        while not await is_so():  # noqa: ASYNC110  # an application in this process may answer without ever waiting
+            await asyncio.sleep(0)
 
 
 async def until_blocked(pool: "asyncpg.Pool[asyncpg.Record]") -> None:

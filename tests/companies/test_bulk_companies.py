@@ -364,3 +364,16 @@ async def test_domains_are_limited_together(alice: Person, stored: Stored) -> No
     assert "5100 domains in total. 5000 is the limit" in many.json()["detail"]
     assert matched.status_code == 412
     assert await stored.changes() == []
+
+
+async def test_a_domain_that_an_operation_before_brings(alice: Person, frank: Person) -> None:
+    """A conflict with a company that the same request would bring names its operation, and no company that is not there."""
+    await define(frank, "number", object_type="company", unique=True)
+    twice = create("engine.test", name="Engine", fields={"number": "17"})
+    errors = (await write(alice, twice, twice, atomic=True)).json()["errors"]
+
+    assert [each["field"] for each in errors] == [
+        "operations[1].company.domains[0].domain",
+        "operations[1].company.fields.number",
+    ]
+    assert all("`operations[0]`" in each["message"] and "conflict" not in each for each in errors)

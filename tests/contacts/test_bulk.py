@@ -22,6 +22,7 @@ from herdbook.ledger.unit_of_work import Origin, UnitOfWork
 from herdbook.settings import Settings
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import BULK, both_forms, create, delete, results, update, verdicts, write
+from tests.custom_fields.definitions import define
 from tests.serving import serving
 
 CONTACTS: Final = "/api/v2/contacts"
@@ -286,6 +287,54 @@ async def test_all_or_none_is_none(alice: Person, ada: Thing, grace: Thing, stor
     assert len(await stored.changes()) == 2
     assert [(await alice.get(contact.url)).json() for contact in (ada, grace)] == [ada.json, grace.json]
     assert (await alice.post(CONTACTS, json={"emails": [{"email": "new@x.test"}]})).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("emails[0].email", {"emails": [{"email": "twice@engine.test"}]}),
+        ("external_ids[0]", {"external_ids": ["17"]}),
+        ("fields.number", {"fields": {"number": "17"}}),
+    ],
+    ids=["address", "external id", "unique field"],
+)
+@pytest.mark.parametrize("action", ["create", "upsert"])
+async def test_a_value_that_an_operation_before_brings(  # a value, in either way
+    alice: Person, frank: Person, field: str, value: Json, action: str
+) -> None:
+    """A conflict with a contact that the same request would bring names its operation, and no contact that is not there."""
+    await define(frank, "number", unique=True)
+    first = {"emails": [{"email": "first@engine.test"}], **value}
+    operations = [{"action": action, "contact": first}, {"action": "create", "contact": value}]
+    (error,) = (await write(alice, *operations, atomic=True)).json()["errors"]
+
+    assert (error["field"], error["code"]) == (f"operations[1].contact.{field}", "already_in_use")
+    assert "`operations[0]`" in error["message"]
+    assert "conflict" not in error
+
+
+async def test_a_value_that_an_operation_before_gives_to_another(alice: Person, ada: Thing) -> None:
+    """A conflict with a contact that has the value by an operation before names both, because the contact was there."""
+    given = update(ada.id, emails=[{"email": "twice@engine.test"}])
+    (error,) = (await write(alice, given, create("twice@engine.test"), atomic=True)).json()["errors"]
+    later = update(ada.id, last_name="Byron")
+    (of_old,) = (await write(alice, later, create("ada@engine.test"), atomic=True)).json()["errors"]
+
+    assert [each["conflict"]["id"] for each in (error, of_old)] == [ada.id] * 2
+    assert "`operations[0]`" in error["message"]
+
+
+async def test_a_contact_that_an_operation_would_bring_back_is_not_named(alice: Person, ada: Thing) -> None:
+    """A deleted contact that an upsert of the same request would restore is deleted still."""
+    await alice.delete(ada.url)
+    back = {"action": "upsert", "contact": {"emails": ada.json["emails"]}}
+    changed = update(ada.id, last_name="Byron")
+    address = ada.json["emails"][0]["email"]
+    (error,) = (await write(alice, back, changed, create(address), atomic=True)).json()["errors"]
+
+    assert error["field"] == "operations[2].contact.emails[0].email"
+    assert "`operations[0]`" in error["message"]
+    assert "conflict" not in error
 
 
 async def test_each_of_many_faults_is_named(alice: Person) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.records import change, ids_of, known_as, read, record_of
+from tests.custom_fields.definitions import define
 
 LINK: Final = {"object_type": "contact", "crm_object_id": "17", "source": "hubspot"}
 
@@ -167,3 +168,33 @@ async def test_the_vendors_update_takes_none(alice: Person, ada: Thing) -> None:
     response = await alice.patch(ada.url, json={"external_ids": ["1"]})
 
     assert (response.status_code, faults(response)) == (422, [("external_ids", "unknown_field")])
+
+
+async def test_faults_of_tags_are_told_together(alice: Person, ada: Thing) -> None:
+    """A malformed id of a tag is told beside an item that is no text."""
+    response = await alice.patch(record_of(ada), json={"tag_ids": ["tag_!", 5, "tag_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"]})
+
+    assert sorted(faults(response)) == [("tag_ids[0]", "invalid_format"), ("tag_ids[1]", "invalid_type")]
+
+
+# Members that an answer shows and no request takes.
+_READ_ONLY: Final = ("object", "id", "company", "created_at", "updated_at", "unique_values")
+
+
+async def test_a_record_can_be_sent_as_it_was_read(
+    alice: Person, frank: Person, ada: Thing, engine: Thing, renewal: Thing, stored: Stored
+) -> None:
+    """All members of a record but those that only answers have may be sent back, and change nothing."""
+    await define(frank, "badge", unique=True)
+    link = {"object_type": "contact", "crm_object_id": "17", "source": "hubspot"}
+    await change(
+        alice, ada, company_id=engine.id, fields={"badge": "7"}, tag_ids=[renewal.id], external_ids=["7"], crm_association=link
+    )
+    record = await read(alice, ada)
+    before = await stored.changes()
+    refused = await alice.patch(record_of(ada), json=record)
+    answer = await alice.patch(record_of(ada), json={name: each for name, each in record.items() if name not in _READ_ONLY})
+
+    assert sorted(faults(refused)) == sorted((name, "unknown_field") for name in _READ_ONLY)
+    assert answer.json() == record
+    assert await stored.changes() == before

@@ -76,3 +76,11 @@ async def test_a_domain_and_a_unique_value_have_one_holder(alice: Person, frank:
     )
     assert merged.json()["company"]["fields"] == {"number": 7}
     assert (await alice.patch(record_of(other), json=sent)).status_code == 200
+
+
+async def test_no_other_member_is_suggested(alice: Person) -> None:
+    """A member of contacts alone is not taken for one whose name merely ends alike."""
+    response = await alice.post("/api/herdbook/companies", json={"domains": [{"domain": "engine.test"}], "external_ids": ["7"]})
+
+    assert faults(response) == [("external_ids", "unknown_field")]
+    assert "Did you mean" not in response.json()["detail"]

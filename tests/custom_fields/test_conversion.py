@@ -147,6 +147,20 @@ async def test_values_that_are_the_same_are_told(alice: Person, frank: Person, a
     assert other.id not in both.json()["detail"]
 
 
+async def test_values_of_a_unique_field_that_become_the_same_are_told(
+    alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """Another kind by which two values of a unique field are the same is refused by `kind`, which was sent, with a way out."""
+    field = await define(frank, "badge", unique=True)
+    await change(alice, ada, fields={"badge": "5"})
+    await change(alice, grace, fields={"badge": "05"})
+    refused = await frank.patch(field.url, json={"kind": "integer"})
+
+    assert faults(refused) == [("kind", "values_in_use")]
+    assert "send `unique` as false, too" in refused.json()["detail"]
+    assert (await frank.patch(field.url, json={"kind": "integer", "unique": False})).status_code == 200
+
+
 async def test_values_become_unique(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
     """A field whose values differ can become unique, and then refuses the value of another; one with equal values cannot."""
     field = await define(frank, "badge")
@@ -258,6 +272,19 @@ async def test_a_later_round_goes_on_for_the_request_that_asked(
 
     assert [tuple(each) for each in origins] == [(asked.request_id, asked.credential_id)] * 2
     assert (undone.kept, undone.reverted) == ({field.json["id"]: "changed_since"}, {})
+
+
+async def test_an_undo_converts_values_at_once(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """The values that were set since a change of kind have the earlier form when its undo is answered."""
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": "07"})
+    changed = await frank.patch(field.url, json={"kind": "integer"})
+    await change(alice, grace, fields={"own": 5})
+    undone = await undo(frank, changed)
+    conversion = (await frank.get(f"{field.url}/conversion")).json()
+
+    assert (undone.kept, conversion["finished"]) == ({}, True)
+    assert [(await read(alice, each))["fields"]["own"] for each in (ada, grace)] == ["07", "5"]
 
 
 async def test_values_set_before_an_undo_are_converted(
@@ -495,7 +522,7 @@ async def test_an_undo_gives_back_texts_whatever_comes_first(
 
 
 async def test_a_conversion_stops_when_it_is_undone(
-    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing
+    ledger: Ledger, alice: Person, frank: Person, ada: Thing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slice of a conversion that comes after its undo changes nothing, so that no change of the request escapes the undo."""
     field = await define(frank, "own", "integer")
@@ -503,13 +530,22 @@ async def test_a_conversion_stops_when_it_is_undone(
     origin = Origin(ids.new_id(), ids.NIL)
     await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(kind=FieldKind.TEXT)), origin)
     await change(alice, ada, fields={"own": "8"})
+    write = Ledger.write
+    late: list[Json] = []
+
+    async def then_late(self: Ledger, workspace_id: Any, command: Any, *others: Any, **options: Any) -> Any:
+        """Let a slice of the undone request come right after the undo has given back the definition."""
+        written = await write(self, workspace_id, command, *others, **options)
+        if isinstance(command, UndoReversals):
+            await write(self, workspace_id, ConvertValues(field_id, FIELD_HOLDERS), origin)
+            late.append((await read(alice, ada))["fields"])
+        return written
+
+    monkeypatch.setattr(Ledger, "write", then_late)
     undone = await undo(frank, ids.encoded(ids.REQUEST, origin.request_id))
-    await ledger.write(alice.workspace_id, ConvertValues(field_id, FIELD_HOLDERS), origin)
-    late = await read(alice, ada)
-    await convert(pool, ledger)
 
     assert undone.kept == {}
-    assert late["fields"] == {"own": "8"}
+    assert late == [{"own": "8"}]
     assert (await read(alice, ada))["fields"] == {"own": 8}
     latest = (await alice.get(f"/api/herdbook/contacts/{ada.id}/history")).json()["data"][0]
     assert latest["request_id"] == undone.response.headers["X-Request-Id"]

@@ -108,6 +108,7 @@ BAD: Final[dict[str, tuple[Json, str, str]]] = {
     "unique default": ({"unique": True, "default": "x"}, "default", "not_allowed"),
     "default reference": ({"kind": "user", "default": "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"}, "default", "not_allowed"),
     "default of another kind": ({"kind": "integer", "default": "x"}, "default", "invalid_type"),
+    "empty default": ({"kind": "text", "default": ""}, "default", "too_short"),
     "negative order": ({"order": -1}, "order", "invalid_range"),
 }
 
@@ -119,6 +120,15 @@ async def test_a_bad_definition_is_named(frank: Person, stored: Stored, members:
 
     assert (response.status_code, faults(response)) == (422, [(field, code)])
     assert await stored.changes() == []
+
+
+async def test_an_empty_list_is_no_default(frank: Person) -> None:
+    """An empty default is refused, because it would be none: null says that."""
+    options = [{"id": "a", "label": "A"}]
+    response = await frank.post(URL, json={**FIELD, "kind": "several_of", "options": options, "default": []})
+
+    assert faults(response) == [("default", "too_short")]
+    assert "null" in response.json()["detail"]
 
 
 async def test_all_faults_are_told(frank: Person) -> None:

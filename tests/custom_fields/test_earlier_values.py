@@ -245,9 +245,16 @@ async def test_a_value_of_an_archived_field_keeps_nothing_deleted(
         assert (await undo(alice, gone)).kept == {}
     else:
         assert (await upsert(alice, "ada@engine.test"))["result"] == "restored"
+    hidden = (await frank.get(f"{field.url}/conversion")).json()
     await frank.patch(field.url, json={"archived": False})
     record = await read(alice, ada)
+    told = (await frank.get(f"{field.url}/conversion")).json()
+    effect = (await frank.patch(f"{field.url}?dry_run=true", json={"unique": True})).json()
 
+    assert (hidden["unclaimed"], told["unclaimed"]) == (0, 1)
+    assert told["examples"] == [{"id": ada.id, "value": "1", "holder": grace.id}]
+    assert (effect["kept"], effect["refused"]) == (1, 1)
+    assert effect["examples"] == [{"id": ada.id, "value": "1", "same_as": grace.id}]
     assert (record["fields"], "unique_values" in record) == ({"own": "1"}, False)
     assert (await read(alice, grace))["unique_values"] == ["own=1"]
     claims = "select contact_id from contact_field_value where workspace_id = $1"

@@ -1,14 +1,18 @@
 """POST /herdbook/contacts/query."""
 
 from typing import Any, Final
+from uuid import UUID
 
+import asyncpg
 import pytest
 
+from herdbook.ledger.ledger import Ledger
 from herdbook.querying import store as query_store
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.listing import create
 from tests.contacts.records import change, read, record_of
-from tests.custom_fields.definitions import define
+from tests.custom_fields.claims import convert
+from tests.custom_fields.definitions import define, half_converted
 
 URL: Final = "/api/herdbook/contacts/query"
 
@@ -182,6 +186,15 @@ async def test_conditions_nest_to_a_depth(alice: Person, ada: Thing) -> None:
     assert faults(await alice.post(URL, json={"where": {"not": condition}})) == [("where.not" + ".and[0]" * 4, "too_deep")]
 
 
+async def test_options_are_listed_in_their_order(alice: Person, frank: Person) -> None:
+    """The refusal of what is no option names the options as the definition orders them."""
+    options = [f"o{number}" for number in (9, 3, 7, 1, 8, 2, 6, 4, 5)]
+    await define(frank, "tier", "one_of", options=[{"id": each, "label": each} for each in options])
+    response = await alice.post(URL, json={"where": where("fields.tier", "eq", "x")})
+
+    assert ", ".join(f"`{each}`" for each in options) in response.json()["detail"]
+
+
 async def test_a_cursor_belongs_to_its_query(alice: Person, ada: Thing, grace: Thing) -> None:
     """A cursor of another condition or sort is refused."""
     page = await ask(alice, limit=1, where=where("emails", "is_set"))
@@ -189,6 +202,53 @@ async def test_a_cursor_belongs_to_its_query(alice: Person, ada: Thing, grace: T
 
     assert [contact["id"] for contact in page["data"]] == [grace.id] != [ada.id]
     assert faults(response) == [("cursor", "invalid_cursor")]
+
+
+@pytest.mark.parametrize("kind", ["integer", "one_of"])
+async def test_a_cursor_ends_with_the_form_of_its_values(alice: Person, frank: Person, kind: str) -> None:
+    """A cursor sorted by a field of another kind by now is refused, because no place in the order is where it was."""
+    field = await define(frank, "score")
+    for score in ("1", "10", "9"):
+        await alice.post("/api/herdbook/contacts", json={"first_name": "Ada", "fields": {"score": score}})
+    sort = [{"field": "last_name"}, {"field": "fields.score"}]
+    page = await ask(alice, limit=1, sort=sort)
+    options = {"options": [{"id": f"o{each}", "label": each} for each in ("1", "9", "10")]} if kind == "one_of" else {}
+    assert (await frank.patch(field.url, json={"kind": kind, **options})).status_code == 200
+    response = await alice.post(URL, json={"limit": 1, "sort": sort, "cursor": page["next_cursor"]})
+
+    assert faults(response) == [("cursor", "invalid_cursor")]
+    assert "`fields.score`" in response.json()["errors"][0]["message"]
+    assert len(await found(alice, limit=1, sort=sort)) == 3
+
+
+async def test_no_cursor_goes_on_during_a_conversion(
+    frank: Person, ledger: Ledger, workspace_id: UUID, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """A cursor that was made while values are converted is refused until they are, and then too, because they have moved."""
+    field = await half_converted(frank, ledger, workspace_id)
+    query: Json = {"sort": [{"field": "fields.number"}], "limit": 1}
+    cursor = (await ask(frank, **query))["next_cursor"]
+    during = await frank.post(URL, json={**query, "cursor": cursor})
+    by_name = {"sort": [{"field": "first_name"}], "limit": 1}
+    other = await ask(frank, **by_name, cursor=(await ask(frank, **by_name))["next_cursor"])
+    await convert(pool, ledger)
+    afterwards = await frank.post(URL, json={**query, "cursor": cursor})
+
+    assert [faults(each) for each in (during, afterwards)] == [[("cursor", "invalid_cursor")]] * 2
+    assert f"{field.url}/conversion" in during.json()["errors"][0]["message"]
+    assert len(other["data"]) == 1
+
+
+async def test_a_cursor_outlives_a_change_of_the_definition(alice: Person, frank: Person) -> None:
+    """A cursor stays right if the field gets another label, or unique values."""
+    field = await define(frank, "score")
+    for score in ("1", "10", "9"):
+        await alice.post("/api/herdbook/contacts", json={"first_name": score, "fields": {"score": score}})
+    query: Json = {"limit": 1, "sort": [{"field": "fields.score"}]}
+    cursor = (await ask(alice, **query))["next_cursor"]
+    assert (await frank.patch(field.url, json={"label": "Points", "unique": True})).status_code == 200
+
+    assert (await ask(alice, **query, cursor=cursor))["data"][0]["first_name"] == "10"
 
 
 async def test_an_empty_cursor_is_that_of_the_first_page(alice: Person, ada: Thing, grace: Thing) -> None:

@@ -315,10 +315,13 @@ async def test_a_required_value_stays(alice: Person, frank: Person, ada: Thing) 
     await define(frank, "origin", default="import")
     cleared = await alice.patch(record_of(ada), json={"fields": {"tier": None}})
     created = await alice.post("/api/v2/contacts", json={"fields": {}})
+    nulled = await alice.post("/api/v2/contacts", json={"fields": {"tier": None}})
     complete = Thing(await alice.post("/api/v2/contacts", json={"fields": {"tier": "gold"}}))
 
     assert (await alice.post("/api/v2/contacts", json={})).status_code == 201
     assert faults(created) == [("fields.tier", "required")]
+    assert created.json()["detail"] == "`fields.tier` is missing. Send it."
+    assert nulled.json()["detail"] == cleared.json()["detail"] == "`fields.tier` is required. Send a value."
     assert (await read(alice, complete))["fields"] == {"origin": "import", "tier": "gold"}
     assert faults(cleared) == [("fields.tier", "required")]
 

@@ -353,3 +353,15 @@ async def test_a_retry_gets_the_first_answer(alice: Person, frank: Person, ada: 
 async def version_of(person: Person, url: str) -> int:
     """Return the version of a field."""
     return int((await person.get(url)).headers["ETag"].strip('"'))
+
+
+async def test_a_definition_can_be_sent_as_it_was_read(frank: Person) -> None:
+    """All members of a definition but those that never change, or that only answers have, may be sent back."""
+    field = await define(frank, "tier", "one_of", help="How much they pay.", default="gold", order=7)
+    read_only = ("object", "id", "object_type", "key", "created_at", "updated_at")
+    refused = await frank.patch(field.url, json=field.json)
+    answer = await frank.patch(field.url, json={name: each for name, each in field.json.items() if name not in read_only})
+
+    assert sorted(faults(refused)) == sorted((name, "unknown_field") for name in read_only)
+    assert answer.json() == field.json
+    assert "Did you mean" not in next(error["message"] for error in refused.json()["errors"] if error["field"] == "id")

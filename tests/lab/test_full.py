@@ -6,24 +6,31 @@ import pytest
 import pytest_asyncio
 
 from herdbook.settings import Settings
-from tests.lab.conftest import LAB, TOKEN, Bench
+from tests.lab.conftest import LAB, TOKEN, Bench, Desk
 from tests.serving import serving
-from tests.waiting import until
+from tests.waiting import until, until_so
 
 CONTACTS = "/api/v2/contacts"
 
 
 @pytest_asyncio.fixture(scope="module")
-async def full(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Bench]:
-    """A lab that may have so little that its empty database is too much."""
+async def desk(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Desk]:
+    """A workspace of a lab that may have so little that its empty database is too much, made before the lab looks for that."""
     settings = Settings(lab=True, lab_token=TOKEN, lab_limit=1_000_000, data_dir=tmp_path_factory.mktemp("lab"))
     async with serving(settings, database_url) as client:
-        yield Bench(client)
+        yield await Bench(client).workspace()
 
 
-async def test_a_lab_that_is_full_says_so_and_keeps_nothing_more(full: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_lab_that_is_full_says_so_and_keeps_nothing_more(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     """Workspaces and seeds are refused with the remedy, and the log tells whoever looks after it. Reads go on."""
-    await until(lambda: "the lab has reached its bound" in caplog.text)
+    full = desk.lab
+
+    def is_told() -> bool:
+        # The lab may look while the workspace is made.
+        records = [each for phase in ("setup", "call") for each in caplog.get_records(phase)]
+        return any("the lab has reached its bound" in each.message for each in records)
+
+    await until(is_told)
 
     made = await full.ask("POST", f"{LAB}/workspaces", json={})
     seed = await full.ask("POST", f"{LAB}/seeds", json={"name": "one", "objects": []})
@@ -31,3 +38,32 @@ async def test_a_lab_that_is_full_says_so_and_keeps_nothing_more(full: Bench, ca
     assert (made.status_code, seed.status_code) == (422, 422)
     assert "--lab-limit" in made.json()["detail"]
     assert (await full.ask("GET", f"{LAB}/state")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/restore", {"seed": "empty"}),
+        ("/snapshot", {"name": "one"}),
+        ("/keys", {}),
+        ("/clients", {"name": "App", "scopes": ["contacts:read"]}),
+        ("/sign-ins", {}),
+    ],
+)
+async def test_a_workspace_of_a_full_lab_takes_nothing_more(desk: Desk, path: str, body: dict[str, object]) -> None:
+    """Each command that needs room is refused with the remedy."""
+
+    async def is_full() -> bool:
+        return (await desk.ask("POST", CONTACTS, json={"first_name": "Ada"})).status_code == 503
+
+    await until_so(is_full)
+    answer = await desk.lab.ask("POST", f"{desk.path}{path}", json=body)
+
+    assert answer.status_code == 422
+    assert "--lab-limit" in answer.json()["detail"]
+
+
+async def test_a_full_lab_is_reset_and_made_empty(desk: Desk) -> None:
+    """The commands that make room go on."""
+    assert (await desk.lab.ask("POST", f"{desk.path}/reset")).status_code == 200
+    assert (await desk.lab.ask("DELETE", desk.path)).status_code == 200

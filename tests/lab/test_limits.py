@@ -132,6 +132,29 @@ async def test_all_journals_together_have_a_bound() -> None:
     assert other.dropped == 1
 
 
+def test_long_paths_and_queries_take_room() -> None:
+    """A journal counts all of an entry that a client can make long."""
+    room = Room()
+    journal = Journal(room)
+    sizes: list[int] = []
+    for path, query in (("", ""), ("x" * 8000, ""), ("", "x" * 8000)):
+        before = room.bytes
+        journal.add(
+            lambda number, path=path, query=query: JournalEntry(
+                number=number,
+                kind="request",
+                at=NEW_YEAR,
+                began_seconds=0,
+                path=path,
+                query=query,
+                request=message([], b""),
+            )
+        )
+        sizes.append(room.bytes - before)
+
+    assert [size - sizes[0] for size in sizes] == [0, 8000, 8000]
+
+
 async def test_a_body_in_the_journal_is_cut(desk: Desk) -> None:
     """A body of exactly the bound is whole; one byte more is cut and marked."""
     url = desk.inbox_url.replace("http://127.0.0.1:9000", "")

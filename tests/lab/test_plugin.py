@@ -249,6 +249,10 @@ def test_a_workspace_begins_as_its_marks_say(installed: Path, tmp_path: Path) ->
         ask(herdbook, "DELETE", f"/api/v2/contacts/{herdbook.objects['bob']}")
         herdbook.restore("before")
         assert ask(herdbook, "GET", f"/api/v2/contacts/{herdbook.objects['bob']}")[0] == 200
+        herdbook.restore("crm-small")
+        assert ask(herdbook, "GET", f"/api/v2/contacts/{herdbook.objects['ada']}")[0] == 200
+        herdbook.reset()
+        assert "ada" not in herdbook.objects
 
     @pytest.mark.parametrize("number", range(3))
     def test_again(herdbook, number):

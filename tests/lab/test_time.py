@@ -1,5 +1,6 @@
 """The clock of a workspace: all that the product does by time follows it."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from datetime import datetime, timedelta
 from typing import Any
@@ -246,3 +247,43 @@ async def test_the_clocks_of_two_workspaces_are_apart(bench: Bench, desk: Desk) 
 
     assert [each[:10] for each in made] == ["2026-01-02", "2027-01-01"]
     assert (await bench.ask("GET", f"{LAB}/state")).status_code == 200
+
+
+async def test_moves_at_the_same_time_add_up(desk: Desk) -> None:
+    """Each move begins where the one before it has ended."""
+    await asyncio.gather(*(advance(desk, HOUR) for _ in range(4)))
+
+    assert (await desk.command("GET"))["clock"]["now"] == "2026-01-01T04:00:00.000000Z"
+
+
+async def test_a_reset_ends_a_move_of_the_clock(desk: Desk) -> None:
+    """The clock shows its beginning, the journal is empty, and whoever moved the clock is told."""
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        is_asked.set()
+        await may_answer.wait()
+        writer.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await desk.ask("POST", "/api/herdbook/webhooks", json={"url": f"http://127.0.0.1:{port}/"})
+        may_answer.set()
+        await desk.ask("POST", CONTACTS, json={"first_name": "Ada"})
+        await deliveries(desk, wait=10)
+        may_answer.clear()
+        is_asked.clear()
+        moving = asyncio.create_task(desk.lab.ask("PATCH", f"{desk.path}/clock", json={"advance_seconds": DAY}))
+        await is_asked.wait()
+        reset = asyncio.create_task(desk.command("POST", "/reset"))
+        await asyncio.wait([reset], timeout=0.5)
+        may_answer.set()
+        moved = await moving
+        clock = (await reset)["clock"]["now"]
+
+    assert moved.status_code == 503
+    assert clock == "2026-01-01T00:00:00.000000Z"
+    assert (await desk.command("GET"))["clock"]["now"] == clock
+    assert (await desk.command("GET", "/journal"))["entries"] == []

@@ -124,6 +124,8 @@ class WriteAll(LongCommand, frozen=True):
     def steps(self, work: UnitOfWork) -> Generator[None, None, Result]:
         results: list[BulkItem] = []
         refused = dict(self.refused)
+        # The objects that operations have written so far. Nothing of it stays if one is refused.
+        written: dict[str, BulkItem] = {}
         size = 0
         for number, item in enumerate(self.items, start=1):
             if number % _STEP == 0:
@@ -134,10 +136,15 @@ class WriteAll(LongCommand, frozen=True):
                 # All operations will be applied again. Go on, so that the rows that the others miss are loaded, too.
                 continue
             except Refusal as refusal:
-                refused[item.index] = item.faults(refusal)
+                refused[item.index] = [_among_operations(error, written) for error in item.faults(refusal)]
             else:
                 assert isinstance(answer, BulkItem), "it is the result of the item"
                 results.append(answer)
+                if answer.result in _WRITTEN:
+                    object_id: str = getattr(answer, self.bulk_type.name).id
+                    before = written.get(object_id)
+                    # One that an operation has brought is not there without it, whatever others change in it.
+                    written[object_id] = answer if before is None or before.result is BulkOutcome.UPDATED else before
                 size += len(msgspec.json.encode(answer))
                 if size > MAX_RESULT_BYTES:
                     work.miss_nothing()
@@ -149,6 +156,24 @@ class WriteAll(LongCommand, frozen=True):
             raise Invalid(_of_each(refused))
         members: dict[str, Any] = {"results": tuple(results)}
         return Result(work.seq, self.bulk_type.result(object="bulk_result", atomic=True, **members))
+
+
+_WRITTEN: Final = (BulkOutcome.CREATED, BulkOutcome.RESTORED, BulkOutcome.UPDATED)
+
+
+def _among_operations(error: FieldError, written: Mapping[str, BulkItem]) -> FieldError:
+    """Return an error of an operation as the ones before it explain it, which are taken back, too.
+
+    An object that is then not there is not named, but the operation that would make it.
+    """
+    if error.holder is None or (before := written.get(error.holder.id)) is None:
+        return error
+    path, kind = f"operations[{before.index}]", error.holder.object
+    if before.result is BulkOutcome.UPDATED:
+        message = f"`{error.field}` belongs to another active {kind} of this workspace, as `{path}` leaves it. "
+        return error._replace(message=message + "Use that one, or choose another.")
+    message = f"`{error.field}` belongs to the {kind} that `{path}` would bring. Leave it out of one of the two."
+    return error._replace(message=message, holder=None)
 
 
 def _too_large(bulk_type: BulkType) -> Invalid:

@@ -33,6 +33,7 @@ from herdbook.custom_fields.model import (
     FieldObjectType,
     FieldUpdate,
     FieldUpdateQuery,
+    ValueExample,
 )
 from herdbook.custom_fields.store import CONVERT_VALUES, FIELD, changes_form, head_of
 from herdbook.custom_fields.values import refusal_of
@@ -107,7 +108,10 @@ async def update_field(
         if query.dry_run or changes_form(before, after):
             effect, unfound = await effect_of(values, before, after)
             if query.dry_run:
-                return Answer(msgspec.json.encode(effect))
+                is_unique_still = patch.unique is True and not changes_form(before, after)
+                return Answer(
+                    msgspec.json.encode(await _with_unclaimed(holders, call, field_id, effect) if is_unique_still else effect)
+                )
             if effect.refused:
                 raise refusal_of(before, effect.field, effect.refused, effect.examples)
         looked = Looked(looked_at, object_type, found.version, tuple(unfound))
@@ -119,6 +123,24 @@ async def update_field(
     message = "Others set values of the field, or change its definition, all the time. Nothing was written. "
     message += "Try again when fewer do."
     raise Unavailable(message)
+
+
+async def _with_unclaimed(holders: FieldHolders, call: Call, field_id: UUID, effect: FieldChange) -> FieldChange:
+    """Return the effect on a field that is unique already, with the values that two objects have all the same."""
+
+    def may_read(object_type: str) -> bool:
+        return holders[object_type].may_be_read(call.caller.may)
+
+    found = await store.conversion(call.services.database.pages, call.caller.workspace_id, field_id, may_read)
+    if found is None or not found.unclaimed:
+        return effect
+    examples = [
+        ValueExample(id=each.id, value=each.value, same_as=UNSET if each.holder is None else each.holder)
+        for each in found.examples
+    ]
+    return msgspec.structs.replace(
+        effect, kept=max(effect.kept - found.unclaimed, 0), refused=found.unclaimed, examples=tuple(examples)
+    )
 
 
 class _Asked(msgspec.Struct):

@@ -518,15 +518,34 @@ def without_hidden(
     defined: Mapping[str, Conversion],
     may_hold: Callable[[EntryT, UUID], bool],
 ) -> list[EntryT]:
-    """Return entries without the claims of values of archived fields that other objects hold, except those that may."""
+    """Return entries without the claims of values of archived fields that other objects hold, except those that may.
+
+    The fields note the objects, so that the values are told once the fields are back.
+    """
     claimed = [hidden_claims(entry, defined) for entry in entries]
     holders = _values_of(object_type).holders(work, [each for of_one in claimed for each in of_one])
-    return [
-        without_claims(
-            entry, [each for each in of_one if (holder := holders[each]) is not None and not may_hold(entry, holder)]
-        )
+    taken = [
+        [each for each in of_one if (holder := holders[each]) is not None and not may_hold(entry, holder)]
         for entry, of_one in zip(entries, claimed, strict=True)
     ]
+    noted: dict[str, list[UUID]] = {}
+    for entry, of_one in zip(entries, taken, strict=True):
+        for each in of_one:
+            whole: Any = entry
+            object_id = ids.decoded(object_type.prefix, whole.id)
+            assert object_id is not None, "it is an object of the type"
+            noted.setdefault(each.partition("=")[0], []).append(object_id)
+    _note_unclaimed(work, {defined[key].field.id: object_ids for key, object_ids in noted.items()})
+    return [without_claims(entry, of_one) for entry, of_one in zip(entries, taken, strict=True)]
+
+
+def _note_unclaimed(work: UnitOfWork, object_ids: Mapping[str, Sequence[UUID]]) -> None:
+    """Note objects in the fields of which they have a value without a claim, by the ids of these."""
+    field_ids = [ids.decoded(FIELD.prefix, shown_id) for shown_id in object_ids]
+    for row, noted in zip(all_active(work, FIELDS, field_ids), object_ids.values(), strict=True):
+        if row is not None:
+            unclaimed = tuple(dict.fromkeys((*(row.unclaimed or ()), *noted)))[:MAX_UNCLAIMED]
+            work.put(FIELDS, msgspec.structs.replace(row, unclaimed=unclaimed))
 
 
 def with_free_values(work: UnitOfWork, object_type: ObjectType[Any, Any], object_id: UUID, entry: EntryT) -> EntryT:
@@ -588,7 +607,10 @@ def _sound(field: Field, unsent: Collection[str], alike: Iterable[FieldError]) -
     """
     errors = [*unsound(field, unsent), *alike]
     if field.default is not None and not any(error.field in ("default", "options") for error in errors):
-        field = msgspec.structs.replace(field, default=normal_value(field, field.default, "default", errors))
+        kept = normal_value(field, field.default, "default", errors)
+        if kept is None and not errors:
+            errors.append(FieldError("default", "too_short", "`default` is empty, which is no value. Send null for none."))
+        field = msgspec.structs.replace(field, default=kept)
     if errors:
         raise Invalid(errors)
     return field
@@ -829,7 +851,11 @@ class _ValueChange:
     def require(self, asked: Mapping[str, Any]) -> None:
         """Add the errors of required fields that a new object does not have. Those that were sent have theirs already."""
         self.errors += [
-            FieldError(f"fields.{field.key}", "required", f"`fields.{field.key}` is missing. Send it.")
+            FieldError(
+                f"fields.{field.key}",
+                "required",
+                f"`fields.{field.key}` is " + ("required. Send a value." if field.key in asked else "missing. Send it."),
+            )
             for field in self._defined.values()
             if field.required and not field.archived and field.key not in self.values and asked.get(field.key) is None
         ]

@@ -327,7 +327,7 @@ def _compared_label(option: FieldOption) -> str:
 
 
 class UnclaimedValue(msgspec.Struct, frozen=True, kw_only=True):
-    """A value of a unique field that a conversion has left without a claim, because another object had claimed it."""
+    """A value of a unique field that is without a claim, because another object had claimed it."""
 
     schema_name: ClassVar[str] = "field_unclaimed_value"
 
@@ -357,7 +357,8 @@ class FieldConversion(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(
             description="The number of values of a unique field that are without a claim, because another object claimed them "
-            f"before the conversion came to them. {MAX_UNCLAIMED} means as many or more."
+            "before the conversion came to them, or while the field was archived. "
+            f"{MAX_UNCLAIMED} means as many or more."
         ),
     ]
     examples: Annotated[

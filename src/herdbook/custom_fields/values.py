@@ -760,13 +760,17 @@ def misfits(before: Field, after: Field, refused: int, examples: Sequence[ValueE
         errors.append(FieldError(member, "values_in_use", message))
     if alike:
         some = ", ".join(f"{quoted_value(each.value)} (`{each.same_as}` and `{each.id}`)" for each in alike[:3])
-        message = f"`unique` does not fit {many} that `fields.{before.key}` has, because two objects have the same: {some}."
-        errors.append(FieldError("unique", "values_in_use", message))
+        # A field that is unique already was asked for another kind alone.
+        member = "kind" if before.unique else "unique"
+        message = f"`{member}` does not fit {many} that `fields.{before.key}` has, because two objects have the same: {some}."
+        errors.append(FieldError(member, "values_in_use", message))
     return errors
 
 
 def refusal_of(before: Field, after: Field, refused: int, examples: Sequence[ValueExample]) -> Invalid:
     """Return the refusal of a change of a definition that does not fit values."""
     remedy = "Change these values first; `dry_run=true` shows more of them."
+    if before.unique and any(each.same_as is not UNSET for each in examples):
+        remedy = remedy.replace("first;", "first, or send `unique` as false, too;")
     found = misfits(before, after, refused, examples)
     return Invalid([error._replace(message=f"{error.message} {remedy}") for error in found])

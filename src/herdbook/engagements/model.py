@@ -244,7 +244,7 @@ class EngagementCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 def _link_rule(prefix: str, kind: str) -> fields.Rule:
     one = fields.id_of(prefix, kind)
 
-    def rule(values: Sequence[str], path: str) -> Iterator[FieldError]:
+    def rule(values: Sequence[str | None], path: str) -> Iterator[FieldError]:
         for index, value in enumerate(values):
             yield from one(value, f"{path}[{index}]")
 

@@ -36,7 +36,7 @@ async def exporting(source: Source, asked: ObjectExportRequest) -> Exporting:
     """Return an export of contacts or companies. Refusal: Invalid, now or with the first page."""
     kind: LiteralString = "contact" if asked.object_type == "contact" else "company"
     queried = QUERIED_CONTACTS if kind == "contact" else QUERIED_COMPANIES
-    definitions = await querying.definitions(source.pool, source.workspace_id, queried)
+    definitions = (await querying.definitions(source.pool, source.workspace_id, queried)).fields
     pages = _named(source, kind, await _records(source, queried, asked, definitions))
     is_table = asked.format in ("csv", "xlsx")
     widths = await _widths(source, kind) if is_table else Widths(1, 1, 0, 0)

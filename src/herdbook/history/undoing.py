@@ -73,6 +73,10 @@ async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
     going = await effective(call.services.database.pool, call.caller.workspace_id, undone_id, going)
     undoing = _Undoing(call, request_id, touched, kept, is_dry_run=is_dry_run)
     await undoing.undo(going)
+    field_ids = [each.object_id for each in going if each.object_type is FIELD]
+    if field_ids and not is_dry_run:
+        # Values that were set since the undone change are of its kind.
+        await call.finish(CONVERT_VALUES, _CONVERT, field_ids)
     return undoing.answer()
 
 

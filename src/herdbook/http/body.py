@@ -229,6 +229,10 @@ class BodyReader:
                 yield from rule(msgspec.convert(item, self._hints[field.name]), place)
             elif isinstance(item, list) and (item_type := _item_type(field.type)) is not None:
                 yield from rule([_item_or_none(one, item_type) for one in cast("list[Any]", item)[:MAX_ERRORS]], place)
+            elif isinstance(item, list) and (text := _text_type(field.type)) is not None:
+                # A rule passes over items that have an error already.
+                texts = cast("list[Any]", item)[:MAX_ERRORS]
+                yield from rule([None if any(value_errors(text, one, "")) else one for one in texts], place)
 
 
 def require_json(content_type: bytes | None) -> None:
@@ -372,6 +376,14 @@ def _item_type(declared: inspect.Type) -> type[msgspec.Struct] | None:
     return None
 
 
+def _text_type(declared: inspect.Type) -> inspect.Type | None:
+    """Return the type of the items of an array of texts, and None for any other type."""
+    array, _ = unwrapped(declared)
+    if isinstance(array, inspect.VarTupleType) and isinstance(unwrapped(array.item_type)[0], inspect.StrType):
+        return array.item_type
+    return None
+
+
 def _item_or_none(item: object, item_type: type[msgspec.Struct]) -> msgspec.Struct | None:
     try:
         return msgspec.convert(item, item_type)
@@ -406,6 +418,10 @@ def _hint(name: str, owner: str, known: Sequence[str]) -> str:
     return did_you_mean(name, known) or f"{owner} takes {', '.join(f'`{each}`' for each in known)}."
 
 
+# Names that share less, such as `id` and `kind`, or only `_ids`, are not meant for each other.
+_ALIKE: Final = 0.7
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str | None:
     """Return a question for the known name that is most similar to an unknown one, or None if none is similar.
 
@@ -415,7 +431,7 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str | Non
         return None
     # Names of filters resemble each other in all but the field.
     alike = {each.removeprefix("filter["): each for each in known}
-    near = difflib.get_close_matches(name.removeprefix("filter["), alike, n=1)
+    near = difflib.get_close_matches(name.removeprefix("filter["), alike, n=1, cutoff=_ALIKE)
     return f"Did you mean `{prefix}{alike[near[0]]}`?" if near else None
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
@@ -70,22 +70,22 @@ def _shown(call: Call, made: Made) -> LabWorkspaceAnswer:
     return LabWorkspaceAnswer(
         id=made.workspace.shown_id,
         api_key=str(made.key),
-        seed=made.seed,
+        seed=made.state.seed,
         clock=_shown_clock(made.workspace.clock),
-        users=tuple(LabUser(id=each.id, name=each.name, role=each.role) for each in made.template.users),
+        users=tuple(LabUser(id=each.id, name=each.name, role=each.role) for each in made.state.template.users),
         inbox_url=_inbox_url(call, made.workspace),
-        objects=dict(made.template.objects),
+        objects=dict(made.state.template.objects),
     )
 
 
 def _summary(workspace: LabWorkspace, made: Made) -> LabWorkspaceSummary:
-    return LabWorkspaceSummary(id=workspace.shown_id, seed=made.seed, clock=_shown_clock(workspace.clock))
+    return LabWorkspaceSummary(id=workspace.shown_id, seed=made.state.seed, clock=_shown_clock(workspace.clock))
 
 
 def _user_of(made: Made, named: str | UnsetType) -> UUID:
     """Return the id of a user of a workspace. Refusal: Invalid."""
-    users = {each.name: each.id for each in made.template.users}
-    text = made.template.users[0].id if named is UNSET else users.get(named, named)
+    users = {each.name: each.id for each in made.state.template.users}
+    text = made.state.template.users[0].id if named is UNSET else users.get(named, named)
     found = ids.decoded(ids.USER, text)
     if found is None:
         message = f"There is no user `{named}` in the seed. There are {', '.join(users)}. Or send the id of a user."
@@ -96,6 +96,20 @@ def _user_of(made: Made, named: str | UnsetType) -> UUID:
 def _rules_of(workspace: LabWorkspace) -> Collection[str]:
     """Return the ids of the rules for faults that are there, and of those that the journal has still."""
     return {each.id for each in workspace.faults.shown.faults} | {each.fault for each in workspace.journal.entries()}
+
+
+def _target(asked: LabClockChange, now: datetime) -> datetime:
+    """Return the time to which a clock is moved. Refusal: Invalid."""
+    to = now + timedelta(seconds=asked.advance_seconds)
+    if asked.to is not UNSET and (named := fields.parsed_time(asked.to)) is not None:
+        if named < now:
+            message = f"The clock shows {shown_time(now)} and is only moved ahead. Reset the workspace."
+            raise Invalid([FieldError("to", "in_the_past", message)])
+        to = max(to, named)
+    if to > LAST_MOMENT:
+        name = "advance_seconds" if asked.to is UNSET else "to"
+        raise Invalid([FieldError(name, "too_large", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
+    return to
 
 
 def _seed_of(asked: LabSeedCreate) -> Seed:
@@ -142,8 +156,7 @@ class _Handlers:
         return Answer(_encode(_shown(call, await self._lab.create(asked.seed, at, random_seed, is_frozen=is_frozen))))
 
     async def read(self, call: Call, workspace_id: UUID) -> Answer:
-        self._lab.workspace(workspace_id)
-        return Answer(_encode(_shown(call, self._lab.made[workspace_id])))
+        return Answer(_encode(_shown(call, self._lab.made_as(workspace_id))))
 
     async def reset(self, call: Call, workspace_id: UUID) -> Answer:
         await self._lab.reset(workspace_id)
@@ -155,7 +168,7 @@ class _Handlers:
 
     async def snapshot(self, _: Call, workspace_id: UUID, asked: LabSnapshot) -> Answer:
         await self._lab.snapshot(workspace_id, asked.name)
-        return Answer(_encode(LabSeed(name=asked.name, objects=dict(self._lab.made[workspace_id].template.objects))))
+        return Answer(_encode(LabSeed(name=asked.name, objects=dict(self._lab.made_as(workspace_id).state.template.objects))))
 
     async def delete(self, _: Call, workspace_id: UUID) -> Answer:
         shown_id = self._lab.workspace(workspace_id).shown_id
@@ -164,39 +177,41 @@ class _Handlers:
 
     async def add_key(self, _: Call, workspace_id: UUID, asked: LabKeyCreate) -> Answer:
         expires_at = None if asked.expires_at is UNSET else fields.parsed_time(asked.expires_at)
-        key = await self._lab.workspace(workspace_id).create_key(asked.name, asked.scopes, expires_at)
+        workspace = self._lab.workspace(workspace_id)
+        self._lab.require_room()
+        async with workspace.gate.inside():
+            key = await workspace.create_key(asked.name, asked.scopes, expires_at)
         return Answer(_encode(LabKey(api_key=str(key))))
 
     async def change_clock(self, _: Call, workspace_id: UUID, asked: LabClockChange) -> Answer:
         workspace = self._lab.workspace(workspace_id)
-        to = workspace.clock.now() + timedelta(seconds=asked.advance_seconds)
-        if asked.to is not UNSET and (named := fields.parsed_time(asked.to)) is not None:
-            if named < workspace.clock.now():
-                message = f"The clock shows {shown_time(workspace.clock.now())} and is only moved ahead. Reset the workspace."
-                raise Invalid([FieldError("to", "in_the_past", message)])
-            to = max(to, named)
-        if to > LAST_MOMENT:
-            name = "advance_seconds" if asked.to is UNSET else "to"
-            raise Invalid([FieldError(name, "too_large", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
-        sent = await workspace.advance(to)
-        if asked.is_frozen is not UNSET:
-            workspace.change_clock(is_frozen=asked.is_frozen)
+        async with workspace.gate.inside():
+            sent = await workspace.advance(lambda now: _target(asked, now))
+            if asked.is_frozen is not UNSET:
+                workspace.change_clock(is_frozen=asked.is_frozen)
         return Answer(_encode(LabMoved(clock=_shown_clock(workspace.clock), deliveries=sent)))
 
     async def add_client(self, _: Call, workspace_id: UUID, asked: LabClientCreate) -> Answer:
         workspace = self._lab.workspace(workspace_id)
-        made = await workspace.create_client(asked.name, asked.scopes, asked.redirect_uris, is_public=asked.is_public)
+        self._lab.require_room()
+        async with workspace.gate.inside():
+            made = await workspace.create_client(asked.name, asked.scopes, asked.redirect_uris, is_public=asked.is_public)
         return Answer(_encode(LabClient(client_id=made.client_id, client_secret=made.client_secret)))
 
     async def approve(self, call: Call, workspace_id: UUID, asked: LabApproval) -> Answer:
         workspace = self._lab.workspace(workspace_id)
-        user_id = _user_of(self._lab.made[workspace_id], asked.user)
+        user_id = _user_of(self._lab.made_as(workspace_id), asked.user)
         parameters = parse_qsl(urlsplit(asked.url).query, keep_blank_values=True)
-        return Answer(_encode(LabRedirect(location=await workspace.let_in(parameters, user_id, call.base_url))))
+        self._lab.require_room()
+        async with workspace.gate.inside():
+            location = await workspace.let_in(parameters, user_id, call.base_url)
+        return Answer(_encode(LabRedirect(location=location)))
 
     async def sign_in(self, call: Call, workspace_id: UUID, asked: LabSignIn) -> Answer:
         workspace = self._lab.workspace(workspace_id)
-        link = await workspace.sign_in_link(_user_of(self._lab.made[workspace_id], asked.user))
+        self._lab.require_room()
+        async with workspace.gate.inside():
+            link = await workspace.sign_in_link(_user_of(self._lab.made_as(workspace_id), asked.user))
         return Answer(_encode(LabLink(url=link_address(call.base_url, link))))
 
     async def add_fault(self, _: Call, workspace_id: UUID, asked: FaultRule) -> Answer:

@@ -126,13 +126,15 @@ class Deliveries:
             self._task.cancel()
         await asyncio.wait([self._task])
 
-    async def advance(self, to: datetime) -> int:
+    async def advance(self, target: Callable[[datetime], datetime]) -> int:
         """Move the clock ahead, and deliver what falls due on the way, in its order; return how often something was sent.
 
-        Something that is due at `to` itself is sent, too.
+        `target` is asked for the time of the move once the moves before it are done. Something that is due then is sent, too.
+        Refusals: those of `target`.
         """
         clock = self._workspace.clock
         async with self._turn:
+            to = target(clock.now())
             before = self._sender.attempts
             following = await self._deliver()
             while following is not None and following.at <= to:

@@ -43,6 +43,8 @@ class Host(Protocol):
 
     def slow_commits(self, seconds: float) -> AbstractAsyncContextManager[None]: ...
 
+    async def pause(self, seconds: float) -> None: ...
+
     async def edit(self, method: str, path: str, body: Any) -> str: ...
 
     async def expire(self, api_key: str) -> None: ...
@@ -200,12 +202,12 @@ class Exchange:
         if rule.when == "before":
             # A client that does not wait sends nothing later.
             await self._whole_request()
-            await asyncio.sleep(rule.seconds)
+            await self._workspace.pause(rule.seconds)
             await self._carry_out(self._scope, self._passed_on)
             return
         held: list[Message] = []
         await self._carry_out(self._scope, _appending(held))
-        await asyncio.sleep(rule.seconds)
+        await self._workspace.pause(rule.seconds)
         for each in held:
             await self._passed_on(each)
 
@@ -233,7 +235,7 @@ class Exchange:
                 await self._start(status, headers, media_type, len(body))
                 size = max(1, -(-len(body) // _PIECES))
                 for place in range(0, len(body), size):
-                    await asyncio.sleep(rule.seconds / _PIECES)
+                    await self._workspace.pause(rule.seconds / _PIECES)
                     await self._passed_on({"type": "http.response.body", "body": body[place : place + size], "more_body": True})
                 await self._passed_on({"type": "http.response.body", "body": b""})
             case _:

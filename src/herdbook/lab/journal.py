@@ -159,7 +159,13 @@ class Journal:
         """Add an entry, which is made with its number."""
         self._last += 1
         entry = make(self._last)
-        size = _ENTRY_BYTES + _size(entry.request) + (0 if entry.answer is UNSET else _size(entry.answer))
+        size = (
+            _ENTRY_BYTES
+            + getsizeof(entry.path)
+            + getsizeof(entry.query)
+            + _size(entry.request)
+            + (0 if entry.answer is UNSET else _size(entry.answer))
+        )
         self._entries.append((entry, size))
         self._room.bytes += size
         while len(self._entries) > MOST_ENTRIES or (self._room.is_full and len(self._entries) > 1):

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import random
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -28,6 +28,7 @@ from herdbook.http.call import Services
 from herdbook.lab import store
 from herdbook.lab.clock import LAST_MOMENT, Clock, Surrounding, Surroundings
 from herdbook.lab.files import FileRoom, LabRecordings, LabUploads
+from herdbook.lab.gate import gone
 from herdbook.lab.seed_file import FIRST_MOMENT, Seed, SeedInvalid
 from herdbook.lab.seeds import SHIPPED, build
 from herdbook.lab.session_store import Sessions, copying
@@ -51,13 +52,20 @@ _KEY_NAME: Final = "Lab"
 _log: Final = logging.getLogger("herdbook.lab")
 
 
+class State(NamedTuple):
+    """A state of a workspace: a seed, and its name."""
+
+    seed: str
+    template: Template
+
+
 class Made(NamedTuple):
-    """A new workspace, its key, and what it was made of."""
+    """A workspace, its first key, the state that it was made of, and the one that it was last given."""
 
     workspace: LabWorkspace
     key: ApiKey
-    template: Template
-    seed: str
+    beginning: State
+    state: State
 
 
 class _Next(NamedTuple):
@@ -106,6 +114,10 @@ class Lab:
         self._stocking: asyncio.Task[None] | None = None
         # And those whose ids follow from a random seed, which become a copy of a seed, or go.
         self._next: dict[UUID, _Next] = {}
+        # Seeds that are copied into workspaces, once for each copy.
+        self._in_use: list[Template] = []
+        # Workspaces that are deleted, while somebody is in them.
+        self._leaving: set[asyncio.Task[None]] = set()
 
     @property
     def most_workspaces(self) -> int:
@@ -184,8 +196,7 @@ class Lab:
     async def close(self) -> None:
         """Close all workspaces, and remove the database."""
         self._measuring.cancel()
-        for workspace in self.workspaces.values():
-            await workspace.forget()
+        await asyncio.gather(*(each.leave() for each in self.workspaces.values()), *self._leaving)
         sources.use(sources.System())
         beside = [each.task for each in self._next.values()] + ([] if self._stocking is None else [self._stocking])
         for task in beside:
@@ -218,11 +229,13 @@ class Lab:
 
     def workspace(self, workspace_id: UUID) -> LabWorkspace:
         """Return a workspace. Refusal: NotFound."""
-        found = self.workspaces.get(workspace_id)
+        return self.made_as(workspace_id).workspace
+
+    def made_as(self, workspace_id: UUID) -> Made:
+        """Return a workspace with what it was made of, once it is whole. Refusal: NotFound."""
+        found = self.made.get(workspace_id)
         if found is None:
-            raise NotFound(
-                "workspace", "Check the id, and that it was not deleted.", fault="There is no such workspace in this lab."
-            )
+            raise gone()
         return found
 
     async def template(self, name: str) -> Template:
@@ -249,7 +262,7 @@ class Lab:
                 f"This lab has {self.most_workspaces} workspaces, which is its limit. Delete some, or raise --lab-workspaces."
             )
             raise Invalid([FieldError("", "not_allowed", message)])
-        self._require_room()
+        self.require_room()
         template = await self.template(seed)
         if at is not None and at > LAST_MOMENT:
             raise Invalid([FieldError("clock", "too_large", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
@@ -271,18 +284,19 @@ class Lab:
         try:
             key = workspace.new_key()
             sent = (key.id, _KEY_NAME, [ADMIN], secret_hash(key.secret))
-            if (coming := self._next.pop(workspace.id, None)) is not None:
-                is_there = await self._becomes(workspace.id, coming, template)
-            async with self._copying() as connection:
-                if is_there:
-                    await store.add_key(connection, workspace.id, sent, None)
-                else:
-                    await store.copy_workspace(connection, template.kept, workspace.id, sent)
+            with self._using(template):
+                if (coming := self._next.pop(workspace.id, None)) is not None:
+                    is_there = await self._becomes(workspace.id, coming, template)
+                async with self._copying() as connection:
+                    if is_there:
+                        await store.add_key(connection, workspace.id, sent, None)
+                    else:
+                        await store.copy_workspace(connection, template.kept, workspace.id, sent)
         except BaseException:
             del self.workspaces[workspace.id]
             raise
         self._by_credential[key.id] = workspace.id
-        made = self.made[workspace.id] = Made(workspace, key, template, seed)
+        made = self.made[workspace.id] = Made(workspace, key, State(seed, template), State(seed, template))
         if random_seed is None:
             self._fill_stock(seed, template)
         elif not is_first and (following := self._free_id(random_seed)[0]) not in self._next:
@@ -290,10 +304,19 @@ class Lab:
             self._begin(following, template, lambda c: store.copy_workspace(c, template.kept, following, None))
         return made
 
-    def _begin(self, free_id: UUID, template: Template | None, act: Callable[[Connection], Awaitable[None]]) -> None:
-        """Work on the rows of an id that no workspace has now, while nobody waits for it."""
+    def _begin(
+        self,
+        free_id: UUID,
+        template: Template | None,
+        act: Callable[[Connection], Awaitable[None]],
+        after: asyncio.Task[None] | None = None,
+    ) -> None:
+        """Work on the rows of an id that no workspace has now, while nobody waits for it, once another task is done."""
 
         async def work() -> None:
+            if after is not None:
+                # Without a connection, because the other task may need one.
+                await asyncio.wait([after])
             async with self._copying() as connection:
                 await act(connection)
             if template is None:
@@ -307,12 +330,7 @@ class Lab:
     def _drop(self, free_id: UUID) -> None:
         """Remove the rows of an id that is a copy of a seed, or becomes one."""
         before = self._next.pop(free_id).task
-
-        async def delete(connection: Connection) -> None:
-            await asyncio.wait([before])
-            await store.delete_workspace(connection, free_id)
-
-        self._begin(free_id, None, delete)
+        self._begin(free_id, None, lambda c: store.delete_workspace(c, free_id), before)
 
     async def _becomes(self, workspace_id: UUID, coming: _Next, template: Template) -> bool:
         """Whether an id is a copy of a seed once its work is done. There is nothing of it otherwise."""
@@ -323,6 +341,15 @@ class Lab:
                 await store.delete_workspace(connection, workspace_id)
             return False
         return coming.template is template
+
+    @contextmanager
+    def _using(self, template: Template) -> Generator[None]:
+        """Keep a seed from being removed."""
+        self._in_use.append(template)
+        try:
+            yield
+        finally:
+            self._in_use.remove(template)
 
     def _copying(self) -> AbstractAsyncContextManager[Connection]:
         return copying(self._copies, self._parts.sessions)
@@ -339,6 +366,10 @@ class Lab:
             workspace_id = ids.new_id()
             async with self._copying() as connection:
                 await store.copy_workspace(connection, template.kept, workspace_id, None)
+                if self._stock.get(seed) is not stock:
+                    # The seed was removed meanwhile.
+                    await store.delete_workspace(connection, workspace_id)
+                    return
             stock.append(workspace_id)
 
     def _free_id(self, random_seed: int | None) -> tuple[UUID, bool]:
@@ -357,28 +388,49 @@ class Lab:
     async def restore(self, workspace_id: UUID, seed: str) -> None:
         """Give a workspace the state of a seed or a snapshot. Its clock is not before that. Refusals: NotFound, Invalid."""
         workspace, template = self.workspace(workspace_id), await self.template(seed)
-        await workspace.forget()
-        self._files.remove(workspace_id)
-        async with self._copying() as connection:
-            await store.refill_workspace(connection, template.kept, workspace_id)
-        workspace.clock.move_to(datetime.fromtimestamp(template.last_at, UTC))
+        self.require_room()
+        with self._using(template):
+            async with workspace.gate.alone():
+                await workspace.forget()
+                self._files.remove(workspace_id)
+                async with self._copying() as connection:
+                    await store.refill_workspace(connection, template.kept, workspace_id)
+                workspace.clock.move_to(datetime.fromtimestamp(template.last_at, UTC))
+                self._note(workspace_id, State(seed, template))
+
+    def _note(self, workspace_id: UUID, state: State) -> None:
+        """Note the state that a workspace was given, unless it was deleted meanwhile."""
+        if (made := self.made.get(workspace_id)) is not None:
+            self.made[workspace_id] = made._replace(state=state)
 
     async def snapshot(self, workspace_id: UUID, name: str) -> None:
         """Keep the state of a workspace under a name, as a seed. Refusals: NotFound, Invalid."""
-        workspace, made = self.workspace(workspace_id), self.made[workspace_id]
+        made = self.made_as(workspace_id)
         self._require_free(name)
-        self._require_room()
-        of_origin = await store.kept(self._pool, workspace_id)
-        kept = of_origin._replace(id=ids.new_id())
-        async with self._copying() as connection:
-            await store.copy_workspace(connection, of_origin, kept.id, None)
-        last_at = workspace.clock.now().timestamp()
-        self._keep(name, Template(kept, made.template.objects, made.template.users, last_at))
+        self.require_room()
+
+        async def keep() -> Template:
+            try:
+                async with made.workspace.gate.inside():
+                    of_origin = await store.kept(self._pool, workspace_id)
+                    kept = of_origin._replace(id=ids.new_id())
+                    async with self._copying() as connection:
+                        await store.copy_workspace(connection, of_origin, kept.id, None)
+                    last_at = made.workspace.clock.now().timestamp()
+                    return Template(kept, made.state.template.objects, made.state.template.users, last_at)
+            except BaseException:
+                del self._seeds[name], self._templates[name]
+                raise
+
+        # The name is taken before anybody else can take it.
+        self._seeds[name] = lambda: Seed(FIRST_MOMENT, ())
+        self._templates[name] = asyncio.create_task(keep())
+        await asyncio.shield(self._templates[name])
 
     async def add_seed(self, name: str, seed: Seed) -> Template:
         """Build a seed under a name. Refusal: Invalid."""
         self._require_free(name)
-        self._require_room()
+        self.require_room()
         self._seeds[name] = lambda: seed
         try:
             return await self.template(name)
@@ -393,10 +445,12 @@ class Lab:
         if name not in self._seeds:
             raise NotFound("seed", fault=f"There is no seed `{name}` in this lab.")
         template = await self.template(name)
-        if any(made.template is template for made in self.made.values()):
+        used = [*(made.beginning.template for made in self.made.values()), *self._in_use]
+        if any(each is template for each in used):
             message = f"Workspaces of `{name}` are there still. Delete them first."
             raise Invalid([FieldError("name", "values_in_use", message)])
-        del self._seeds[name]
+        if self._seeds.pop(name, None) is None:
+            raise NotFound("seed", fault=f"There is no seed `{name}` in this lab.")
         self._templates.pop(name, None)
         for free_id in [each for each, one in self._next.items() if one.template is template]:
             self._drop(free_id)
@@ -404,7 +458,7 @@ class Lab:
             async with self._copying() as connection:
                 await store.delete_workspace(connection, workspace_id)
 
-    def _require_room(self) -> None:
+    def require_room(self) -> None:
         """Require that the lab may keep more. Refusal: Invalid."""
         if self._disk.is_full:
             raise Invalid([FieldError("", "not_allowed", self._disk.refusal)])
@@ -416,37 +470,39 @@ class Lab:
             message = f"This lab has {MOST_SEEDS} seeds and snapshots, its limit. Remove some."
             raise Invalid([FieldError("name", "not_allowed", message)])
 
-    def _keep(self, name: str, template: Template) -> None:
-        async def there() -> Template:
-            return template
-
-        self._seeds[name] = lambda: Seed(FIRST_MOMENT, ())
-        self._templates[name] = asyncio.create_task(there())
-
     async def reset(self, workspace_id: UUID) -> None:
-        """Give a workspace the state of its seed again. Refusal: NotFound."""
-        workspace = self.workspace(workspace_id)
-        await workspace.forget()
-        workspace.clear()
-        self._files.remove(workspace_id)
-        async with self._copying() as connection:
-            await store.reset_workspace(connection, self.made[workspace_id].template.kept, workspace_id)
-        workspace.restart()
+        """Give a workspace the state of its seed again, once nobody is in it. Refusal: NotFound."""
+        made = self.made_as(workspace_id)
+        workspace = made.workspace
+        async with workspace.gate.alone():
+            await workspace.forget()
+            workspace.clear()
+            self._files.remove(workspace_id)
+            async with self._copying() as connection:
+                await store.reset_workspace(connection, made.beginning.template.kept, workspace_id)
+            workspace.restart()
+            self._note(workspace_id, made.beginning)
 
     async def delete(self, workspace_id: UUID) -> None:
-        """Delete a workspace. Refusal: NotFound."""
-        workspace = self.workspace(workspace_id)
-        await workspace.forget()
-        self._files.remove(workspace_id)
-        workspace.clear()
+        """Delete a workspace. Its id is free once nobody is in it. Refusal: NotFound."""
+        workspace, kept = self.workspace(workspace_id), self.made.pop(workspace_id).beginning.template
         del self.workspaces[workspace_id]
-        kept = self.made.pop(workspace_id).template
         self._by_credential = {key: other for key, other in self._by_credential.items() if other != workspace_id}
+
+        async def leave() -> None:
+            await workspace.leave()
+            workspace.clear()
+            self._files.remove(workspace_id)
+
+        leaving = asyncio.create_task(leave())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
         if workspace.random_seed is None:
-            self._begin(workspace_id, None, lambda c: store.delete_workspace(c, workspace_id))
+            self._begin(workspace_id, None, lambda c: store.delete_workspace(c, workspace_id), leaving)
         else:
             # A test that runs again wants the same workspace.
-            self._begin(workspace_id, kept, lambda c: store.renew_workspace(c, kept.kept, workspace_id))
+            self._begin(workspace_id, kept, lambda c: store.renew_workspace(c, kept.kept, workspace_id), leaving)
+        await asyncio.shield(leaving)
 
 
 def _id_of(source: random.Random) -> UUID:

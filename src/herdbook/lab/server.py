@@ -6,6 +6,7 @@ import hmac
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote_plus
 from uuid import UUID
@@ -20,7 +21,7 @@ from herdbook.console.model import SESSION_PREFIX
 from herdbook.console.page import BASE
 from herdbook.console.protection import cookie_name
 from herdbook.db.pool import Pool
-from herdbook.errors import Unauthenticated
+from herdbook.errors import NotFound, Unauthenticated
 from herdbook.http.api_app import MAX_FORM_BYTES, ApiApp, ApiOptions
 from herdbook.http.call import Services
 from herdbook.lab import api as lab_api
@@ -179,10 +180,11 @@ class LabConsole:
         link = scope["path"].removeprefix(_LINKS)
         link_id = None if link == scope["path"] else ids.decoded(ids.SIGN_IN_LINK, link.partition(".")[0])
         workspace = await self._lab.workspace_of_visit(link_id, _session_of(scope))
-        if workspace is None:
-            await self._own(scope, receive, send)
-        else:
-            await workspace.visit(await self._load(), scope, receive, send)
+        if workspace is not None:
+            with suppress(NotFound):
+                await workspace.visit(await self._load(), scope, receive, send)
+                return
+        await self._own(scope, receive, send)
 
 
 def _of_nobody(scope: Scope) -> Surroundings:

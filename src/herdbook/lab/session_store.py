@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any, LiteralString, Protocol, cast
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, Final, LiteralString, Protocol, cast
 
 import asyncpg
 
 from herdbook.db.pool import Connection, PagePool, Pool
 from herdbook.lab import store
 from herdbook.lab.clock import Clock
+from herdbook.lab.gate import Closing, Gate
 from herdbook.ledger.batch import SAVED
+
+# Commits that faults hold at once, in all workspaces. Others wait for their turn, without a connection.
+MOST_HELD_COMMITS: Final = 3
 
 
 class _Session(Connection, Protocol):
@@ -24,6 +28,8 @@ class Sessions:
         self.clocks: dict[int, tuple[str, str]] = {}
         # The sessions that copy.
         self.copying: set[int] = set()
+        # Each commit that is held keeps a connection from all other workspaces.
+        self.holding = asyncio.Semaphore(MOST_HELD_COMMITS)
 
 
 class ClockedPool:
@@ -34,8 +40,6 @@ class ClockedPool:
         self._sessions = sessions
         self._clock = clock
         self.planning_once: Pool = planning_once or self
-        # How long a transaction of the ledger is held before its commit.
-        self.commit_after_seconds = 0.0
 
     async def execute(self, query: LiteralString, *args: Any) -> str:
         """Run a statement."""
@@ -71,15 +75,18 @@ class ClockedPool:
         """Return the number of connections that nobody has."""
         return self._pool.get_idle_size()
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncGenerator[Connection]:
+    def acquire(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection whose session has the clock."""
+        return self._acquired()
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncGenerator[Connection]:
         async with self._pool.acquire() as connection:
             process, clock = cast("_Session", connection).get_server_pid(), self._clock.as_settings
             if self._sessions.clocks.get(process) != clock:
                 await store.set_clock(connection, *clock)
                 self._sessions.clocks[process] = clock
-            yield cast("Connection", _Slow(connection, self.commit_after_seconds)) if self.commit_after_seconds else connection
+            yield connection
 
 
 def pools(pool: Pool, pages: PagePool, sessions: Sessions, clock: Clock) -> tuple[ClockedPool, ClockedPool]:
@@ -88,11 +95,42 @@ def pools(pool: Pool, pages: PagePool, sessions: Sessions, clock: Clock) -> tupl
     return own, ClockedPool(pages, sessions, clock, own)
 
 
+class LedgerPool(ClockedPool):
+    """The connections of a ledger, whose commits are held while faults say so, and not while somebody wants to be alone."""
+
+    def __init__(self, pool: Pool, sessions: Sessions, clock: Clock, gate: Gate) -> None:
+        super().__init__(pool, sessions, clock)
+        self._holding = sessions.holding
+        self._gate = gate
+        # The seconds of the faults that hold commits now.
+        self.held_seconds: list[float] = []
+
+    def acquire(self) -> AbstractAsyncContextManager[Connection]:
+        """Lend a connection whose session has the clock."""
+        return self._acquired_to_hold() if self.held_seconds else self._acquired()
+
+    @asynccontextmanager
+    async def _acquired_to_hold(self) -> AsyncGenerator[Connection]:
+        seconds = max(self.held_seconds)
+        is_held = False
+        # Before it has a connection, because others need that meanwhile.
+        with suppress(Closing):
+            async with self._gate.until_closed():
+                is_held = await self._holding.acquire()
+        try:
+            async with self._acquired() as connection:
+                yield cast("Connection", _Slow(connection, self._gate, seconds)) if is_held else connection
+        finally:
+            if is_held:
+                self._holding.release()
+
+
 class _Slow:
     """A connection that waits between a save of the ledger and its commit, while the rows are locked."""
 
-    def __init__(self, connection: Connection, seconds: float) -> None:
+    def __init__(self, connection: Connection, gate: Gate, seconds: float) -> None:
         self._connection = connection
+        self._gate = gate
         self._seconds = seconds
 
     def __getattr__(self, name: str) -> Any:
@@ -104,7 +142,7 @@ class _Slow:
             return await self._connection.fetch(query, *args)
         async with self._connection.transaction():
             records = await self._connection.fetch(query, *args)
-            await asyncio.sleep(self._seconds)
+            await self._gate.pause(self._seconds)
         return records
 
 

@@ -1,6 +1,7 @@
 """A workspace of the lab: the product's own parts, with a clock and a randomness of their own."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,12 +22,12 @@ from herdbook.console import store as console_store
 from herdbook.db.database import Database
 from herdbook.db.pool import PagePool, Pool
 from herdbook.disk import DiskWatch
-from herdbook.errors import FieldError, Invalid
+from herdbook.errors import FieldError, Invalid, NotFound, Unavailable
 from herdbook.http.api_app import ApiApp
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
-from herdbook.http.protocol import ANSWER
+from herdbook.http.protocol import ANSWER, CUT
 from herdbook.http.ratelimit import TokenBuckets
 from herdbook.http.request_log import RequestLog
 from herdbook.importing.running import Importer
@@ -36,8 +37,9 @@ from herdbook.lab.deliveries import Deliveries, Inbox, LabNotifier
 from herdbook.lab.exchange import Exchange
 from herdbook.lab.faults import Fault, FaultRule, Faults
 from herdbook.lab.files import FileRoom
+from herdbook.lab.gate import Cancelled, Closing, Gate
 from herdbook.lab.journal import Journal, JournalEntry, Room, message
-from herdbook.lab.session_store import Sessions, pools
+from herdbook.lab.session_store import LedgerPool, Sessions, pools
 from herdbook.ledger.kept import Kept
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Command, Origin
@@ -52,8 +54,11 @@ from herdbook.webhooks.sender import Answered
 if TYPE_CHECKING:
     from herdbook.console.console_app import Console
 
+_log: Final = logging.getLogger("herdbook.lab")
 # Cursors are the same on each run, and protect nothing here.
 _CURSOR_SECRET: Final = "lab"  # noqa: S105
+# So long a write waits, perhaps for commits of other workspaces that faults hold for 7 seconds each.
+_LEDGER_PATIENCE_SECONDS: Final = 60.0
 # These make credentials, whose ids no other workspace of the database may have, whatever its random seed is.
 _MAKING_CREDENTIALS: Final = frozenset(
     {"oauth-token", "revoke-oauth-token", "introspect-oauth-token", "create-invitation", "create-user-invitation"}
@@ -130,6 +135,7 @@ class LabWorkspace:
 
     def __init__(self, parts: Parts, workspace_id: UUID, clock: Clock, random_seed: int | None) -> None:
         self.random_seed = random_seed
+        self.gate = Gate(self._let_go)
         # Work beside requests has a randomness of its own, because nobody knows whether it or a request comes first.
         self.surroundings, self.background, self._of_ledger, self._of_imports, self._of_rules = (
             Surroundings(clock, None if random_seed is None else f"{random_seed} {part}")
@@ -137,8 +143,10 @@ class LabWorkspace:
         )
         self.move_in(workspace_id)
         self.pool, self._pages = pools(parts.pool, parts.pages, parts.sessions, clock)
+        self._ledger_pool = LedgerPool(parts.pool, parts.sessions, clock, self.gate)
         self._parts = parts
         self._open: _Opened | None = None
+        self._is_left = False
         self.faults = Faults()
         self.journal = Journal(parts.room)
         self.inbox = Inbox()
@@ -167,12 +175,20 @@ class LabWorkspace:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request of the workspace."""
-        # An answer in one step would not pass through here.
-        scope.get("state", {}).pop(ANSWER, None)
+        state = scope.get("state", {})
         operation = self.operation_of(scope["method"], scope["path"].removeprefix("/api"))
-        with within(self._of_credentials if operation in _MAKING_CREDENTIALS else self.surroundings):
-            await Exchange(self, scope, receive, send, operation).run()
-        self._has_written(scope)
+        try:
+            async with self.gate.inside(state.get(CUT, _do_nothing)):
+                # An answer in one step would not pass through here.
+                state.pop(ANSWER, None)
+                with within(self._of_credentials if operation in _MAKING_CREDENTIALS else self.surroundings):
+                    await Exchange(self, scope, receive, send, operation).run()
+                self._has_written(scope)
+        except NotFound:
+            # The server does not know the credential.
+            await self._parts.api(scope, receive, send)
+        except Cancelled:
+            _log.warning("a request was cancelled, because the workspace changes", extra={"operation": operation})
 
     def _has_written(self, scope: Scope) -> None:
         """Look for what a request has left to do. A delivery that is sent again is no change of the ledger."""
@@ -191,14 +207,18 @@ class LabWorkspace:
             await importer.work()
 
     async def visit(self, console: "Console", scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request for a page of the console."""
-        # Pages make sessions, whose ids are like those of keys.
-        with within(self._of_credentials):
-            if self._console is None:
-                opened = self._opened
-                self._console = console.serving(opened.api, opened.services, opened.authenticator, opened.request_log)
-            await self._console(scope, receive, send)
-        self._has_written(scope)
+        """Answer a request for a page of the console. Refusal: NotFound, if it was deleted."""
+        try:
+            # Pages make sessions, whose ids are like those of keys.
+            async with self.gate.inside(scope.get("state", {}).get(CUT, _do_nothing)):
+                with within(self._of_credentials):
+                    if self._console is None:
+                        opened = self._opened
+                        self._console = console.serving(opened.api, opened.services, opened.authenticator, opened.request_log)
+                    await self._console(scope, receive, send)
+                self._has_written(scope)
+        except Cancelled:
+            _log.warning("a page was cancelled, because the workspace changes")
 
     def operation_of(self, method: str, path: str) -> str:
         """Return the id of the operation at a path without `/api`, or an empty text."""
@@ -230,11 +250,14 @@ class LabWorkspace:
         """The parts, whose tasks begin with the first use."""
         if self._open is not None:
             return self._open
+        assert not self._is_left, "nobody is let in any more"
         parts, clock = self._parts, self.clock
         notifier = LabNotifier(self, self._moved)
         # Its tasks take the time and the randomness of the task that begins them.
         with within(self._of_ledger):
-            ledger = Ledger(self.pool, parts.queue_limit, notifier=notifier, kept=_KeptWithoutTime())
+            ledger = Ledger(
+                self._ledger_pool, parts.queue_limit, _LEDGER_PATIENCE_SECONDS, notifier=notifier, kept=_KeptWithoutTime()
+            )
             ledger.open()
         database = Database(self.pool, self._pages)
         services = parts.services._replace(
@@ -284,14 +307,26 @@ class LabWorkspace:
         if self._open is not None:
             self._open.deliveries.moved()
 
-    async def advance(self, to: datetime) -> int:
-        """Move the clock ahead, with all that falls due until then; return how often an event was sent."""
-        opened = self._opened
+    async def advance(self, target: Callable[[datetime], datetime]) -> int:
+        """Move the clock ahead, with all that falls due until then; return how often an event was sent.
+
+        `target` returns the time of the move, given that of the clock. Refusals: those of `target`; Unavailable, if the
+        workspace is reset, restored or deleted meanwhile.
+        """
         with within(self.background):
-            sent = await opened.deliveries.advance(to)
-            await self.write_request_log()
-            await self._parts.clean(self.pool, opened.ledger, self.id)
-            await opened.importer.forget_expired()
+            try:
+                async with self.gate.until_closed():
+                    return await self._advance(target)
+            except Closing:
+                message = "The workspace was reset, restored or deleted while its clock moved, so the move has ended."
+                raise Unavailable(message) from None
+
+    async def _advance(self, target: Callable[[datetime], datetime]) -> int:
+        opened = self._opened
+        sent = await opened.deliveries.advance(target)
+        await self.write_request_log()
+        await self._parts.clean(self.pool, opened.ledger, self.id)
+        await opened.importer.forget_expired()
         return sent
 
     def change_clock(self, *, is_frozen: bool) -> None:
@@ -374,11 +409,12 @@ class LabWorkspace:
     @asynccontextmanager
     async def slow_commits(self, seconds: float) -> AsyncGenerator[None]:
         """Hold each transaction of the ledger for some seconds, before its commit."""
-        self.pool.commit_after_seconds = seconds
+        held = self._ledger_pool.held_seconds
+        held.append(seconds)
         try:
             yield
         finally:
-            self.pool.commit_after_seconds = 0.0
+            held.remove(seconds)
 
     def take_into_inbox(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Answered:
         """Take a message, and return its answer."""
@@ -399,11 +435,26 @@ class LabWorkspace:
         )
         return answered
 
+    async def pause(self, seconds: float) -> None:
+        """Wait for a fault, but not while the rows of the workspace are about to change."""
+        await self.gate.pause(seconds)
+
+    def _let_go(self) -> None:
+        """Let those go who follow the changes of the workspace."""
+        if self._open is not None:
+            self._open.services.notifier.close()
+
     def clear(self) -> None:
         """Forget faults, journal and inbox."""
         self.faults.clear()
         self.journal.clear()
         self.inbox = Inbox()
+
+    async def leave(self) -> None:
+        """Let nobody in any more, and end what works on the rows of the workspace, once nobody is in it."""
+        await self.gate.close_for_good()
+        self._is_left = True
+        await self.forget()
 
     async def forget(self) -> None:
         """Forget what the parts of the workspace have in memory, because its rows are about to change. They begin anew."""
@@ -417,6 +468,10 @@ class LabWorkspace:
             await asyncio.wait([importing])
         await opened.importer.close()
         await opened.ledger.close()
+
+
+def _do_nothing() -> None:
+    """Cut no connection: the server has not said how."""
 
 
 class Collected:

@@ -34,8 +34,10 @@ _VALUES: Final = frozenset({"fields", "unique_values", "labels", "tag_ids", "car
 def _sources_of(prefix: str, kind: str) -> fields.Rule:
     id_rule = fields.id_of(prefix, kind)
 
-    def rule(values: Sequence[str], path: str) -> Iterator[FieldError]:
+    def rule(values: Sequence[str | None], path: str) -> Iterator[FieldError]:
         for index, value in enumerate(values):
+            if value is None:
+                continue
             place = f"{path}[{index}]"
             yield from id_rule(value, place)
             if value in values[:index]:

@@ -555,7 +555,8 @@ def _spelled(field: Field, value: Any, region: str | None) -> Any:
 
 def _field_member(field: Field, region: str | None) -> Member:
     sign = "#" if field.kind in _NUMBERS else "="
-    options = {option.id for option in field.options}
+    # Refusals list them in this order.
+    options = dict.fromkeys(option.id for option in field.options)
 
     def read(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
         if field.kind in _TEXTS:

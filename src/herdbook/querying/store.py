@@ -63,11 +63,22 @@ _MAX_PROBES: Final = 5
 
 
 class QueryPlace(msgspec.Struct, frozen=True, array_like=True):
-    """The place of an object in the order: the texts that it is sorted by, its id, and its version."""
+    """The place of an object in the order: the texts that it is sorted by, its id, and its version.
+
+    `forms` are the forms of the values that it is sorted by. An earlier release made cursors without them.
+    """
 
     keys: tuple[str | None, ...]
     id: UUID
     version: int
+    forms: tuple[str, ...] | None = None
+
+
+class Definitions(NamedTuple):
+    """The definitions of the fields of a type, archived ones included, and the keys of those that are being converted."""
+
+    fields: list[Field]
+    moving: frozenset[str]
 
 
 class Query(NamedTuple):
@@ -241,14 +252,20 @@ class QueriedType:
         return ConditionReader(self.object_type.plural, self.members(region), definitions, region)
 
 
-async def definitions(pool: Pool, workspace_id: UUID, queried: QueriedType) -> list[Field]:
-    """Return the definitions of the fields of a type, archived ones included."""
+async def definitions(pool: Pool, workspace_id: UUID, queried: QueriedType) -> Definitions:
+    """Return the definitions of the fields of a type."""
     records = await pool.fetch(
-        "select f.object from field f where f.workspace_id = $1 and f.object_type = $2 and f.deleted_at is null",
+        """
+        select f.object, f.key, f.converting is not null and exists (
+            select from unfinished u
+            where u.workspace_id = f.workspace_id and u.task = 'convert_values' and u.object_id = f.id
+        )
+        from field f where f.workspace_id = $1 and f.object_type = $2 and f.deleted_at is null
+        """,
         workspace_id,
         queried.object_type.name,
     )
-    return [_definition(record[0]) for record in records]
+    return Definitions([_definition(each[0]) for each in records], frozenset(each[1] for each in records if each[2]))
 
 
 # Each query reads all definitions, and these change seldom.

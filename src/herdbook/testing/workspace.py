@@ -45,13 +45,17 @@ class Workspace:
         self.url = server.url
         self.id: str = made["id"]
         self.api_key: str = made["api_key"]
-        self.users: list[dict[str, Any]] = made["users"]
-        self.objects: dict[str, str] = made["objects"]
+        self._take(made)
         self.clock = Clock(self)
         self.journal = Journal(self)
         self.inbox = Inbox(self, made["inbox_url"])
         self._server = server
         self._faults: list[Fault] = []
+
+    def _take(self, made: Mapping[str, Any]) -> None:
+        """Take what the state of the workspace has by name."""
+        self.users: list[dict[str, Any]] = made["users"]
+        self.objects: dict[str, str] = made["objects"]
 
     def fault(self, fault: str, **rule: Any) -> "Fault":
         """Add a rule for faults, such as `fault("close", when="after", operation="update-contact", times=1)`.
@@ -89,11 +93,11 @@ class Workspace:
 
     def restore(self, seed: str) -> None:
         """Return to the state of a seed or a snapshot. The clock goes on."""
-        self.command("POST", "/restore", {"seed": seed})
+        self._take(self.command("POST", "/restore", {"seed": seed}))
 
     def reset(self) -> None:
         """Return to the state and the time of the beginning. Faults and journal go."""
-        self.command("POST", "/reset")
+        self._take(self.command("POST", "/reset"))
         self._faults.clear()
 
     def delete(self) -> None:

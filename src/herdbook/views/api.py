@@ -144,7 +144,7 @@ async def _require_valid(call: Call, queried: QueriedType, content: ViewContent)
     """Refuse a condition or an order that a query would refuse. Refusal: Invalid."""
     pool, workspace_id = call.services.database.pages, call.caller.workspace_id
     region = await region_of(pool, workspace_id)
-    reader = queried.reader(await definitions(pool, workspace_id, queried), region)
+    reader = queried.reader((await definitions(pool, workspace_id, queried)).fields, region)
     if content.where is not None:
         reader.where(content.where)
     reader.sort(content.sort)
