@@ -1,6 +1,7 @@
 """Whole answers are the same on each run of a lab, and so are the webhooks."""
 
 import json
+import re
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -107,8 +108,22 @@ def change_much(run: Run) -> None:
     run.ask("POST", CONTACTS, json={"emails": [{"email": "new@engine.example"}]})
 
 
+def meet_faults(run: Run) -> None:
+    """Meet faults whose answers the lab makes itself, before and after a reset."""
+    where = f"{LAB}/workspaces/{run.made['id']}"
+    for _ in range(2):
+        for rule in ({"fault": "status", "status": 418}, {"fault": "rate_limited"}, {"fault": "read_only"}):
+            run.command("POST", f"{where}/faults", {**rule, "times": 1})
+        run.command("POST", f"{where}/faults", {"fault": "edit", "operation": "update-contact", "body": {"last_name": "K"}})
+        for _ in range(3):
+            run.ask("POST", CONTACTS, json={"first_name": "New"})
+        run.ask("PATCH", f"{CONTACTS}/{run.made['objects']['ada']}", json={"first_name": "Augusta"})
+        run.command("POST", f"{where}/reset")
+
+
 STORIES: Final = {name: of_scenario(each) for name, each in SCENARIOS.items()} | {
     "an import": import_people,
+    "faults": meet_faults,
     "many changes": change_much,
 }
 
@@ -119,6 +134,18 @@ def labs(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[programs.R
     folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
     with programs.serving(folders[0], command="lab") as one, programs.serving(folders[1], command="lab") as other:
         yield one, other
+
+
+def test_a_reset_gives_rules_their_ids_again(labs: tuple[programs.Running, programs.Running]) -> None:
+    """A problem of a fault is the same after a reset as before, and no two rules have one id."""
+    run = Run(labs[0])
+    meet_faults(run)
+    bodies = [body for status, body, _ in run.answers if status in (418, 429, 503)]
+    run.close()
+
+    rules = [re.search(rb"fault_\w+", body) for body in bodies]
+    assert len({found[0] for found in rules if found}) == 3
+    assert [found and found[0] for found in rules[:3]] == [found and found[0] for found in rules[3:]]
 
 
 @pytest.mark.parametrize("name", STORIES)

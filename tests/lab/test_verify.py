@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
@@ -186,12 +186,53 @@ async def test_the_order_of_requests_is_that_of_their_beginnings(bench: Bench) -
     assert found["holds"]
 
 
-async def test_a_similar_operation_is_suggested(desk: Desk) -> None:
-    """The refusal of an operation that there is not has the remedy."""
-    body = {"expectations": [{"operation": "create-contacts", "never": True}]}
-    response = await desk.lab.ask("POST", f"{desk.path}/verify", json=body)
+IMPOSSIBLE: Final[list[tuple[dict[str, Any], str, str]]] = [
+    ({"operation": "update-contcat"}, "operation", "Did you mean `update-contact`?"),
+    ({"method": "PTCH"}, "method", "Did you mean `PATCH`?"),
+    ({"operation": "update-contact", "method": "GET"}, "method", "`PATCH`"),
+    ({"path": "v2/contacts"}, "path", "begins with `/`"),
+    ({"event_type": "v1.contact.craeted"}, "event_type", "Did you mean `v1.contact.created`?"),
+    ({"fault": "clsoe"}, "fault", "Did you mean `close`?"),
+    ({"fault": "fault_01M8NS8YZTCNHE1EHJG0MXSK94"}, "fault", "`GET .../faults`"),
+    ({"status": 99}, "status", "100 or more"),
+    ({"kind": "delivery", "operation": "list-contacts"}, "kind", "`request`"),
+    ({"kind": "inbox", "event_type": "v1.contact.created"}, "kind", "`delivery`"),
+    ({"operation": "list-contacts", "event_type": "v1.contact.created"}, "event_type", "Leave out one"),
+]
 
-    assert "Did you mean `create-contact`?" in response.json()["errors"][0]["message"]
+
+@pytest.mark.parametrize(("condition", "field", "remedy"), IMPOSSIBLE, ids=str)
+async def test_a_condition_that_nothing_meets_is_refused(
+    desk: Desk, condition: dict[str, Any], field: str, remedy: str
+) -> None:
+    """`never` would hold whatever the client did, and a list be empty: both name the field and the remedy."""
+    asked = {"expectations": [{**condition, "never": True}, {"in_order": [condition]}]}
+
+    verify = await desk.lab.ask("POST", f"{desk.path}/verify", json=asked)
+    journal = await desk.lab.ask("GET", f"{desk.path}/journal", params=condition)
+
+    assert (verify.status_code, journal.status_code) == (422, 400)
+    fields = [f"expectations[0].{field}", f"expectations[1].in_order[0].{field}"]
+    assert [each["field"] for each in verify.json()["errors"]] == fields
+    assert [each["field"] for each in journal.json()["errors"]] == [field]
+    assert remedy in verify.json()["detail"]
+    assert remedy in journal.json()["detail"]
+
+
+async def test_a_rule_is_known_as_long_as_the_journal_has_it(desk: Desk) -> None:
+    """A rule that has not fired yet is expected, and one that was removed afterwards."""
+    rule = await desk.command("POST", "/faults", json={"fault": "status", "times": 1})
+    before = await verdict(desk, {"fault": rule["id"], "never": True})
+    await desk.ask("GET", CONTACTS)
+    await desk.command("DELETE", f"/faults/{rule['id']}")
+
+    assert before["holds"]
+    assert (await verdict(desk, {"fault": rule["id"], "times": 1}))["holds"]
+
+
+async def test_the_path_of_a_delivery_is_an_address(desk: Desk) -> None:
+    """It is no path of the API."""
+    assert (await verdict(desk, {"path": "https://app.example/*", "never": True}))["holds"]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """A server without a lab: it has no path of it, no header, no database, and none of its code."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Generator
+from typing import NamedTuple
 
 import asyncpg
 import pytest
@@ -22,10 +24,23 @@ _PATIENCE = 30
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[programs.Running]:
-    """A server without a lab."""
-    with programs.serving(tmp_path_factory.mktemp("without")) as server:
-        yield server
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[programs.Running, programs.Running]]:
+    """Two servers without a lab: one that never had one, and one whose data had a lab before."""
+    never, before = tmp_path_factory.mktemp("never"), tmp_path_factory.mktemp("before")
+    with programs.serving(before, "--lab") as had:
+        token = json.loads((before / "ready.json").read_text())["lab_token"]
+        made = requests.post(
+            f"{had.url}/api/herdbook/lab/workspaces", json={}, headers={"Authorization": f"Bearer {token}"}, timeout=_PATIENCE
+        )
+        assert made.status_code == 201
+    with programs.serving(never) as one, programs.serving(before) as other:
+        yield one, other
+
+
+@pytest.fixture(scope="module")
+def server(servers: tuple[programs.Running, programs.Running]) -> programs.Running:
+    """A server without a lab, whose data had one before."""
+    return servers[1]
 
 
 def path_of(operation: Operation) -> str:
@@ -48,19 +63,51 @@ def test_no_operation_of_a_lab_is_there(server: programs.Running, operation: Ope
     assert [each for each in answers if HEADER in each.headers] == []
 
 
-def test_no_answer_has_the_header(server: programs.Running) -> None:
-    """Every operation answers without it, and so do the pages. There is no inbox."""
+class Seen(NamedTuple):
+    """An answer, without what differs from server to server."""
+
+    asked: str
+    status: int
+    headers: list[str]
+    title: str
+
+    @classmethod
+    def of(cls, response: requests.Response, asked: str) -> "Seen":
+        """Return what is seen of an answer."""
+        is_problem = response.headers.get("Content-Type", "").startswith("application/problem+json")
+        title = response.json()["title"] if is_problem else ""
+        return cls(asked, response.status_code, sorted(name.lower() for name in response.headers), title)
+
+
+def seen(server: programs.Running) -> list[Seen]:
+    """Return what all operations and some pages answer to the key of the server."""
+    found: list[Seen] = []
     paths = [(each.method, path_of(each)) for each in OPERATIONS]
     paths += [("GET", path) for path in ("/", "/docs", "/healthz", "/console/sign-in", "/nowhere")]
     paths.append(("POST", f"/api/herdbook/lab/inboxes/{ids.WORKSPACE}{ID}"))
-
     with requests.Session() as session:
-        answers = [
-            session.request(method, server.url + path, timeout=_PATIENCE, allow_redirects=False) for method, path in paths
-        ]
+        for method, path in paths:
+            with session.request(
+                *(method, server.url + path),
+                json=None if method == "GET" else {},
+                headers={"Authorization": server.key},
+                timeout=_PATIENCE,
+                allow_redirects=False,
+            ) as response:
+                found.append(Seen.of(response, f"{method} {path}"))
+    return found
 
-    assert [each.url for each in answers if HEADER in each.headers] == []
-    assert answers[-1].status_code == 404
+
+def test_all_answers_are_those_of_a_server_that_never_had_a_lab(servers: tuple[programs.Running, programs.Running]) -> None:
+    """Every operation that is asked with a key has the same status, headers and problem, and so have the pages."""
+    never, before = map(seen, servers)
+
+    assert before == never
+    assert [each for each in before if HEADER.lower() in each.headers] == []
+    assert before[-1].status == 404
+    # The key is taken: these are the answers of operations, not of their guard.
+    assert len([each for each in before if each.status == 401]) <= 2
+    assert {200, 201, 404, 422} <= {each.status for each in before}
 
 
 def test_the_document_has_nothing_of_it(server: programs.Running) -> None:

@@ -1,6 +1,7 @@
 """The operations of /herdbook/lab: they command the lab, with its own token."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -11,12 +12,12 @@ from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
 from herdbook.console.model import link_address
-from herdbook.errors import FieldError, Invalid
+from herdbook.errors import FieldError, Invalid, InvalidQuery
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Handler, Operation
 from herdbook.lab.clock import LAST_MOMENT, Clock
 from herdbook.lab.deliveries import INBOXES
-from herdbook.lab.expectations import LabVerdict, LabVerify, unknown_names, verdict
+from herdbook.lab.expectations import LabVerdict, LabVerify, condition_errors, impossible, verdict
 from herdbook.lab.faults import FAULT_PREFIX, Fault, FaultList, FaultRule
 from herdbook.lab.journal import JournalPage, JournalQuery
 from herdbook.lab.lab import Lab, Made
@@ -49,7 +50,6 @@ from herdbook.lab.model import (
 from herdbook.lab.seed_file import Seed, SeedInvalid, from_ndjson, from_yaml, of_entries
 from herdbook.lab.workspace import LabWorkspace
 from herdbook.shared_schemas import shown_time
-from herdbook.webhook_endpoints.model import EventType
 
 _WORKSPACES: Final = "/herdbook/lab/workspaces"
 _ONE: Final = _WORKSPACES + "/{lab_workspace_id}"
@@ -93,6 +93,11 @@ def _user_of(made: Made, named: str | UnsetType) -> UUID:
     return found
 
 
+def _rules_of(workspace: LabWorkspace) -> Collection[str]:
+    """Return the ids of the rules for faults that are there, and of those that the journal has still."""
+    return {each.id for each in workspace.faults.shown.faults} | {each.fault for each in workspace.journal.entries()}
+
+
 def _target(asked: LabClockChange, now: datetime) -> datetime:
     """Return the time to which a clock is moved. Refusal: Invalid."""
     to = now + timedelta(seconds=asked.advance_seconds)
@@ -133,7 +138,8 @@ class _Handlers:
         return Answer(_encode(shown))
 
     async def add_seed(self, _: Call, asked: LabSeedCreate) -> Answer:
-        template = await self._lab.add_seed(asked.name, _seed_of(asked))
+        # A long text takes long to read, while the server answers others.
+        template = await self._lab.add_seed(asked.name, await asyncio.to_thread(_seed_of, asked))
         return Answer(_encode(LabSeed(name=asked.name, objects=dict(template.objects))))
 
     async def remove_seed(self, _: Call, asked: LabSeedQuery) -> Answer:
@@ -209,7 +215,7 @@ class _Handlers:
         return Answer(_encode(LabLink(url=link_address(call.base_url, link))))
 
     async def add_fault(self, _: Call, workspace_id: UUID, asked: FaultRule) -> Answer:
-        return Answer(_encode(self._lab.workspace(workspace_id).faults.add(asked)))
+        return Answer(_encode(self._lab.workspace(workspace_id).add_rule(asked)))
 
     async def list_faults(self, _: Call, workspace_id: UUID) -> Answer:
         return Answer(_encode(self._lab.workspace(workspace_id).faults.shown))
@@ -218,12 +224,15 @@ class _Handlers:
         return Answer(_encode(self._lab.workspace(workspace_id).faults.remove(ids.encoded(FAULT_PREFIX, fault_id))))
 
     async def journal(self, _: Call, workspace_id: UUID, asked: JournalQuery) -> Answer:
-        return Answer(_encode(await self._lab.workspace(workspace_id).journal.found(asked)))
+        workspace = self._lab.workspace(workspace_id)
+        if errors := list(condition_errors(asked, workspace.operations, _rules_of(workspace))):
+            raise InvalidQuery(errors)
+        return Answer(_encode(await workspace.journal.found(asked)))
 
     async def verify(self, _: Call, workspace_id: UUID, asked: LabVerify) -> Answer:
         workspace = self._lab.workspace(workspace_id)
         operations = workspace.operations
-        if errors := list(unknown_names(asked, [each.id for each in operations], tuple(EventType))):
+        if errors := list(impossible(asked, operations, _rules_of(workspace))):
             raise Invalid(errors)
         writes = frozenset(each.id for each in operations if each.is_write)
         return Answer(_encode(verdict(asked, workspace.journal, writes)))

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from collections import deque
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, urlencode
@@ -44,7 +45,7 @@ class Host(Protocol):
 
     async def pause(self, seconds: float) -> None: ...
 
-    async def edit(self, method: str, path: str, body: Any) -> None: ...
+    async def edit(self, method: str, path: str, body: Any) -> str: ...
 
     async def expire(self, api_key: str) -> None: ...
 
@@ -75,13 +76,21 @@ class Exchange:
         self._is_whole = False
         self._is_cut = False
         self._is_late = False
+        # The fault that the request has met, unless it changes nothing after all.
+        self._fault: Fault | None = None
         # Messages of the request that were read before the application asks for them.
         self._kept = deque[Message]()
 
     async def run(self) -> None:
         """Answer the request, and enter it into the journal."""
-        asked = Asked(operation=self._operation, method=self._scope["method"], path=self._path, api_key=self._api_key)
-        fault = self._workspace.faults.of_request(asked)
+        asked = Asked(
+            operation=self._operation,
+            method=self._scope["method"],
+            path=self._path,
+            has_cursor=b"cursor" in self._scope["query_string"] and "cursor" in _parameters(self._scope["query_string"]),
+            api_key=self._api_key,
+        )
+        self._fault = fault = self._workspace.faults.of_request(asked)
         if self._operation in _SHOWING_REQUESTS:
             await self._workspace.write_request_log()
         try:
@@ -90,7 +99,11 @@ class Exchange:
             else:
                 await self._meet(fault)
         finally:
-            self._workspace.journal.add(lambda number: self._entry(number, fault))
+            self._workspace.journal.add(self._entry)
+
+    def _not_happened(self, fault: Fault, refusal: str = "") -> None:
+        self._fault = None
+        self._workspace.faults.not_happened(fault.id, refusal)
 
     async def _carry_out(self, scope: Scope, send: Send) -> None:
         await self._workspace.app(scope, self._received, send)
@@ -129,8 +142,6 @@ class Exchange:
         rule = fault.rule
         self._is_late = rule.fault in ("delay", "drip")
         match rule.fault:
-            case "read_only" if self._scope["method"] in ("GET", "HEAD"):
-                await self._carry_out(self._scope, self._passed_on)
             case "status" | "rate_limited" | "read_only":
                 await self._refuse(fault)
             case "delay":
@@ -141,7 +152,9 @@ class Exchange:
             case "close" | "drip" | "truncate" | "not_json":
                 await self._spoilt(fault)
             case "edit":
-                await self._workspace.edit(rule.method_of_edit, rule.path_of_edit or self._path, rule.body)
+                path = rule.path_of_edit.removeprefix("/api") or self._path
+                if refusal := await self._workspace.edit(rule.method_of_edit, path, rule.body):
+                    self._not_happened(fault, refusal)
                 await self._carry_out(self._scope, self._passed_on)
             case "invalid_cursor":
                 await self._carry_out({**self._scope, "query_string": _spoilt(self._scope["query_string"])}, self._passed_on)
@@ -182,6 +195,9 @@ class Exchange:
         if rule.when == "within":
             async with self._workspace.slow_commits(rule.seconds):
                 await self._carry_out(self._scope, self._passed_on)
+            if self._status >= 400:
+                # It was refused before its transaction, and nothing has waited.
+                self._not_happened(fault)
             return
         if rule.when == "before":
             # A client that does not wait sends nothing later.
@@ -203,6 +219,11 @@ class Exchange:
             await self._cut()
             return
         status, body = held[0]["status"], b"".join(each.get("body", b"") for each in held[1:])
+        if not body and rule.fault != "not_json":
+            self._not_happened(fault)
+            for each in held:
+                await self._passed_on(each)
+            return
         headers = [each for each in held[0]["headers"] if each[0] not in (b"content-length", b"content-type")]
         media_type = dict(held[0]["headers"]).get(b"content-type", b"application/json")
         match rule.fault:
@@ -239,8 +260,8 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    def _entry(self, number: int, fault: Fault | None) -> JournalEntry:
-        is_answered = self._status > 0
+    def _entry(self, number: int) -> JournalEntry:
+        fault, is_answered = self._fault, self._status > 0
         return JournalEntry(
             number=number,
             kind="request",
@@ -266,6 +287,10 @@ def _appending(held: list[Message]) -> Send:
         held.append(sent)
 
     return send
+
+
+def _parameters(query_string: bytes) -> Collection[str]:
+    return {name for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)}
 
 
 def _spoilt(query_string: bytes) -> bytes:

@@ -1,20 +1,24 @@
 """Expectations of the journal of a workspace, and what did not hold."""
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Final, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields
 from herdbook.errors import FieldError
-from herdbook.http.body import did_you_mean
+from herdbook.http.operation import Operation
+from herdbook.lab.faults import FAULT_PREFIX, FaultKind
 from herdbook.lab.habits import Habit, HabitName, habits_of
 from herdbook.lab.journal import MOST_ENTRIES, Conditions, Journal, JournalEntry
+from herdbook.lab.names import name_errors, unknown
 
 _MOST_EXPECTATIONS: Final = 200
 _MOST_SHOWN: Final = 20
 _TIMES: Final = ("not at all", "once", "twice")
+_FAULTS: Final = frozenset(get_args(FaultKind))
+_LEAST_STATUS: Final = 100
 _COUNTS: Final = ("times", "at_least", "at_most")
 # A header that equals a value, that must be there, or that must not.
 _Wanted: TypeAlias = bool | str
@@ -174,18 +178,31 @@ class LabVerdict(msgspec.Struct, frozen=True, kw_only=True):
     dropped: Annotated[int, Meta(description="How many entries were dropped, the oldest, because the journal was full.")]
 
 
-def unknown_names(asked: LabVerify, operation_ids: Collection[str], event_types: Collection[str]) -> Iterator[FieldError]:
-    """Yield an error for each operation and each type of event that there is not, because no entry could meet it."""
+def condition_errors(
+    condition: Conditions, operations: Sequence[Operation], rules: Collection[str], place: str = ""
+) -> Iterator[FieldError]:
+    """Yield an error for each condition that no entry can meet. `rules` are the ids of rules that are or were there."""
+    yield from name_errors(condition, operations, place, schemes=("http://", "https://"))
+    if condition.fault and condition.fault not in _FAULTS and condition.fault not in rules:
+        kind = "rule" if condition.fault.startswith(FAULT_PREFIX) else "fault"
+        remedy = "`GET .../faults` lists those of the workspace." if kind == "rule" else ""
+        yield unknown(f"{place}fault", kind, condition.fault, _FAULTS, remedy)
+    if 0 < condition.status < _LEAST_STATUS:
+        yield FieldError(f"{place}status", "invalid_range", f"A status is {_LEAST_STATUS} or more. Leave it out for any.")
+    for name, kind in (("operation", "request"), ("event_type", "delivery")):
+        if getattr(condition, name) and condition.kind not in (UNSET, kind):
+            message = f"Only an entry of the kind `{kind}` has `{name}`. Leave out one of both."
+            yield FieldError(f"{place}kind", "invalid_choice", message)
+    if condition.operation and condition.event_type:
+        message = "No entry has both an operation and a type of event. Leave out one of both."
+        yield FieldError(f"{place}event_type", "not_allowed", message)
+
+
+def impossible(asked: LabVerify, operations: Sequence[Operation], rules: Collection[str]) -> Iterator[FieldError]:
+    """Yield an error for each condition that no entry can meet, because `never` would hold whatever a client did."""
     for place, expectation in enumerate(asked.expectations):
         for below, condition in expectation.named:
-            path = f"expectations[{place}]{below}"
-            if condition.operation and condition.operation not in operation_ids:
-                remedy = did_you_mean(condition.operation, operation_ids) or "The API's document has them as `operationId`."
-                message = f"There is no operation `{condition.operation}`. {remedy}"
-                yield FieldError(f"{path}.operation", "invalid_choice", message)
-            if condition.event_type and condition.event_type not in event_types:
-                message = f"There is no type of event `{condition.event_type}`. There are {', '.join(sorted(event_types))}."
-                yield FieldError(f"{path}.event_type", "invalid_choice", message)
+            yield from condition_errors(condition, operations, rules, f"expectations[{place}]{below}.")
 
 
 def verdict(asked: LabVerify, journal: Journal, writes: Collection[str]) -> LabVerdict:

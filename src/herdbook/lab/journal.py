@@ -86,7 +86,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     operation: Annotated[str, Meta(description="The id of an operation.")] = ""
     method: str = ""
     path: Annotated[str, Meta(description="A path, in which `*` stands for anything.")] = ""
-    status: Annotated[int, Meta(ge=0, le=999, description="The status of the answer; 0: any.")] = 0
+    status: Annotated[int, Meta(ge=0, le=599, description="The status of the answer; 0: any.")] = 0
     event_type: Annotated[str, Meta(description="The type of a delivered event.")] = ""
     fault: Annotated[str, Meta(description="The id of a rule, or the kind of a fault, such as `close`.")] = ""
     body: Annotated[str, Meta(description="A text that the body of the request has.")] = ""

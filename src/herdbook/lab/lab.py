@@ -245,12 +245,15 @@ class Lab:
                 message = f"There is no seed `{name}`. There are {', '.join(self._seeds)}."
                 raise Invalid([FieldError("seed", "not_found", message)])
             self._templates[name] = asyncio.create_task(build(self._parts, name, self._seeds[name]()))
+        building = self._templates[name]
         try:
-            return await asyncio.shield(self._templates[name])
+            return await asyncio.shield(building)
         except SeedInvalid as invalid:
-            self._templates.pop(name, None)
-            where = f"Line {invalid.line}: " if invalid.line else ""
-            raise Invalid([FieldError("seed", "refused", where + invalid.message)]) from None
+            raise Invalid([FieldError("seed", "refused", str(invalid))]) from None
+        finally:
+            # After any failure, the next caller builds it anew.
+            if building.done() and (building.cancelled() or building.exception() is not None):
+                self._templates.pop(name, None)
 
     async def create(self, seed: str, at: datetime | None, random_seed: int | None, *, is_frozen: bool) -> Made:
         """Create a workspace. Refusal: Invalid."""
@@ -263,9 +266,10 @@ class Lab:
         template = await self.template(seed)
         if at is not None and at > LAST_MOMENT:
             raise Invalid([FieldError("clock", "too_large", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
-        if at is not None and at.timestamp() < template.last_at:
+        # Without a clock the workspace has the time of the server, which the changes of a seed may be ahead of.
+        if (at or sources.now()).timestamp() < template.last_at:
             last = shown_time(datetime.fromtimestamp(template.last_at, UTC))
-            message = f"`clock` is before the last change of the seed, {last}. Send a later time."
+            message = f"The workspace would begin before the last change of the seed, {last}. Send a later time as `clock`."
             raise Invalid([FieldError("clock", "in_the_past", message)])
         workspace = LabWorkspace(self._parts, ids.NIL, Clock(at, is_frozen=is_frozen), random_seed)
         stock = self._stock.get(seed, ()) if random_seed is None else ()
@@ -435,7 +439,7 @@ class Lab:
             raise
 
     async def remove_seed(self, name: str) -> None:
-        """Remove a seed or a snapshot. Its workspaces stay, and can no longer be reset. Refusal: NotFound, Invalid."""
+        """Remove a seed or a snapshot, of which no workspace is. Refusals: NotFound, Invalid."""
         if name in SHIPPED:
             raise Invalid([FieldError("name", "not_allowed", f"`{name}` is there from the start and cannot be removed.")])
         if name not in self._seeds:

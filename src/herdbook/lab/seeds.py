@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 from importlib import resources
 from typing import Any, Final
 
 import msgspec
 
-from herdbook import ids
+from herdbook import fields, ids
+from herdbook.addresses import NotAnAddress
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_workspace
 from herdbook.custom_fields.commands import DefineUsualFields
+from herdbook.errors import Refusal
 from herdbook.lab import store
 from herdbook.lab.clock import Clock, within
-from herdbook.lab.seed_file import USER, Seed, SeedInvalid, Step, from_yaml, of_entries, resolved, resolved_path
+from herdbook.lab.seed_file import STEP, USER, Seed, SeedInvalid, Step, from_yaml, of_entries, resolved, resolved_path
 from herdbook.lab.workspace import LabWorkspace, Parts, Reply, Template
 from herdbook.lab.workspace import User as SeedUser
 from herdbook.users.commands import CreateUser
@@ -22,7 +23,6 @@ from herdbook.users.model import NewUser, UserRole
 
 EMPTY: Final = "empty"
 LARGE: Final = "crm-large"
-_STEP: Final = timedelta(seconds=1)
 _LARGE: Final = 10_000
 _LARGE_COMPANIES: Final = 500
 _IN_A_BULK: Final = 500
@@ -94,21 +94,26 @@ async def build(parts: Parts, name: str, seed: Seed) -> Template:
     workspace = LabWorkspace(parts, ids.NIL, Clock(seed.at, is_frozen=True), number)
     with within(workspace.surroundings):
         workspace.move_in(await create_workspace(workspace.pool, "Lab"))
-    key = str(await workspace.create_key("Seed", [ADMIN]))
-    await workspace.write(DefineUsualFields())
-    builder = _Builder(workspace, key)
-    if not any(step.kind == USER for step in seed.steps):
-        await builder.create_user(0, "owner", NewUser("Workspace", "Owner", role=UserRole.OWNER))
     try:
-        for step in seed.steps:
-            await builder.carry_out(step)
-    except SeedInvalid:
+        builder = await _built(workspace, seed)
+    except Exception:
+        # The next attempt has the same ids.
         await store.delete_workspace(workspace.pool, workspace.id)
         raise
     finally:
         await workspace.forget()
     kept = await store.kept(workspace.pool, workspace.id)
     return Template(kept, builder.objects, tuple(builder.users), workspace.clock.now().timestamp())
+
+
+async def _built(workspace: LabWorkspace, seed: Seed) -> "_Builder":
+    builder = _Builder(workspace, str(await workspace.create_key("Seed", [ADMIN])))
+    await workspace.write(DefineUsualFields())
+    if not any(step.kind == USER for step in seed.steps):
+        await builder.create_user(0, "owner", NewUser("Workspace", "Owner", role=UserRole.OWNER))
+    for step in seed.steps:
+        await builder.carry_out(step)
+    return builder
 
 
 class _Builder:
@@ -119,7 +124,7 @@ class _Builder:
         self.users: list[SeedUser] = []
 
     async def carry_out(self, step: Step) -> None:
-        self._workspace.clock.move_to(self._workspace.clock.now() + _STEP)
+        self._workspace.clock.move_to(self._workspace.clock.now() + STEP)
         if step.kind == USER:
             await self.create_user(step.line, step.name, _new_user(step))
             return
@@ -127,16 +132,15 @@ class _Builder:
         reply = await self._workspace.ask(method, path, resolved(step.body, self.objects), self._key)
         if reply.status >= 400:
             raise SeedInvalid(step.line, _refusal(step, reply))
-        answer: dict[str, Any] = msgspec.json.decode(reply.body)
         if step.name:
-            self.objects[step.name] = answer["id"]
+            self.objects[step.name] = msgspec.json.decode(reply.body)["id"]
         # Long steps share the server with its callers.
         await asyncio.sleep(0)
 
     async def create_user(self, line: int, name: str, new: NewUser) -> None:
         try:
             answer = msgspec.json.decode(await self._workspace.write(CreateUser(new)))
-        except Exception as error:
+        except (Refusal, NotAnAddress) as error:
             raise SeedInvalid(line, f"The user `{name}` cannot be created: {error}") from None
         self.objects[name] = answer["id"]
         self.users.append(SeedUser(answer["id"], new.role.value, name))
@@ -144,9 +148,13 @@ class _Builder:
 
 def _new_user(step: Step) -> NewUser:
     try:
-        return msgspec.convert(step.body or {}, NewUserBody).new()
+        new = msgspec.convert(step.body or {}, NewUserBody).new()
     except msgspec.ValidationError as error:
         raise SeedInvalid(step.line, f"The user `{step.name}` cannot be created: {error}.") from None
+    texts = ((name, value) for name, value in new._asdict().items() if isinstance(value, str))
+    for error in (error for name, value in texts for error in fields.text(value, name)):
+        raise SeedInvalid(step.line, f"The user `{step.name}` cannot be created: {error.message}")
+    return new
 
 
 class NewUserBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

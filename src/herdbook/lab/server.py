@@ -154,10 +154,15 @@ class LabServer:
             if not received.get("more_body", False):
                 break
         status, answer = 404, b""
-        if workspace is not None:
+        headers = [(b"content-type", b"application/json")]
+        if workspace is not None and scope["method"] != "POST":
+            # No webhook comes so, and the next message must find the answer that was planned for it.
+            status = 405
+            headers.append((b"allow", b"POST"))
+        elif workspace is not None:
             answered = workspace.take_into_inbox(list(scope["headers"]), bytes(body))
             status, answer = answered.status, answered.body
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+        headers.append((b"content-length", b"%d" % len(answer)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 

@@ -35,7 +35,7 @@ from herdbook.lab import store
 from herdbook.lab.clock import Clock, Surroundings, within
 from herdbook.lab.deliveries import Deliveries, Inbox, LabNotifier
 from herdbook.lab.exchange import Exchange
-from herdbook.lab.faults import Faults
+from herdbook.lab.faults import Fault, FaultRule, Faults
 from herdbook.lab.files import FileRoom
 from herdbook.lab.gate import Cancelled, Closing, Gate
 from herdbook.lab.journal import Journal, JournalEntry, Room, message
@@ -54,8 +54,8 @@ from herdbook.webhooks.sender import Answered
 if TYPE_CHECKING:
     from herdbook.console.console_app import Console
 
-# Cursors are the same on each run, and protect nothing here.
 _log: Final = logging.getLogger("herdbook.lab")
+# Cursors are the same on each run, and protect nothing here.
 _CURSOR_SECRET: Final = "lab"  # noqa: S105
 # So long a write waits, perhaps for commits of other workspaces that faults hold for 7 seconds each.
 _LEDGER_PATIENCE_SECONDS: Final = 60.0
@@ -137,9 +137,9 @@ class LabWorkspace:
         self.random_seed = random_seed
         self.gate = Gate(self._let_go)
         # Work beside requests has a randomness of its own, because nobody knows whether it or a request comes first.
-        self.surroundings, self.background, self._of_ledger, self._of_imports = (
+        self.surroundings, self.background, self._of_ledger, self._of_imports, self._of_rules = (
             Surroundings(clock, None if random_seed is None else f"{random_seed} {part}")
-            for part in ("requests", "deliveries", "ledger", "imports")
+            for part in ("requests", "deliveries", "ledger", "imports", "rules")
         )
         self.move_in(workspace_id)
         self.pool, self._pages = pools(parts.pool, parts.pages, parts.sessions, clock)
@@ -165,7 +165,7 @@ class LabWorkspace:
     def restart(self) -> None:
         """Let the time and the randomness begin anew. Credentials stay, so that theirs goes on."""
         self.clock.restart()
-        for each in (self.surroundings, self.background, self._of_ledger, self._of_imports):
+        for each in (self.surroundings, self.background, self._of_ledger, self._of_imports, self._of_rules):
             each.restart()
 
     @property
@@ -338,13 +338,20 @@ class LabWorkspace:
         """Write the requests that the log has collected."""
         await request_log_commands.write(self.pool, self._opened.request_log)
 
-    async def edit(self, method: str, path: str, body: object) -> None:
-        """Make a request as somebody else, who has a key of their own. Refusal: Invalid."""
+    def add_rule(self, rule: FaultRule) -> Fault:
+        """Add a rule for faults, whose id is the same on each run: problems name it. Refusal: Invalid."""
+        with within(self._of_rules):
+            return self.faults.add(rule, self.operations)
+
+    async def edit(self, method: str, path: str, body: object) -> str:
+        """Make a request as somebody else, who has a key of their own; return why it was refused, or an empty text."""
         if self._other_key is None:
             self._other_key = await self.create_key("Somebody else", [ADMIN])
         reply = await self.ask(method.upper(), path, None if body is UNSET else body, str(self._other_key))
-        if reply.status >= 400:
-            _log.warning("an edit of the lab was refused", extra={"status": reply.status, "body": reply.body.decode()})
+        if reply.status < 400:
+            return ""
+        detail = msgspec.json.decode(reply.body)["detail"]
+        return f"{method.upper()} {path} was refused with {reply.status}: {detail}"
 
     def new_key(self) -> ApiKey:
         """Return a new key."""

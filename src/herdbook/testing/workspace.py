@@ -70,7 +70,7 @@ class Workspace:
         """Return the faults of rules that never applied, in words."""
         if not self._faults:
             return []
-        unused = {each["id"]: each["matched"] for each in self.command("GET", "/faults")["faults"] if not each["fired"]}
+        unused = {each["id"]: each for each in self.command("GET", "/faults")["faults"] if not each["fired"]}
         return [each.told(unused[each.id]) for each in self._faults if each.id in unused]
 
     def key(self, *scopes: str, name: str = "test", expires_at: str | datetime | None = None) -> str:
@@ -126,10 +126,11 @@ class Fault:
         self._asked = asked
         self._workspace = workspace
 
-    def told(self, matched: int) -> str:
-        """Return the rule in words, with how many requests or deliveries met its conditions."""
+    def told(self, shown: Mapping[str, Any]) -> str:
+        """Return the rule in words, with how many requests or deliveries met its conditions, and why an edit was refused."""
         asked = ", ".join([repr(self._name), *(f"{name}={value!r}" for name, value in self._asked.items())])
-        return f"fault({asked}), whose conditions were met {matched} times"
+        refusal = f" ({shown['refusal']})" if shown.get("refusal") else ""
+        return f"fault({asked}), whose conditions were met {shown['matched']} times{refusal}"
 
     @property
     def fired(self) -> int:
