@@ -288,7 +288,7 @@ def test_what_cannot_be_compared_is_refused(server: Running, tmp_path: Path) -> 
     assert {each.status for each in refused} == {1}
 
 
-def test_scenarios_of_which_no_step_can_be_taken_are_no_success(server: Running, tmp_path: Path) -> None:
+def test_scenarios_of_which_no_step_can_be_taken_are_no_success(tmp_path: Path) -> None:
     """A recording without answers leaves nothing to compare."""
     (tmp_path / "none.json").write_text(json.dumps({"base": "", "unique": "", "answers": {}}))
     done = herdbook("compare", "--left=none.json", "--right=none.json", folder=tmp_path)

@@ -15,7 +15,6 @@ from herdbook.errors import FieldError, Invalid
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Handler, Operation
 from herdbook.lab.clock import LAST_MOMENT, Clock
-from herdbook.lab.deliveries import INBOXES
 from herdbook.lab.expectations import LabVerdict, LabVerify, unknown_names, verdict
 from herdbook.lab.faults import FAULT_PREFIX, Fault, FaultList, FaultRule
 from herdbook.lab.journal import JournalPage, JournalQuery
@@ -47,6 +46,7 @@ from herdbook.lab.model import (
     LabWorkspaceSummary,
 )
 from herdbook.lab.seed_file import Seed, SeedInvalid, from_ndjson, from_yaml, of_entries
+from herdbook.lab.store import INBOXES
 from herdbook.lab.workspace import LabWorkspace
 from herdbook.shared_schemas import shown_time
 from herdbook.webhook_endpoints.model import EventType
