@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
@@ -48,6 +48,7 @@ from herdbook.lab.model import (
 from herdbook.lab.seed_file import Seed, SeedInvalid, from_ndjson, from_yaml, of_entries
 from herdbook.lab.store import INBOXES
 from herdbook.lab.workspace import LabWorkspace
+from herdbook.oauth.model import AUTHORIZE_PATH
 from herdbook.shared_schemas import shown_time
 from herdbook.webhook_endpoints.model import EventType
 
@@ -91,6 +92,15 @@ def _user_of(made: Made, named: str | UnsetType) -> UUID:
         message = f"There is no user `{named}` in the seed. There are {', '.join(users)}. Or send the id of a user."
         raise Invalid([FieldError("user", "not_found", message)])
     return found
+
+
+def _parameters_of(call: Call, url: str) -> list[tuple[str, str]]:
+    """Return the parameters of an authorization request. Refusal: Invalid, if a browser would not get to this server's page."""
+    address, _, query = url.partition("?")
+    if address != (there := call.base_url + AUTHORIZE_PATH):
+        message = f"`url` is not the page at which users of this server let a client in. Its address is {there}."
+        raise Invalid([FieldError("url", "not_allowed", message)])
+    return parse_qsl(query.partition("#")[0], keep_blank_values=True)
 
 
 def _seed_of(asked: LabSeedCreate) -> Seed:
@@ -163,12 +173,15 @@ class _Handlers:
 
     async def change_clock(self, _: Call, workspace_id: UUID, asked: LabClockChange) -> Answer:
         workspace = self._lab.workspace(workspace_id)
+        if asked.to is not UNSET and asked.advance_seconds:
+            message = "`to` and `advance_seconds` do not go together. Send one of them."
+            raise Invalid([FieldError("to", "not_allowed", message)])
         to = workspace.clock.now() + timedelta(seconds=asked.advance_seconds)
         if asked.to is not UNSET and (named := fields.parsed_time(asked.to)) is not None:
             if named < workspace.clock.now():
                 message = f"The clock shows {shown_time(workspace.clock.now())} and is only moved ahead. Reset the workspace."
                 raise Invalid([FieldError("to", "in_the_past", message)])
-            to = max(to, named)
+            to = named
         if to > LAST_MOMENT:
             name = "advance_seconds" if asked.to is UNSET else "to"
             raise Invalid([FieldError(name, "too_large", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
@@ -185,7 +198,7 @@ class _Handlers:
     async def approve(self, call: Call, workspace_id: UUID, asked: LabApproval) -> Answer:
         workspace = self._lab.workspace(workspace_id)
         user_id = _user_of(self._lab.made[workspace_id], asked.user)
-        parameters = parse_qsl(urlsplit(asked.url).query, keep_blank_values=True)
+        parameters = _parameters_of(call, asked.url)
         return Answer(_encode(LabRedirect(location=await workspace.let_in(parameters, user_id, call.base_url))))
 
     async def sign_in(self, call: Call, workspace_id: UUID, asked: LabSignIn) -> Answer:

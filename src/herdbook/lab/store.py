@@ -393,10 +393,17 @@ async def add_person(statements: Executor, person_id: UUID, address: str) -> Non
     await statements.execute("insert into person (id, address) values ($1, $2)", person_id, address)
 
 
-async def expire_credential(statements: Executor, credential_id: UUID) -> None:
-    """Let an API key or an access token end now."""
+async def expire_credential(statements: Executor, credential_id: UUID) -> datetime | None:
+    """Let an API key or an access token end now. Return when a key would have ended; None: never, or it is no key."""
+    ends_at: datetime | None = await statements.fetchval("select expires_at from credential where id = $1", credential_id)
     await statements.execute("update credential set expires_at = now() where id = $1", credential_id)
     await statements.execute("update oauth_access_token set expires_at = now() where id = $1", credential_id)
+    return ends_at
+
+
+async def renew_key(statements: Executor, credential_id: UUID, ends_at: datetime | None) -> None:
+    """Let an API key end at another time; None: never."""
+    await statements.execute("update credential set expires_at = $2 where id = $1", credential_id, ends_at)
 
 
 async def webhook_work(statements: Executor, workspace_id: UUID) -> list[tuple[UUID, datetime]]:
