@@ -68,6 +68,7 @@ async def test_no_operation_fails_at_what_is_missing_or_of_another_type(bench: B
             "[0].headers.X` must be true or false or a",
         ),
         ("POST", "/keys", {"scopes": ["contact:read"]}, "There is no scope `contact:read`. Did you mean `contacts:read`?"),
+        ("PATCH", "/clock", {}, "The body changes nothing. Send `advance_seconds`"),
         ("PATCH", "/clock", {"to": "2026-02-01T00:00:00Z", "advance_seconds": 5}, "`to` and `advance_seconds` do not go"),
         ("POST", "/faults", {"fault": "webhook_late", "seconds": 3e6}, "at most 2592000"),
         (

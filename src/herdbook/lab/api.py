@@ -173,10 +173,13 @@ class _Handlers:
 
     async def change_clock(self, _: Call, workspace_id: UUID, asked: LabClockChange) -> Answer:
         workspace = self._lab.workspace(workspace_id)
-        if asked.to is not UNSET and asked.advance_seconds:
+        if asked.advance_seconds is UNSET and asked.to is UNSET and asked.is_frozen is UNSET:
+            message = "The body changes nothing. Send `advance_seconds` or `to`, or `is_frozen`."
+            raise Invalid([FieldError("", "required", message)])
+        if asked.to is not UNSET and asked.advance_seconds is not UNSET:
             message = "`to` and `advance_seconds` do not go together. Send one of them."
             raise Invalid([FieldError("to", "not_allowed", message)])
-        to = workspace.clock.now() + timedelta(seconds=asked.advance_seconds)
+        to = workspace.clock.now() + timedelta(seconds=asked.advance_seconds or 0)
         if asked.to is not UNSET and (named := fields.parsed_time(asked.to)) is not None:
             if named < workspace.clock.now():
                 message = f"The clock shows {shown_time(workspace.clock.now())} and is only moved ahead. Reset the workspace."

@@ -202,9 +202,9 @@ class LabClockChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     rules: ClassVar[dict[str, fields.Rule]] = {"to": fields.time}
     example: ClassVar[dict[str, Any]] = {"advance_seconds": 36000}
 
-    advance_seconds: Annotated[float, Meta(ge=0, le=315_360_000, description="Seconds by which the clock is moved ahead.")] = (
-        0.0
-    )
+    advance_seconds: (
+        Annotated[float, Meta(ge=0, le=315_360_000, description="Seconds by which the clock is moved ahead.")] | UnsetType
+    ) = UNSET
     to: (
         Annotated[str, Meta(description="A time to which it is moved ahead.", extra_json_schema={"format": "date-time"})]
         | UnsetType
