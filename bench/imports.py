@@ -1,4 +1,4 @@
-"""Imports measured: rows a second beside COPY, the server's memory, and the waits of a neighbour meanwhile."""
+"""Imports measured: rows a second beside COPY, the server's memory, and the waits of a neighbour meanwhile; and archives."""
 
 import asyncio
 import http.client
@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import random
+import subprocess
 import threading
 import time
 import urllib.request
@@ -24,6 +25,7 @@ PAUSE = 0.01  # between two requests of the neighbour
 LOOK = 0.2  # between two looks at an import
 ALONE = 10.0  # seconds for which the neighbour is measured alone
 MEGABYTE = 1024
+ARCHIVED = 100_000  # contacts
 
 
 _ABOUT = """{rows:,} rows of CSV with names, e-mail, phone and company, twenty people in each company, in a workspace of 1,000
@@ -70,6 +72,16 @@ class Waits:
 
 
 @dataclass(frozen=True)
+class Archived:
+    """The seconds of an archive and of bringing it in, and the megabytes of its file."""
+
+    contacts: int
+    out: float
+    into: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """The figures of one run."""
 
@@ -79,6 +91,7 @@ class Measured:
     counts: dict[str, Any]
     megabytes: float
     p99: dict[str, tuple[float, float]]
+    archived: Archived
 
     def report(self) -> str:
         """Return the figures as a page."""
@@ -102,6 +115,11 @@ class Measured:
                 f"{meanwhile / alone:.1f} times |"
                 for name, (alone, meanwhile) in self.p99.items()
             ),
+            f"| objects that the undo took back | {self.counts['undo']['reverted']:,} |",
+            f"| objects that it kept | {self.counts['undo']['kept']:,} |",
+            f"| `herdbook archive` of {self.archived.contacts:,} contacts | {self.archived.out:.1f} s |",
+            f"| the file of the archive | {self.archived.megabytes:.0f} MB |",
+            f"| `herdbook unarchive` of it into a new data folder | {self.archived.into:.1f} s |",
             "",
         ]
         return "\n".join(lines)
@@ -131,12 +149,26 @@ def measure(scratch: Path, rows: int) -> Measured:
         again = upload(server, file)
         rates["the same file again"], unchanged = _timed(server, again, "run", rows)
         megabytes = _peak(server)
-        started = time.monotonic()
-        _request(server, "POST", "/api/herdbook/undo", json.dumps({"request_id": job["request_id"]}).encode())
-        rates["undo"] = rows / (time.monotonic() - started)
+        rates["undo"], undone = _timed(server, job, "undo", rows)
     names = ("the same workspace", "another workspace")
     p99 = {name: (one.p99, two.p99) for name, one, two in zip(names, alone, meanwhile, strict=True)}
-    return Measured(rows, copied, rates, {"run": done["result"], "again": unchanged["result"]}, megabytes, p99)
+    counts = {"run": done["result"], "again": unchanged["result"], "undo": undone["undo"]}
+    return Measured(rows, copied, rates, counts, megabytes, p99, archive(scratch / "archives", min(rows, ARCHIVED)))
+
+
+def archive(folder: Path, contacts: int) -> "Archived":
+    """Write a workspace into a file, and bring that into another data folder."""
+    herdbook.prepare(folder, contacts)
+    file = folder / "sales.archive"
+    out = _seconds("archive", str(file), f"--data-dir={folder / 'data'}")
+    into = _seconds("unarchive", str(file), f"--data-dir={folder / 'other'}")
+    return Archived(contacts, out, into, file.stat().st_size / MEGABYTE**2)
+
+
+def _seconds(*arguments: str) -> float:
+    started = time.monotonic()
+    subprocess.run([str(herdbook.PROGRAM), *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.monotonic() - started
 
 
 def write_file(file: Path, rows: int) -> None:
@@ -165,14 +197,14 @@ def _request(server: Server, method: str, path: str, body: Any, size: int | None
 
 
 def _timed(server: Server, job: dict[str, Any], name: str, rows: int) -> tuple[float, dict[str, Any]]:
-    """Do a dry run or a run; return the rows a second, and the import after it."""
+    """Do a dry run, a run or an undo; return the rows a second, and the import after it."""
     url = f"{server.url}/api/herdbook/imports/{job['id']}"
     started = time.monotonic()
     shown = call(f"{url}/{name}", "POST", token=server.token)
-    while shown["state"] in ("checking", "running"):
+    while shown["state"] in ("checking", "running", "undoing"):
         time.sleep(LOOK)
         shown = call(url, token=server.token)
-    if shown["state"] not in ("checked", "finished"):
+    if shown["state"] not in ("checked", "finished", "undone"):
         raise RuntimeError(f"the import is {shown['state']}: {shown.get('error')}")
     return rows / (time.monotonic() - started), shown
 

@@ -21,6 +21,7 @@ from herdbook import metrics
 from herdbook.addresses import load_e_mail_library
 from herdbook.auth.authenticate import Authenticator
 from herdbook.business_types import BUSINESS_TYPES
+from herdbook.cards import api as cards_api
 from herdbook.chores import Chore, tried
 from herdbook.companies import api as companies_api
 from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
@@ -111,6 +112,7 @@ FIELD_HOLDERS: Final = {each.name: each for each in (CONTACT, COMPANY)}
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *map(duplicates_api.reporting, contacts_api.OPERATIONS),
     *map(duplicates_api.reporting, companies_api.operations(_COMPANY_CONTACTS)),
+    *cards_api.OPERATIONS,
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
     *notes_api.OPERATIONS,

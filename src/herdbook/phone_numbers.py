@@ -162,6 +162,16 @@ def international_number(phone_number: str, region: str | None = None) -> str:
     return f"{known} ext. {extension}" if extension else known
 
 
+def national_spellings(phone_number: str, region: str | None) -> tuple[str, ...]:
+    """Return the usual spellings of an international number at home, if that is the region, and no extension follows it."""
+    known = e164(phone_number) if region is not None and not extension_of(phone_number) else None
+    parsed = None if known is None else _library().parse(known)
+    if parsed is None or region is None or parsed.country_code != _library().country_code_for_region(region):
+        return ()
+    shown = _library().format_number(parsed, _library().PhoneNumberFormat.NATIONAL)
+    return tuple(dict.fromkeys((shown, _library().normalize_digits_only(shown))))
+
+
 def extension_of(phone_number: str) -> str:
     """Return the extension at the end of a number, or an empty text."""
     found = _with_extension(phone_number)

@@ -60,6 +60,49 @@ def test_it_lists_merges_and_says_what_to_undo(planted: Planted) -> None:
     assert names(server) == ["Ada", "Ada", "Edith", "Grace", "Grace"]
 
 
+def test_a_server_does_the_same_by_a_key(planted: Planted) -> None:
+    """By the key of a running server, the same groups are listed, shown and merged, and the request is there to undo."""
+    server, folder = planted
+    at_server = {"HERDBOOK_SERVER": server.url, "HERDBOOK_API_KEY": server.key}
+    there = herdbook("duplicates", "--json", folder=folder, **at_server)
+    here = herdbook("duplicates", "--json", folder=folder)
+    dry = herdbook("duplicates", "--merge-above", "0.95", "--dry-run", "--json", folder=folder, **at_server)
+    before = names(server)
+    done = herdbook("duplicates", "--merge-above", "0.95", "--json", folder=folder, **at_server)
+    after = names(server)
+    request_id = done.complained.split("undo the request ")[1].split(".")[0]
+    undone = server.post("/api/herdbook/undo", {"request_id": request_id})
+
+    assert there.said == here.said
+    assert [json.loads(line)["merged"] for line in dry.said.splitlines()] == [False]
+    assert before == names(server) == ["Ada", "Ada", "Edith", "Grace", "Grace"]
+    assert (done.status, after) == (0, ["Ada", "Edith", "Grace", "Grace"])
+    assert [(line["names"], line["merged"]) for line in map(json.loads, done.said.splitlines())] == [
+        (["Ada Lovelace", "Ada Lovelace"], True)
+    ]
+    assert undone.status_code == 200
+
+
+def test_a_server_says_what_cannot_be_merged(planted: Planted) -> None:
+    """A server names the groups that stay apart, and why, once each; one without a key is not asked."""
+    server, folder = planted
+    at_server = {"HERDBOOK_SERVER": server.url, "HERDBOOK_API_KEY": server.key}
+    for name in ("one", "other"):
+        emails = [{"email": f"{name}{index}@engine.test"} for index in range(60)]
+        server.post(CONTACTS, {"first_name": "Mary", "last_name": "Somerville", "emails": emails, "phone_numbers": NUMBER})
+    done = herdbook("duplicates", "--merge-above", "0.95", "--json", folder=folder, **at_server)
+    lines = [json.loads(line) for line in done.said.splitlines()]
+    without = herdbook("duplicates", folder=folder, HERDBOOK_SERVER=server.url)
+    wrong = herdbook("duplicates", folder=folder, HERDBOOK_SERVER=server.url, HERDBOOK_API_KEY="hbk_wrong")
+
+    assert done.status == 3
+    assert sorted((line["merged"], line["problem"] is None) for line in lines) == [(False, False), (True, True)]
+    assert "100 is the limit" in done.said
+    assert names(server).count("Ada") == 1
+    assert (without.status, "needs a key" in without.complained) == (1, True)
+    assert wrong.status == 1
+
+
 def test_what_cannot_be_merged_is_said(planted: Planted) -> None:
     """Groups that are refused stay apart, with the reason, and the status tells."""
     server, folder = planted

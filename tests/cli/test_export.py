@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from tests.cli.programs import herdbook, serving
+from tests.engagements.calls import call
 
 
 def test_people_are_exported_from_a_server_and_from_its_folder(tmp_path: Path) -> None:
@@ -25,6 +26,27 @@ def test_people_are_exported_from_a_server_and_from_its_folder(tmp_path: Path) -
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "all.csv").read_bytes()
     assert [json.loads(line)["first_name"] for line in (tmp_path / "some.ndjson").read_text().splitlines()] == ["Ada"]
     assert stat.S_IMODE((tmp_path / "all.csv").stat().st_mode) == 0o600
+
+
+def test_engagements_and_changes_are_exported_from_a_server_and_from_its_folder(tmp_path: Path) -> None:
+    """Both have the same engagements, private ones too, and the same changes."""
+    with serving(tmp_path) as server:
+        at_server = {"HERDBOOK_SERVER": server.url, "HERDBOOK_API_KEY": server.key}
+        for is_private in (True, False):
+            body = call(f"call-{is_private}", is_private=is_private)
+            assert server.post("/api/v2/engagements", body).status_code == 201
+        done = [
+            herdbook("export", f"{place}-{objects}.ndjson", f"--objects={objects}", folder=tmp_path, **variables)
+            for place, variables in (("there", at_server), ("here", {}))
+            for objects in ("engagements", "changes")
+        ]
+        feed = server.get("/api/herdbook/changes?limit=1000").json()["data"]
+
+    assert [each.status for each in done] == [0] * 4, done
+    texts = {objects: (tmp_path / f"there-{objects}.ndjson").read_text() for objects in ("engagements", "changes")}
+    assert {objects: (tmp_path / f"here-{objects}.ndjson").read_text() for objects in texts} == texts
+    assert [json.loads(line)["is_private"] for line in texts["engagements"].splitlines()] == [True, False]
+    assert [json.loads(line) for line in texts["changes"].splitlines()] == feed
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import requests
 
 from tests.cli.programs import herdbook, serving
+from tests.importing.test_sheets import workbook
 
 FILE = "Full Name;E-Mail;Firma\nAda Lovelace;ada@engine.test;Engines\nGrace Hopper;no address;Navy\n"
 
@@ -29,6 +30,31 @@ def test_a_file_is_imported_into_a_server_and_again_into_its_folder(tmp_path: Pa
     assert "unchanged: 1, with problems: 1." in beside.said
     assert (tmp_path / "bad.csv").read_text(encoding="utf-8-sig").splitlines()[1].startswith("Grace Hopper;no address;Navy;")
     assert json.loads(again.said)["result"]["unchanged"] == 1
+
+
+def test_a_sheet_is_chosen(tmp_path: Path) -> None:
+    """The rows are those of the sheet that is named; one that is not there, or of a file without sheets, is refused."""
+    people = [["First name", "E-mail"], ["Ada", "ada@engine.test"]]
+    (tmp_path / "book.xlsx").write_bytes(workbook(tmp_path, People=people, More=[people[0], ["Grace", "grace@navy.test"]]))
+    (tmp_path / "people.csv").write_text("First name\nAda\n")
+    with serving(tmp_path) as server:
+        at_server = {"HERDBOOK_SERVER": server.url, "HERDBOOK_API_KEY": server.key}
+        done = herdbook("import", "book.xlsx", "--sheet=More", folder=tmp_path, **at_server)
+        refused = [
+            herdbook("import", *arguments, folder=tmp_path, **at_server)
+            for arguments in (
+                ["book.xlsx", "--sheet=Fewer"],
+                ["people.csv", "--sheet=People"],
+                ["--undo=imp_1", "--sheet=People"],
+            )
+        ]
+        listed = server.get("/api/v2/contacts").json()["data"]
+
+    assert done.status == 0, done.complained
+    assert [each["first_name"] for each in listed] == ["Grace"]
+    assert [each.status for each in refused] == [1, 1, 1]
+    words = ["Fewer", "`sheet` is for workbooks", "--sheet is for a file"]
+    assert [word in each.complained for word, each in zip(words, refused, strict=True)] == [True, True, True], refused
 
 
 def test_an_import_is_taken_back(tmp_path: Path) -> None:

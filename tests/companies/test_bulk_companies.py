@@ -8,7 +8,11 @@ import asyncpg
 import httpx
 import pytest
 
+from herdbook import ids
+from herdbook.companies.commands import DeleteCompany, ReleaseContacts
 from herdbook.contacts import commands as contact_commands
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts import bulks
 from tests.contacts.bulks import both_forms, verdicts
@@ -250,10 +254,62 @@ async def test_a_merged_company_does_not_come_back(alice: Person, engine: Thing)
 
 
 async def test_a_company_that_the_same_bulk_has_deleted_comes_back(alice: Person, engine: Thing) -> None:
-    """An upsert restores a company that an operation before it has deleted."""
+    """An upsert restores a company that an operation before it has deleted, and cleared from all its contacts."""
     gone, back = await results(alice, delete(engine.id), upsert("engine.test"))
 
     assert (gone["result"], back["result"], back["company"]["id"]) == ("deleted", "restored", engine.id)
+
+
+@both_forms
+async def test_a_company_comes_back_without_contacts(
+    alice: Person,
+    engine: Thing,
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    workspace_id: UUID,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    atomic: bool,
+) -> None:
+    """An upsert makes a new company while contacts still have the deleted one, as in the bulk that deletes it."""
+    monkeypatch.setattr(contact_commands, "MAX_RELEASED_CONTACTS", 2)
+    people = [Thing(await alice.post("/api/v2/contacts", json={"company_id": engine.id})) for _ in range(5)]
+    found = await results(alice, delete(engine.id), upsert("engine.test"), atomic=atomic)
+    (again,) = await results(alice, upsert("engine.test"))
+
+    assert verdicts([*found, again]) == ["deleted", "created", "unchanged"]
+    assert (await alice.get(engine.url)).status_code == 404
+    assert ["company" in (await alice.get(each.url)).json() for each in people] == [False] * 5
+    await assert_consistent(pool, workspace_id)
+
+
+async def test_a_company_comes_back_when_its_contacts_are_released(
+    alice: Person, engine: Thing, ledger: Ledger, workspace_id: UUID
+) -> None:
+    """A company whose deletion has more slices is restored after the last one, and not between them."""
+    await write(alice, update(engine.id, domains=[{"domain": "engine.test"}, {"domain": "looms.test"}]))
+    many = contact_commands.MAX_RELEASED_CONTACTS
+    contacts = [{"action": "create", "contact": {"company_id": engine.id}} for _ in range(many)]
+    await alice.post("/api/herdbook/contacts/bulk", json={"atomic": True, "operations": contacts})
+    released = contact_commands.ContactsOfCompany()
+    origin = Origin(ids.new_id(), alice.key.id)
+    await ledger.write(workspace_id, DeleteCompany(engine.uuid, released), origin)
+    (between,) = await results(alice, upsert("looms.test"))
+    await ledger.write(workspace_id, ReleaseContacts(engine.uuid, released), origin)
+    (after,) = await results(alice, upsert("engine.test"))
+
+    assert between["result"] == "created"
+    assert (after["result"], after["company"]["id"]) == ("restored", engine.id)
+
+
+async def test_a_company_that_has_lost_a_domain_does_not_come_back(
+    alice: Person, engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """An upsert restores no deleted company that an index names for a domain which it does not have."""
+    await alice.delete(engine.url)
+    await pool.execute("insert into company_former_domain values ($1, 'old.test', $2)", alice.workspace_id, engine.uuid)
+    (found,) = await results(alice, upsert("old.test"))
+
+    assert (found["result"], domains(found["company"])) == ("created", ["old.test*"])
 
 
 @both_forms

@@ -10,6 +10,7 @@ import pytest
 from tests.cast import Person, Thing
 from tests.console.people import Visitor
 from tests.console.test_contact_pages import NASTY
+from tests.engagements.calls import create
 from tests.importing.jobs import upload
 
 FORMATS: Final = {
@@ -107,6 +108,34 @@ async def test_companies_are_exported_as_no_cards(olga: Visitor, engine: Thing) 
     assert _names(answer, "name") == [engine.json["name"]]
     assert card.status_code == 422
     assert "a company is no person" in card.text
+
+
+async def test_engagements_are_exported(olga: Visitor, frank: Person) -> None:
+    """The list of engagements exports all of them, or what its search finds, and no file of nothing."""
+    await create(frank, "First call", "Second call")
+    page = (await olga.get("/engagements", params={"search": "second"})).text.split('id="export"')[1]
+    every = await olga.post("/engagements/export", {"format": "csv"})
+    found = await olga.post("/engagements/export", {"search": "second"})
+    nothing = await olga.post("/engagements/export", {"search": "third"})
+
+    assert "vCard" not in page
+    assert 'name="search" value="second"' in page
+    assert every.headers["Content-Disposition"] == 'attachment; filename="engagements.csv"'
+    assert _names(every, "title") == ["First call", "Second call"]
+    assert _names(found, "title") == ["Second call"]
+    assert nothing.status_code == 303
+
+
+async def test_changes_are_exported(olga: Visitor, ada: Thing, renewal: Thing) -> None:
+    """The page of the activity exports the changes that are kept, or those of a kind."""
+    page = (await olga.get("/activity")).text.split('id="export"')[1]
+    every = await olga.post("/activity/export", {"types": ""})
+    tags = await olga.post("/activity/export", {"types": "tag", "format": "csv"})
+
+    assert "vCard" not in page
+    assert {ada.id, renewal.id} <= {*_names(every, "object_id")}
+    assert _names(tags, "object_id") == [renewal.id]
+    assert tags.headers["Content-Disposition"] == 'attachment; filename="changes.csv"'
 
 
 async def test_viewer_exports(victor: Visitor, ada: Thing) -> None:

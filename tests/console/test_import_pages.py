@@ -171,7 +171,7 @@ async def test_import_runs_and_is_undone_whole(olga: Visitor, alice: Person, ada
     await _checked(olga, path, existing="overwrite", tags="Fair, Spring")
     page = await _run(olga, path)
 
-    assert "4 rows: 1 new here, 1 changed somebody, 1 changed nothing and 1 not imported." in page
+    assert "4 rows: 1 new here, 1 changed, 1 changed nothing and 1 not imported." in page
     failed = await olga.get(f"{path}/problems")
     assert failed.headers["Content-Disposition"] == 'attachment; filename="people-problems.csv"'
     assert failed.text.splitlines()[1].startswith("Alan;Turing;not an address;gold;")

@@ -55,6 +55,8 @@ WITHOUT_OPERATIONS: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(_OF_COMPANIES, ("companies:write",)),
     "export-contacts": ("contacts:read",),
     "export-companies": ("companies:read",),
+    "export-engagements": ("engagements:read",),
+    "export-changes": (),
 }
 # Examples of the parameters of a path that name no object of a workspace. A page with another one adds it here, or, if it names
 # an object, to those that are created, and cannot be left out.

@@ -1,6 +1,6 @@
 """Upserts by e-mail address, which the bulk endpoint of contacts takes."""
 
-from typing import Final, cast
+from typing import Final, LiteralString, cast
 from uuid import uuid4
 
 import asyncpg
@@ -313,6 +313,28 @@ async def test_what_an_active_contact_had_is_nobodys(alice: Person, ada: Thing) 
 
     assert (before["result"], after["result"]) == ("created", "unchanged")
     assert (await alice.get(ada.url)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("insert", "member"),
+    [
+        ("insert into contact_former_email values ($1, 'old@x.test', $2)", {"emails": [{"email": "old@x.test"}]}),
+        (
+            "insert into contact_former_external_id values ($1, 'old', $2)",
+            {"match_by": "external_ids", "external_ids": ["old"]},
+        ),
+    ],
+    ids=["address", "external id"],
+)
+async def test_who_does_not_have_it_does_not_come_back(
+    alice: Person, mary: Thing, pool: "asyncpg.Pool[asyncpg.Record]", insert: LiteralString, member: Json
+) -> None:
+    """No deleted contact is restored that an index names for an address, or an id, which it does not have."""
+    await alice.delete(mary.url)
+    await pool.execute(insert, alice.workspace_id, mary.uuid)
+    found = await result(alice, {"action": "upsert", "contact": member})
+
+    assert found["result"] == "created"
 
 
 @both_forms

@@ -16,16 +16,18 @@ from herdbook import ids
 from herdbook.app import FIELD_HOLDERS
 from herdbook.auth.store import create_key
 from herdbook.custom_fields import api, commands, effects, store
-from herdbook.custom_fields.commands import ConvertValues, UpdateField
-from herdbook.custom_fields.model import Field, FieldKind, FieldUpdate
+from herdbook.custom_fields.commands import ConvertValues, LookAgain, UpdateField
+from herdbook.custom_fields.model import Field, FieldKind, FieldOption, FieldUpdate
 from herdbook.custom_fields.store import MAX_COUNTED, note_older_values
 from herdbook.custom_fields.values import index_texts
+from herdbook.errors import Busy
 from herdbook.history import undoing
 from herdbook.history.commands import UndoReversals
 from herdbook.http.call import Call
 from herdbook.ledger.changes import same
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Origin
+from herdbook.workspaces.store import set_region
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
 from tests.custom_fields.claims import assert_claimed, convert
@@ -528,6 +530,10 @@ BEFORE: Final[dict[str, tuple[str, Json, str, Json]]] = {
     "a domain in the other form": ("email", "ada@b\u00fccher.test", "email", "Ada@xn--bcher-kva.test"),
     "money": ("money", {"amount": "12.50", "currency": "EUR"}, "text", "12.50 EUR"),
     "yes": ("yes_no", True, "text", "yes"),
+    "a decimal as a text with a space": ("text", "7 ", "decimal", "7.0"),
+    "a time without a fraction": ("text", "2026-03-01T11:00:00Z", "date_time", "2026-03-01T12:00:00+01:00"),
+    "a time with milliseconds": ("text", "2026-03-01T11:00:00.500Z", "date_time", "2026-03-01T11:00:00.5Z"),
+    "a time with a short fraction": ("text", "2026-03-01T11:00:00.5Z", "date_time", "2026-03-01T11:00:00.500Z"),
     "a long number that becomes a text": ("integer", 1234567890123456, "text", "1234567890123456"),
 }
 
@@ -725,6 +731,117 @@ async def test_links_that_begin_alike_are_nobody_elses(
     assert [(each.status_code, each.json()["conflict"]["id"]) for each in taken] == [(409, last["id"])] * 2
     assert (await frank.get(f"{field.url}/conversion")).json()["unclaimed"] == 0
     await assert_claimed(pool, alice.workspace_id)
+
+
+async def test_new_values_that_begin_alike_hide_no_other(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person
+) -> None:
+    """Contacts that claim values since a field became unique do not keep an index from finding those that do not yet."""
+    field = await define(frank, "own")
+    start = "a" * 100
+    # They come first in the index.
+    new = [Thing(await alice.post("/api/v2/contacts", json={})) for _ in range(11)]
+    old = [Thing(await alice.post("/api/v2/contacts", json={"fields": {"own": f"{start}{number}"}})) for number in range(5)]
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(unique=True)), Origin(ids.new_id(), ids.NIL))
+    for number, each in enumerate(new[:10]):
+        await change(alice, each, fields={"own": f"{start}new {number}"})
+    taken = await alice.patch(record_of(new[10]), json={"fields": {"own": f"{start}4"}})
+    await convert(pool, ledger)
+
+    assert (taken.status_code, taken.json()["conflict"]["id"]) == (409, old[4].id)
+    await assert_claimed(pool, alice.workspace_id)
+
+
+async def test_a_claim_in_the_form_of_the_former_kind_has_its_holder(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """While a unique field gets another kind, nobody takes the value of a contact whose claim is of the former kind."""
+    field = await define(frank, "own", unique=True)
+    await change(alice, ada, fields={"own": "7.0"})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    patch = FieldUpdate(kind=FieldKind.DECIMAL)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, patch), Origin(ids.new_id(), ids.NIL))
+    taken = await alice.patch(record_of(grace), json={"fields": {"own": "7"}})
+    await convert(pool, ledger)
+
+    assert (taken.status_code, taken.json()["conflict"]["id"]) == (409, ada.id)
+    await assert_claimed(pool, alice.workspace_id)
+
+
+async def test_texts_become_numbers_of_the_region(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """A text becomes the number that it is in the workspace's region, and an undo gives it back as it was typed."""
+    await set_region(pool, alice.workspace_id, "DE")
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": " 030 1234567"})
+    effect = (await frank.patch(f"{field.url}?dry_run=true", json={"kind": "phone", "unique": True})).json()
+    changed = await frank.patch(field.url, json={"kind": "phone", "unique": True})
+    converted = (await read(alice, ada))["fields"]["own"]
+    taken = await alice.patch(record_of(grace), json={"fields": {"own": "030 1234567"}})
+    undone = await undo(frank, changed)
+    await convert(pool, ledger)
+
+    assert (effect["converted"], effect["refused"], changed.status_code) == (1, 0, 200)
+    assert converted == "+49301234567"
+    assert (taken.status_code, taken.json()["conflict"]["id"]) == (409, ada.id)
+    assert (undone.kept, (await read(alice, ada))["fields"]["own"]) == ({}, " 030 1234567")
+
+
+async def test_numbers_of_the_region_that_are_the_same_are_told(
+    pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """A field of texts that are one number in the workspace's region does not become one of unique numbers."""
+    await set_region(pool, alice.workspace_id, "DE")
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": "030 1234567"})
+    await change(alice, grace, fields={"own": "+49 30 1234567"})
+    refused = await frank.patch(field.url, json={"kind": "phone", "unique": True})
+
+    assert (refused.status_code, faults(refused)) == (422, [("unique", "values_in_use")])
+
+
+@pytest.mark.parametrize("typed", ["030 1234567", "0301234567"])
+async def test_a_number_of_the_region_has_its_holder(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    ledger: Ledger,
+    alice: Person,
+    frank: Person,
+    *,
+    ada: Thing,
+    grace: Thing,
+    typed: str,
+) -> None:
+    """While texts become unique numbers, nobody takes one that is written as in the workspace's region."""
+    await set_region(pool, alice.workspace_id, "DE")
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": typed})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    patch = FieldUpdate(kind=FieldKind.PHONE, unique=True)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, patch), Origin(ids.new_id(), ids.NIL))
+    taken = await alice.patch(record_of(grace), json={"fields": {"own": "0049 30 1234567"}})
+    await convert(pool, ledger)
+
+    assert (taken.status_code, taken.json()["conflict"]["id"]) == (409, ada.id)
+    assert (await read(alice, ada))["fields"]["own"] == "+49301234567"
+
+
+async def test_a_number_from_before_the_region_stays(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing
+) -> None:
+    """A number that was set before the workspace had a region stays as it is when its field becomes unique, or is one again."""
+    field = await define(frank, "own", "phone")
+    await change(alice, ada, fields={"own": "030 1234567"})
+    await set_region(pool, alice.workspace_id, "DE")
+    await frank.patch(field.url, json={"unique": True})
+    unique = (await read(alice, ada))["fields"]["own"]
+    as_text = await frank.patch(field.url, json={"kind": "text"})
+    undone = await undo(frank, as_text)
+    await convert(pool, ledger)
+
+    assert unique == "030 1234567"
+    assert (undone.kept, (await read(alice, ada))["fields"]["own"]) == ({}, unique)
 
 
 async def test_an_odd_spelling_that_is_set_during_the_look_is_compared(
@@ -978,6 +1095,115 @@ async def test_a_change_of_kind_finishes_the_one_before(
     assert (told["converted"], told["refused"]) == ((0, 1) if is_refused else (1, 0))
     assert changed.status_code == (422 if is_refused else 200), changed.text
     assert (await read(alice, ada))["fields"] == {"own": kept}
+
+
+async def _half_listed(alice: Person, frank: Person, ledger: Ledger) -> Defined:
+    """Define a text that 150 contacts have, make it a list with a label that is the text, and convert 100 of the values."""
+    field = await define(frank, "tier")
+    operations = [{"action": "create", "contact": {"fields": {"tier": "Gold"}}} for _ in range(150)]
+    made = await alice.post("/api/herdbook/contacts/bulk", json={"atomic": True, "operations": operations})
+    assert made.status_code == 200, made.text
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    options = (FieldOption(id="gold", label="Gold"), FieldOption(id="other", label="Silver"))
+    origin = Origin(ids.new_id(), ids.NIL)
+    patch = FieldUpdate(kind=FieldKind.ONE_OF, options=options)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, patch), origin)
+    await ledger.write(alice.workspace_id, ConvertValues(field_id, FIELD_HOLDERS), origin)
+    return field
+
+
+async def _tiers(pool: "asyncpg.Pool[asyncpg.Record]", alice: Person) -> dict[str, int]:
+    """Return how many contacts have each value of the field."""
+    counting = "select own -> 'fields' ->> 'tier', count(*) from contact where workspace_id = $1 group by 1"
+    return dict(map(tuple, await pool.fetch(counting, alice.workspace_id)))
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"options": [{"id": "gold", "label": "Premium"}, {"id": "other", "label": "Silver"}]},
+        {"options": [{"id": "gold", "label": "Premium"}, {"id": "other", "label": "Gold"}]},
+        {"options": [{"id": "other", "label": "Silver"}]},
+        {"kind": "one_of", "options": [{"id": "gold", "label": "Premium"}, {"id": "other", "label": "Silver"}]},
+    ],
+    ids=["another label", "labels that swap", "an archived option", "with the kind"],
+)
+async def test_other_options_finish_the_conversion_first(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, patch: Json
+) -> None:
+    """A change of options converts the values that an earlier conversion has not come to, by the labels from before it."""
+    field = await _half_listed(alice, frank, ledger)
+    before = await _tiers(pool, alice)
+    changed = await frank.patch(field.url, json=patch)
+    await convert(pool, ledger)
+
+    assert before == {"gold": 100, "Gold": 50}
+    assert changed.status_code == 200, changed.text
+    assert await _tiers(pool, alice) == {"gold": 150}
+
+
+async def test_options_stay_while_values_are_converted(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person
+) -> None:
+    """The command that changes options asks for another look if a conversion has begun since its caller finished the last."""
+    field = await _half_listed(alice, frank, ledger)
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    patch = FieldUpdate(options=(FieldOption(id="gold", label="Premium"),))
+    with pytest.raises(LookAgain):
+        await ledger.write(alice.workspace_id, UpdateField(field_id, patch), Origin(ids.new_id(), ids.NIL))
+    await frank.patch(field.url, json={"label": "Level"})
+
+    assert await _tiers(pool, alice) == {"gold": 100, "Gold": 50}
+
+
+@pytest.mark.parametrize(("kind", "refusals"), [("one_of", 0), ("one_of", 1), ("several_of", 0)])
+async def test_an_undo_of_options_finishes_the_conversion_first(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    ledger: Ledger,
+    alice: Person,
+    frank: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    kind: str,
+    refusals: int,
+) -> None:
+    """An undo that gives back options converts the values first that another undo has begun to give back, whatever it takes."""
+    before, after = ([{"id": "gold", "label": label}] for label in ("Gold", "Premium"))
+    field = await define(frank, "tier", "one_of", options=before)
+    operations = [{"action": "create", "contact": {"fields": {"tier": "gold"}}} for _ in range(150)]
+    await alice.post("/api/herdbook/contacts/bulk", json={"atomic": True, "operations": operations})
+    relabelled = await frank.patch(field.url, json={"kind": kind, "options": after})
+    as_text = await frank.patch(field.url, json={"kind": "text"})
+    texts = await _tiers(pool, alice)
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    as_list = UpdateField(field_id, FieldUpdate(kind=FieldKind(kind), options=(FieldOption(id="gold", label="Premium"),)))
+    origin = Origin(ids.new_id(), ids.NIL)
+    await ledger.write(alice.workspace_id, as_list, origin)
+    await ledger.write(alice.workspace_id, ConvertValues(field_id, FIELD_HOLDERS), origin)
+    half = await _tiers(pool, alice)
+    await pool.execute(
+        "insert into undone_request (workspace_id, request_id, undone_id) values ($1, $2, $3)",
+        *(alice.workspace_id, origin.request_id, ids.decoded(ids.REQUEST, as_text.headers["X-Request-Id"])),
+    )
+    write = Ledger.write
+    left = refusals
+
+    async def refuse_first(self: Ledger, workspace_id: Any, command: Any, *others: Any, **options: Any) -> Any:
+        nonlocal left
+        if isinstance(command, ConvertValues) and left:
+            left -= 1
+            raise Busy(1)
+        return await write(self, workspace_id, command, *others, **options)
+
+    monkeypatch.setattr(Ledger, "write", refuse_first)
+    undone = await undo(frank, relabelled)
+    await convert(pool, ledger)
+
+    assert (texts, len(half)) == ({"Premium": 150}, 2)
+    assert undone.kept == {}, undone.json
+    assert (await frank.get(field.url)).json()["options"] == [{**before[0], "archived": False}]
+    assert await _tiers(pool, alice) == {"gold": 150}
+    await assert_consistent(pool, alice.workspace_id)
 
 
 async def test_count_of_very_many_values_is_bounded(alice: Person, frank: Person, pool: Any) -> None:

@@ -100,6 +100,10 @@ BAD: Final[dict[str, tuple[Json, str, str]]] = {
     "options of a text": ({"options": [{"id": "a", "label": "A"}]}, "options", "not_allowed"),
     "option twice": ({**_LIST, "options": [{"id": "a", "label": "A"}] * 2}, "options[1].id", "duplicate"),
     "option without a key": ({**_LIST, "options": [{"id": "A b", "label": "A"}]}, "options[0].id", "invalid_format"),
+    "a label twice": (
+        {**_LIST, "options": [{"id": "a", "label": "Caf\u00e9"}, {"id": "b", "label": " CAFE"}]},
+        *("options[1].label", "duplicate"),
+    ),
     "unique list": ({**_LIST, "options": [{"id": "a", "label": "A"}], "unique": True}, "unique", "not_allowed"),
     "unique default": ({"unique": True, "default": "x"}, "default", "not_allowed"),
     "default reference": ({"kind": "user", "default": "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"}, "default", "not_allowed"),

@@ -1,7 +1,9 @@
 """PATCH /herdbook/fields/{field_id}."""
 
+import json
 from typing import Final
 
+import asyncpg
 import httpx
 import pytest
 
@@ -178,6 +180,30 @@ async def test_the_form_of_values_stays(frank: Person, member: str) -> None:
     assert (response.status_code, faults(response)) == (422, [(member, "unknown_field")])
 
 
+async def test_a_label_is_of_one_option(pool: "asyncpg.Pool[asyncpg.Record]", frank: Person) -> None:
+    """An option gets no label that another active one has, but those that have the same since an earlier release keep it."""
+    gold, silver = {"id": "gold", "label": "Gold"}, {"id": "silver", "label": "Silver"}
+    field = await define(frank, "tier", "one_of", options=[gold, silver])
+    third = {"id": "third", "label": "GOLD "}
+    refused = await frank.patch(field.url, json={"options": [gold, silver, third]})
+    archived = await frank.patch(field.url, json={"options": [silver, third]})
+    again = await frank.patch(field.url, json={"options": [gold, silver, third]})
+    alike = [{**gold, "archived": False}, {**gold, "id": "other", "archived": False}]
+    await pool.execute(
+        "update field set object = jsonb_set(object::jsonb, '{options}', $2)::json where workspace_id = $1 and key = 'tier'",
+        *(frank.workspace_id, json.dumps(alike)),
+    )
+    renamed = await frank.patch(field.url, json={"label": "Level", "required": True})
+    kept = await frank.patch(field.url, json={"options": [*alike, silver], "kind": "several_of"})
+    more = await frank.patch(field.url, json={"options": [*alike, {"id": "more", "label": "gold"}]})
+
+    assert (refused.status_code, faults(refused)) == (422, [("options[2].label", "duplicate")])
+    assert "options[0]" in refused.json()["detail"]
+    assert (archived.status_code, again.status_code, faults(again)) == (200, 422, [("options[2].label", "duplicate")])
+    assert (renamed.status_code, kept.status_code) == (200, 200), kept.text
+    assert (more.status_code, faults(more)) == (422, [("options[2].label", "duplicate")])
+
+
 async def test_an_undo_takes_it_back(alice: Person, frank: Person, ada: Thing) -> None:
     """An undo of the request that archived a field brings it back."""
     field = await define(frank, "tier")
@@ -188,6 +214,55 @@ async def test_an_undo_takes_it_back(alice: Person, frank: Person, ada: Thing) -
 
     assert faults(refused) == [("fields.tier", "archived")]
     assert (await read(alice, ada))["fields"] == {"tier": "x"}
+
+
+async def test_an_undo_keeps_an_option_that_values_have(alice: Person, frank: Person, ada: Thing) -> None:
+    """An undo of the request that added an option archives it, so a value that has it stays sound, and keeps its label."""
+    gold, vip = {"id": "gold", "label": "Gold"}, {"id": "vip", "label": "Very important"}
+    field = await define(frank, "tier", "several_of", options=[gold])
+    added = await frank.patch(field.url, json={"options": [gold, vip]})
+    await change(alice, ada, fields={"tier": ["gold", "vip"]})
+    undone = await undo(frank, added)
+    options = (await frank.get(field.url)).json()["options"]
+    asked = {"where": {"field": "fields.tier", "op": "eq", "value": "vip"}}
+    found = await alice.post("/api/herdbook/contacts/query", json=asked)
+    sent = await alice.patch(record_of(ada), json={"fields": {"tier": ["vip", "gold"]}})
+    as_text = await frank.patch(field.url, json={"kind": "text"})
+    text = (await read(alice, ada))["fields"]["tier"]
+    back = await undo(frank, as_text)
+
+    assert (undone.kept, undone.reverted) == ({}, {field.json["id"]: "updated"})
+    assert options == [{**gold, "archived": False}, {**vip, "archived": True}]
+    assert [each["id"] for each in found.json()["data"]] == [ada.id]
+    assert (sent.status_code, text) == (200, "Very important, Gold")
+    assert (back.kept, (await frank.get(field.url)).json()["options"]) == ({}, options)
+    assert (await read(alice, ada))["fields"]["tier"] == ["vip", "gold"]
+
+
+async def test_an_undo_of_that_undo_brings_the_option_back(frank: Person) -> None:
+    """The undo of an added option can be undone: the option is there for all values again."""
+    gold, vip = ({"id": each, "label": each, "archived": False} for each in ("gold", "vip"))
+    field = await define(frank, "tier", "one_of", options=[gold])
+    added = await frank.patch(field.url, json={"options": [vip, gold]})
+    undone = await undo(frank, added)
+    options = (await frank.get(field.url)).json()["options"]
+    back = await undo(frank, undone)
+
+    assert options == [gold, {**vip, "archived": True}]
+    assert (back.kept, (await frank.get(field.url)).json()["options"]) == ({}, [vip, gold])
+
+
+async def test_an_undo_of_another_kind_keeps_an_option_that_values_have(alice: Person, frank: Person, ada: Thing) -> None:
+    """An undo of a change of kind fits a value whose option the same request added, and keeps the option."""
+    gold, vip = {"id": "gold", "label": "Gold"}, {"id": "vip", "label": "Very important"}
+    field = await define(frank, "tier", "one_of", options=[gold])
+    changed = await frank.patch(field.url, json={"kind": "several_of", "options": [gold, vip]})
+    await change(alice, ada, fields={"tier": ["vip"]})
+    preview = await undo(frank, changed, params={"dry_run": "true"})
+    undone = await undo(frank, changed)
+
+    assert preview.kept == undone.kept == {}
+    assert (await frank.get(field.url)).json()["options"] == [{**gold, "archived": False}, {**vip, "archived": True}]
 
 
 async def test_a_definition_that_was_undone_comes_back(alice: Person, frank: Person, ada: Thing) -> None:

@@ -404,8 +404,10 @@ def make_query_possible(case: schemathesis.Case[Any]) -> None:
         case.query.pop("view_id", None)
         asked = case.body if isinstance(case.body, dict) else case.query
         if str(asked.get("format")).startswith("vcard"):
-            # A company is no person.
+            # Nothing else is a person.
             asked["object_type"] = "contact"
+        for name in ("after", "types") if asked.get("object_type", "contact") != "change" else ("object_ids", "after"):
+            asked.pop(name, None)
 
 
 def point_at_what_exists(case: schemathesis.Case[Any], served: Served) -> None:

@@ -1,11 +1,12 @@
 """The properties of vCards as they are kept beside contacts, how two cards are combined, and what a contact says in one."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 
+from herdbook import fields, ids
 from herdbook.contacts.model import LabelledContactRecord
 from herdbook.formats.card_content import CardContent, CardItem
 from herdbook.formats.cards import Property, kept_line, read_line
@@ -35,6 +36,54 @@ _ONCE: Final = frozenset(
 _UNITED: Final = frozenset({"EMAIL", "TEL"})
 # They say something of the other properties of their group.
 _OF_GROUP: Final = frozenset({"X-ABLABEL", "X-ABADR"})
+
+
+class ContactCard(msgspec.Struct, frozen=True, kw_only=True):
+    """A vCard that is kept beside a contact."""
+
+    schema_name: ClassVar[str] = "contact_card"
+
+    object: Literal["contact_card"]
+    id: Annotated[str, fields.id_schema(ids.CARD)]
+    properties: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The properties of the card, each as a line of RFC 6350 that is not folded, in the order of the card."
+        ),
+    ]
+    left_out: Annotated[
+        tuple[str, ...],
+        Meta(description="What of the card the contact had not taken over when it was imported, such as `N`."),
+    ] = ()
+
+
+class ContactCardList(msgspec.Struct, frozen=True, kw_only=True):
+    """The vCards that are kept beside a contact."""
+
+    schema_name: ClassVar[str] = "contact_card_list"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "list",
+        "data": [
+            {
+                "object": "contact_card",
+                "id": ids.example(ids.CARD),
+                "properties": ["FN:Ada Lovelace", "X-SKYPE:ada.l"],
+                "left_out": [],
+            }
+        ],
+    }
+
+    object: Literal["list"]
+    data: tuple[ContactCard, ...]
+
+
+class ContactCardQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The query parameters of the removal of kept cards."""
+
+    schema_name: ClassVar[str] = "contact_card_query"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+
+    card_id: Annotated[str, Meta(description="Only this card; empty for all that the contact has.")] = ""
 
 
 def lines_of(properties: Iterable[Property]) -> str:

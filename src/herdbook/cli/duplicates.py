@@ -1,10 +1,11 @@
-"""`herdbook duplicates`: who is there twice, and one merge of all who surely are."""
+"""`herdbook duplicates`: who is there twice, and one merge of all who surely are, at a running server or in a data folder."""
 
 import asyncio
 from functools import partial
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
+import httpx
 import msgspec
 from cyclopts import Parameter
 
@@ -13,10 +14,11 @@ from herdbook.cli.database import database as open_database
 from herdbook.cli.database import with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, CommandIncomplete, environment
 from herdbook.cli.progress import counted
+from herdbook.cli.requests import at_server, refusal_of
 from herdbook.cli.tables import new_table, show
 from herdbook.db.pool import Connection, Pool, open_pool
 from herdbook.duplicates.grouping import FoundGroup, groups
-from herdbook.duplicates.model import LEAST_SCORE
+from herdbook.duplicates.model import LEAST_SCORE, DuplicateGroup, DuplicateList, DuplicateMerge
 from herdbook.duplicates.searching import KINDS, Place, is_behind, search_state, take_step
 from herdbook.duplicates.store import Pair
 from herdbook.errors import Refusal
@@ -27,6 +29,9 @@ from herdbook.merging.commands import Merge, MoveReferences
 from herdbook.settings import DatabaseSettings
 
 _PAGE: Final = 100
+_PATH: Final = "/api/herdbook/duplicates"
+_LOOK_SECONDS: Final = 0.25
+T = TypeVar("T")
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -47,6 +52,13 @@ class _Asked(NamedTuple):
     merges: bool
 
 
+class _Outcome(NamedTuple):
+    """The groups that were found or merged, and the requests that merged them."""
+
+    lines: list[_Line]
+    request_ids: list[str]
+
+
 def duplicates(  # noqa: PLR0913  # one argument per option
     *,
     object_type: Annotated[Literal["contact", "company"], Parameter(name="--type")] = "contact",
@@ -54,6 +66,8 @@ def duplicates(  # noqa: PLR0913  # one argument per option
     merge_above: float | None = None,
     dry_run: bool = False,
     json: bool = False,
+    server: str | None = None,
+    api_key: str | None = None,
     workspace: str | None = None,
     database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
 ) -> None:
@@ -66,13 +80,17 @@ def duplicates(  # noqa: PLR0913  # one argument per option
     min_score
         The least score of the groups: the probability that they are the same.
     merge_above
-        Merge all groups from this score on, and print the request to undo.
+        Merge all groups from this score on, and print the request to undo. A server merges 100 groups in each request.
     dry_run
         With --merge-above: show the groups, and merge none.
     json
         Print a line of JSON for each group.
+    server
+        The URL of a running server. Default: the data folder, whether or not a server runs on it.
+    api_key
+        A key for that server. The environment variable keeps it out of the list of processes.
     workspace
-        The workspace's id; not needed if there is only one.
+        The workspace's id in a data folder; not needed if there is only one.
 
     """
     for name, given in (("--min-score", min_score), ("--merge-above", merge_above)):
@@ -80,6 +98,22 @@ def duplicates(  # noqa: PLR0913  # one argument per option
             raise CommandFailed(f"{name} must be from {LEAST_SCORE} to 1, such as 0.95.")
     asked = _Asked(min_score if merge_above is None else merge_above, merge_above is not None and not dry_run)
 
+    if server is not None:
+        found = at_server(server, api_key, partial(_at_server, object_type, asked))
+    else:
+        found = _in_folder(database, workspace, object_type, asked)
+    _print(found.lines, as_json=json)
+    refused = sum(line.problem is not None for line in found.lines)
+    if merged := sum(line.merged for line in found.lines):
+        requests = (
+            f"request {found.request_ids[0]}" if len(found.request_ids) == 1 else f"requests {', '.join(found.request_ids)}"
+        )
+        environment.complain(f"Merged {merged} groups. To separate them again, undo the {requests}.")
+    if refused:
+        raise CommandIncomplete(f"{refused} groups were not merged; their lines say why.")
+
+
+def _in_folder(database: DatabaseSettings, workspace: str | None, object_type: str, asked: _Asked) -> _Outcome:
     async def meant(connection: Connection) -> UUID:
         return await workspace_called(connection, workspace)
 
@@ -87,13 +121,62 @@ def duplicates(  # noqa: PLR0913  # one argument per option
         workspace_id = with_connection(DatabaseSettings(database_url=url), meant)
         origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
         lines = asyncio.run(_found(url, workspace_id, object_type, asked, origin))
-    _print(lines, as_json=json)
-    refused = sum(line.problem is not None for line in lines)
-    if any(line.merged for line in lines):
-        request = ids.encoded(ids.REQUEST, origin.request_id)
-        environment.complain(f"Merged {len(lines) - refused} groups. To separate them again, undo the request {request}.")
-    if refused:
-        raise CommandIncomplete(f"{refused} groups were not merged; their lines say why.")
+    return _Outcome(lines, [ids.encoded(ids.REQUEST, origin.request_id)])
+
+
+async def _at_server(object_type: str, asked: _Asked, client: httpx.AsyncClient) -> _Outcome:
+    """List the groups of a server, and merge them if that is asked for, as many in each request as one may."""
+    query = {"object_type": object_type, "min_score": str(asked.min_score), "limit": str(_PAGE)}
+    # Each look takes in what is new, and the server goes on meanwhile.
+    with counted(f"Comparing {KINDS[object_type].object_type.plural}"):
+        while True:
+            page = _read(await client.get(_PATH, params=query), DuplicateList)
+            if page.complete:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+    lines = {_ids_of(each): _line_of(each) for each in page.data}
+    while page.next_cursor is not None:
+        page = _read(await client.get(_PATH, params=query | {"cursor": page.next_cursor}), DuplicateList)
+        lines |= {_ids_of(each): _line_of(each) for each in page.data}
+    if not asked.merges:
+        return _Outcome([*lines.values()], [])
+    request_ids: list[str] = []
+    body = msgspec.json.encode({"object_type": object_type, "min_score": asked.min_score})
+    while True:
+        answer = await client.post(f"{_PATH}/merge", content=body, headers={"Content-Type": "application/json"})
+        done = _read(answer, DuplicateMerge)
+        has_merged = False
+        for each in done.groups:
+            key = (each.id, *each.merged)
+            known = lines.get(key, _Line(score=each.score, ids=[*key], names=[], reasons=[]))
+            problem = None if each.problem is None else each.problem.detail
+            lines[key] = msgspec.structs.replace(known, merged=problem is None, problem=problem)
+            has_merged |= problem is None
+        if has_merged:
+            request_ids.append(done.request_id)
+        # Groups that cannot be merged come again in each request.
+        if not done.has_more or not has_merged:
+            return _Outcome([*lines.values()], request_ids)
+
+
+def _read(answer: httpx.Response, expected: type[T]) -> T:
+    """Return an answer of the server. Refusal: CommandFailed, with its words."""
+    if answer.is_success:
+        return msgspec.json.decode(answer.content, type=expected)
+    raise refusal_of(answer)
+
+
+def _ids_of(group: DuplicateGroup) -> tuple[str, ...]:
+    return tuple(each.id for each in group.objects)
+
+
+def _line_of(group: DuplicateGroup) -> _Line:
+    return _Line(
+        score=group.score,
+        ids=[*_ids_of(group)],
+        names=[each.name for each in group.objects],
+        reasons=[*dict.fromkeys(reason for pair in group.pairs for reason in pair.reasons)],
+    )
 
 
 async def _found(url: str, workspace_id: UUID, object_type: str, asked: _Asked, origin: Origin) -> list[_Line]:

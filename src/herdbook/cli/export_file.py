@@ -1,4 +1,4 @@
-"""`herdbook export`: contacts or companies as a file, from a running server or a data folder."""
+"""`herdbook export`: contacts, companies, engagements or changes as a file, from a running server or a data folder."""
 
 import asyncio
 import tempfile
@@ -16,11 +16,13 @@ from herdbook.cli.database import workspace_called
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.progress import step
 from herdbook.cli.requests import at_server, refusal_of
-from herdbook.custom_fields.model import FieldObjectType
 from herdbook.db.pool import open_pool
 from herdbook.errors import Invalid
 from herdbook.exports import streams
-from herdbook.exports.model import SUFFIXES, ExportFormat, ObjectExportRequest
+from herdbook.exports.files import Source
+from herdbook.exports.model import PLURALS, SUFFIXES, ExportFormat, ExportType, ObjectExportRequest
+from herdbook.feed.store import View
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.settings import DatabaseSettings
 
 _CONNECTIONS: Final = 2
@@ -32,25 +34,25 @@ def export_file(  # noqa: PLR0913  # the options of one command
     file: Path,
     *,
     format: ExportFormat | None = None,  # noqa: A002  # the name of the option
-    objects: Literal["contacts", "companies"] = "contacts",
+    objects: Literal["contacts", "companies", "engagements", "changes"] = "contacts",
     where: str | None = None,
     server: str | None = None,
     api_key: str | None = None,
     workspace: str | None = None,
     database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
 ) -> None:
-    """Export contacts or companies to a file.
+    """Export contacts, companies, engagements or changes to a file.
 
     Parameters
     ----------
     file
         The file to write. It must not exist yet, and only its owner may read it.
     format
-        `csv`, `xlsx`, `ndjson`, `vcard-4.0` or `vcard-3.0`. Default: what the name of the file ends with.
+        `csv`, `xlsx`, `ndjson`, or of contacts `vcard-4.0` or `vcard-3.0`. Default: what the name of the file ends with.
     objects
         What is exported.
     where
-        A condition as a query takes it, in JSON. Default: all.
+        A condition on contacts or companies as a query takes it, in JSON. Default: all.
     server
         The URL of a running server. Default: the data folder, whether or not a server runs on it.
     api_key
@@ -70,7 +72,7 @@ def export_file(  # noqa: PLR0913  # the options of one command
         condition: Any = None if where is None else msgspec.json.decode(where)
     except msgspec.DecodeError as error:
         raise CommandFailed(f"--where is no JSON: {error}.") from None
-    object_type = FieldObjectType.CONTACT if objects == "contacts" else FieldObjectType.COMPANY
+    object_type: ExportType = next(name for name, plural in PLURALS.items() if plural == objects)
     asked = ObjectExportRequest(object_type=object_type, format=form, where=condition)
     # It is on the same file system as the target, so that this appears as a whole.
     with tempfile.TemporaryDirectory(prefix=".export-", dir=file.parent) as scratch:
@@ -100,7 +102,8 @@ async def _from_folder(url: str, workspace: str | None, asked: ObjectExportReque
     try:
         async with pool.acquire() as connection:
             workspace_id = await workspace_called(connection, workspace)
-        source = streams.Source(pool, workspace_id, _no_turn, _no_turn)
+        feed = View(tuple(OBJECT_TYPES), sees_private=True, sees_details=True)
+        source = Source(pool, workspace_id, _no_turn, _no_turn, _may, feed)
         async with aclosing(await streams.export(source, asked)) as parts:
             await _written(parts, draft)
     except Invalid as refusal:
@@ -111,6 +114,11 @@ async def _from_folder(url: str, workspace: str | None, asked: ObjectExportReque
 
 async def _no_turn() -> None:
     """Do nothing: this process has nobody else to serve, and nobody to ask."""
+
+
+def _may(_: str) -> bool:
+    """Allow all: who has the folder has everything in it."""
+    return True
 
 
 async def _written(parts: AsyncIterator[bytes], draft: BinaryIO) -> None:

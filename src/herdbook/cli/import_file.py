@@ -42,12 +42,20 @@ class _Choices(NamedTuple):
     region: str | None
 
 
+class _Source(NamedTuple):
+    """The file of an import and, of a workbook, the sheet; empty for the first that has values."""
+
+    file: Path
+    sheet: str
+
+
 def import_file(  # noqa: PLR0913  # the options of one command
     file: Path | None = None,
     *,
     undo: str | None = None,
     dry_run: bool = False,
     json: bool = False,
+    sheet: str | None = None,
     match_by: MatchBy | None = None,
     existing: Existing | None = None,
     region: str | None = None,
@@ -70,6 +78,8 @@ def import_file(  # noqa: PLR0913  # the options of one command
         Whether to tell what would come of each row, or of an undo, and write nothing.
     json
         Whether to print the result as JSON.
+    sheet
+        The sheet of a workbook to read, by its name. Default: the first that has values.
     match_by
         How a row finds what is there already. Default: by e-mail, or what the columns suggest.
     existing
@@ -90,12 +100,14 @@ def import_file(  # noqa: PLR0913  # the options of one command
         raise CommandFailed("Give the file to import, or the import to take back with --undo.")
     if file is not None and not file.is_file():
         raise CommandFailed(f"There is no file `{file}`.")
+    if file is None and sheet is not None:
+        raise CommandFailed("--sheet is for a file to import. Leave it out of an undo.")
     choices = _Choices(match_by, existing, region)
 
     async def done_with(client: httpx.AsyncClient) -> Import | Undo:
         if file is None:
             return await _undone(client, undo or "", is_dry_run=dry_run, shows=not json)
-        return await _imported(client, file, choices, is_check=dry_run, shows=not json, problems=problems)
+        return await _imported(client, _Source(file, sheet or ""), choices, is_check=dry_run, shows=not json, problems=problems)
 
     if server is not None:
         done = at_server(server, api_key, done_with)
@@ -135,12 +147,13 @@ async def _in_folder(
 
 
 async def _imported(
-    client: httpx.AsyncClient, file: Path, choices: _Choices, *, is_check: bool, problems: Path | None, shows: bool
+    client: httpx.AsyncClient, source: _Source, choices: _Choices, *, is_check: bool, problems: Path | None, shows: bool
 ) -> Import:
     """Upload a file, and run its import or its dry run to the end."""
-    size = (await asyncio.to_thread(file.stat)).st_size
+    size = (await asyncio.to_thread(source.file.stat)).st_size
+    query = {"name": source.file.name[:255], "sheet": source.sheet}
     with step("Uploading", size, shows=shows) as advance:
-        answer = await client.post(_PATH, params={"name": file.name[:255]}, content=_pieces(file, advance))
+        answer = await client.post(_PATH, params=query, content=_pieces(source.file, advance))
     job = _shown(answer)
     path = f"{_PATH}/{job.id}"
     if any(each is not None for each in choices):

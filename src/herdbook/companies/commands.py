@@ -37,7 +37,7 @@ from herdbook.ledger.claims import paths_in_request
 from herdbook.ledger.crm_links import oldest_linked
 from herdbook.ledger.former_holders import former_holder
 from herdbook.ledger.object_types import active, created, current, deleted, restored, updated
-from herdbook.ledger.unfinished import SliceDone, Task, note
+from herdbook.ledger.unfinished import UNFINISHED, SliceDone, Task, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.shared_schemas import CrmAssociation, crm_link
 from herdbook.tags.store import require_tags, tag_needs, with_hidden_tags
@@ -121,8 +121,9 @@ class UpdateCompanyRecord(msgspec.Struct, frozen=True):
 class UpsertCompany(msgspec.Struct, frozen=True):
     """Update the company that has the domain or the link, or create one.
 
-    For a domain, the deleted company that had it last is restored, without its contacts. The company keeps its domains and
-    tags, and its primary domain unless another is marked. Refusals: Invalid (domains, fields, tag_ids), Taken.
+    For a domain, the deleted company that had it last is restored, without its contacts: not while some still have it. The
+    company keeps its domains and tags, and its primary domain unless another is marked. Refusals: Invalid (domains, fields,
+    tag_ids), Taken.
     """
 
     fields: CompanyUpsert
@@ -147,10 +148,11 @@ class UpsertCompany(msgspec.Struct, frozen=True):
         return self.create(work)
 
     def former(self, work: UnitOfWork) -> CompanyRow | None:
-        """Return the deleted company that the request means, if no active one has the domain."""
+        """Return the deleted company that the request means, if no active one has the domain, and no contact has it still."""
         if self.fields.match_by == "crm_association":
             return None
-        return former_holder(work, FORMER_HOLDERS, DOMAINS, COMPANIES, self.fields.domain)
+        former = former_holder(work, FORMER_HOLDERS, DOMAINS, COMPANIES, self.fields.domain)
+        return None if former is None or _is_being_released(work, former.id) else former
 
     def known(self, work: UnitOfWork) -> CompanyRow | None:
         """Return the active company that the request means; the oldest, if several have the link."""
@@ -187,6 +189,12 @@ class UpsertCompany(msgspec.Struct, frozen=True):
         link = crm_link(self.fields.crm_association or None)
         assert link is not UNSET, "the request has a link"
         return link
+
+
+def _is_being_released(work: UnitOfWork, company_id: UUID) -> bool:
+    """Whether slices are still to clear a deleted company from contacts. None would come if the company were back."""
+    noted = work.get(UNFINISHED, (RELEASE_CONTACTS.name, company_id))
+    return noted is not None and noted.is_there
 
 
 def _remains(work: UnitOfWork, former: CompanyRow) -> CompanyRecord:

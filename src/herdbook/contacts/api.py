@@ -65,7 +65,7 @@ async def create_contact(call: Call, contact: ContactCreate) -> Answer:
 async def create_contact_record(call: Call, contact: ContactCreate) -> Answer:
     """Create a contact, and answer with the whole of it."""
     read_numbers(contact)
-    return await _shown(call, await call.write(CreateContactRecord(contact, call.has_precondition)))
+    return await shown_whole(call, await call.write(CreateContactRecord(contact, call.has_precondition)))
 
 
 async def get_contact(call: Call, contact_id: UUID) -> Answer:
@@ -83,16 +83,16 @@ async def update_contact(call: Call, contact_id: UUID, patch: ContactUpdate) -> 
 async def get_contact_record(call: Call, contact_id: UUID) -> Answer:
     """Read the whole of one contact. Redirect from a merged contact to the contact that replaces it."""
     found = await store.find_record(call.services.database, call.caller.workspace_id, contact_id)
-    return await _shown(call, await call.answer_unless_merged(found, CONTACT, contact_id))
+    return await shown_whole(call, await call.answer_unless_merged(found, CONTACT, contact_id))
 
 
 async def update_contact_record(call: Call, contact_id: UUID, patch: ContactRecordUpdate) -> Answer:
     """Change some members of the whole of one contact. Absent leaves a member alone; null clears it."""
     read_numbers(patch)
-    return await _shown(call, await call.write(UpdateContactRecord(contact_id, patch, call.if_version)))
+    return await shown_whole(call, await call.write(UpdateContactRecord(contact_id, patch, call.if_version)))
 
 
-async def _shown(call: Call, answer: Answer) -> Answer:
+async def shown_whole(call: Call, answer: Answer) -> Answer:
     """Return a record with the labels beside the addresses and numbers, and without tags that are deleted."""
     if b'"labels":' in answer.body:
         record = msgspec.json.decode(answer.body, type=LabelledContactRecord)

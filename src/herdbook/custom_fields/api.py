@@ -82,7 +82,7 @@ async def update_field(
     holders: FieldHolders, call: Call, field_id: UUID, patch: FieldUpdate, query: FieldUpdateQuery
 ) -> Answer:
     """Change the definition of one field, and convert its values. Absent leaves a member unchanged; null clears it."""
-    if not query.dry_run and patch.kind is UNSET and patch.unique is UNSET:
+    if not query.dry_run and patch.kind is patch.unique is patch.options is UNSET:
         return await call.write(UpdateField(field_id, patch, call.if_version))
     if not query.dry_run and (first := await call.first_answer()) is not None:
         return first
@@ -95,8 +95,9 @@ async def update_field(
         before = msgspec.json.decode(found.body, type=Field)
         after = redefined(before, patch)
         convert = partial(call.finish, CONVERT_VALUES, partial(ConvertValues, holders=holders), [field_id])
-        if changes_form(before, after):
-            # The definition does not tell the form of values that an earlier conversion has not come to.
+        if changes_form(before, after) or before.options != after.options:
+            # The definition does not tell the form of values that an earlier conversion has not come to, and they become
+            # options by the labels that these have now.
             await convert()
         object_type = holders[before.object_type.value]
         values = ValueSource(call.services.database.pool, call.time_slice, object_type, call.caller.workspace_id)

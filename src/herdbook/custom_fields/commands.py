@@ -20,6 +20,7 @@ from herdbook.custom_fields.model import (
     FieldObjectType,
     FieldUpdate,
     ValueExample,
+    labelled_alike,
     unsound,
 )
 from herdbook.custom_fields.store import (
@@ -42,6 +43,7 @@ from herdbook.custom_fields.store import (
     GivenUp,
     ValueHolder,
     changes_form,
+    conversion_to,
     default_region,
     note_usual_fields,
     without_usual_fields,
@@ -190,7 +192,7 @@ async def add_usual_fields(statements: Executor, ledger: Ledger) -> None:
 
 
 class LookAgain(Exception):
-    """Too many objects, or the definition, have changed while the values of a field were looked at."""
+    """Too many objects, or the definition, have changed during a look at the values of a field, or these are converted."""
 
 
 class Looked(NamedTuple):
@@ -210,7 +212,7 @@ class UpdateField(msgspec.Struct, frozen=True):
 
     If the form of its values changes, `ConvertValues` converts those that are there. `looked` is the look that has found that
     all fit. Values that were set since must fit, too. Unique ones that others would not find are converted, and so claimed, at
-    once.
+    once. Options stay as they are while values are converted, because a text becomes an option by its label.
     """
 
     field_id: UUID
@@ -224,6 +226,8 @@ class UpdateField(msgspec.Struct, frozen=True):
     def apply(self, work: UnitOfWork) -> Result:
         before = current(work, FIELDS, self.field_id, self.if_version, FIELD.noun)
         after = redefined(before.entry, self.patch)
+        if before.converting is not None and before.entry.options != after.options:
+            raise LookAgain
         if self.looked is not None and changes_form(before.entry, after):
             # A conversion that others have begun, or left unfinished, concerns the same values.
             if before.version != self.looked.version or before.converting is not None:
@@ -241,7 +245,7 @@ def _convert_at_once(work: UnitOfWork, field_id: UUID, object_type: ObjectType[A
     row = work.get(FIELDS, field_id)
     assert row is not None, "it was put"
     fitting = first_fitting(work, object_type.table, object_ids[:MAX_CLAIMED_AT_ONCE])
-    finished(_convert(work, Conversion(row.object, row.former or (), row.converting), object_type, fitting))
+    finished(_convert(work, conversion_to(work, row.object, row.former, row.converting), object_type, fitting))
 
 
 def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) -> list[UUID]:
@@ -258,7 +262,7 @@ def _require_fit(work: UnitOfWork, before: Field, after: Field, looked: Looked) 
     holders += [each for each in changed.values() if each is not None]
     if len(holders) > MAX_SET_SINCE:
         raise LookAgain
-    conversion = conversion_between(before, after)
+    conversion = conversion_between(before, after, default_region(work))
     values = [(each.id, conversion.of(each.value, 0)) for each in holders]
     unfit = [_example(object_type, each) for each, (_, value) in zip(holders, values, strict=True) if value is None]
     if not unfit and after.unique:
@@ -310,7 +314,9 @@ def _others_with(
     An index finds those with the value in its usual spelling. One that gives its value up does not count.
     """
     key = conversion.field.key
-    asked = [(key, conversion.texts_before(value)) for _, value in values]
+    # Values that were set since the field became unique are claimed, and found by their claims.
+    only_unclaimed = conversion.converting is not None and not conversion.converting.was_unique
+    asked = [(key, conversion.texts_before(value), only_unclaimed) for _, value in values]
     holders: list[list[ValueHolder]] = []
     for (own_id, _), stored in zip(values, work.get_all(VALUE_HOLDERS[object_type.name], asked), strict=True):
         assert stored is not None, "a value without holders has a row, too"
@@ -350,7 +356,7 @@ class ConvertValues(LongCommand, frozen=True):
         if row is not None and row.deleted_at is None:
             found = work.get(VALUE_SLICES[row.object_type], (row.key, row.converted_to or ids.NIL))
             assert found is not None, "a slice without objects has a row, too"
-            conversion = Conversion(row.object, row.former or (), row.converting)
+            conversion = conversion_to(work, row.object, row.former, row.converting)
             object_ids = first_fitting(work, self.holders[row.object_type].table, found.object_ids)
             unclaimed = yield from _convert(work, conversion, self.holders[row.object_type], object_ids)
             fits = len(object_ids) == len(found.object_ids)
@@ -547,7 +553,8 @@ def without_taken(
 
 def new_definition(field_id: UUID, time: str, asked: FieldCreate) -> Field:
     """Return the definition that a request asks for. Refusal: Invalid."""
-    return _sound(FIELD.new(field_id, time, asked))
+    field = FIELD.new(field_id, time, asked)
+    return _sound(field, (), labelled_alike(field))
 
 
 def redefined(before: Field, patch: FieldUpdate) -> Field:
@@ -556,10 +563,11 @@ def redefined(before: Field, patch: FieldUpdate) -> Field:
     Refusal: Invalid.
     """
     after = FIELD.patched(before, patch)
+    alike = [*labelled_alike(after, before)]
     unsent = [name for name in ("default", "unique") if getattr(patch, name) is UNSET]
     if "default" not in unsent or before.default is None:
-        return _sound(after, unsent)
-    errors = [*unsound(after, unsent)]
+        return _sound(after, unsent, alike)
+    errors = [*unsound(after, unsent), *alike]
     default = before.default
     if after.kind is not before.kind:
         default = conversion_between(before, after).of(default, 0)
@@ -573,12 +581,12 @@ def redefined(before: Field, patch: FieldUpdate) -> Field:
     return msgspec.structs.replace(after, default=default)
 
 
-def _sound(field: Field, unsent: Collection[str] = ()) -> Field:
+def _sound(field: Field, unsent: Collection[str], alike: Iterable[FieldError]) -> Field:
     """Return a definition with its default in the form in which it is kept. Refusal: Invalid.
 
-    `unsent` are members that the request did not name.
+    `unsent` are members that the request did not name, and `alike` the errors of labels.
     """
-    errors = [*unsound(field, unsent)]
+    errors = [*unsound(field, unsent), *alike]
     if field.default is not None and not any(error.field in ("default", "options") for error in errors):
         field = msgspec.structs.replace(field, default=normal_value(field, field.default, "default", errors))
     if errors:
@@ -593,7 +601,7 @@ def definitions(work: UnitOfWork, object_type: str) -> dict[str, Field]:
 
 def conversions(work: UnitOfWork, object_type: str) -> dict[str, Conversion]:
     """Return the conversions of values to the definitions of the fields of a type, by their keys."""
-    return {key: each.conversion for key, each in _defined(work, object_type).items()}
+    return {key: each.conversion(work) for key, each in _defined(work, object_type).items()}
 
 
 class KeptDefinitions:
@@ -689,7 +697,8 @@ def with_values(
     defined = {key: each.field for key, each in known.items()}
     # A conversion claims the values that it comes to by itself.
     change = _ValueChange(entry, defined, {key for key, each in known.items() if each.converting is None})
-    for key, value in {**(_defaults(defined) if is_new else {}), **_with_countries(work, defined, asked, whole.fields)}.items():
+    to_set = {**(_defaults(defined) if is_new else {}), **asked}
+    for key, value in _with_countries(work, defined, to_set, whole.fields).items():
         change.set(key, value)
     if is_new:
         change.require(asked)

@@ -11,7 +11,7 @@ from herdbook import ids
 from herdbook.custom_fields import store
 from herdbook.custom_fields.model import Field, FieldChange, ValueExample
 from herdbook.custom_fields.store import MAX_CLAIMED_AT_ONCE, MAX_HOLDERS, changes_form
-from herdbook.custom_fields.values import Conversion, conversion_between, index_texts, unique_value
+from herdbook.custom_fields.values import Conversion, FormerList, conversion_between, index_texts, unique_value
 from herdbook.db.pool import Executor
 from herdbook.ledger.changes import same
 from herdbook.ledger.object_types import ObjectType
@@ -53,7 +53,9 @@ async def effect_of(source: ValueSource, before: Field, after: Field, then: Valu
 
     `then` returns other values for objects that change together with the definition.
     """
-    tally = _Tally(conversion_between(before, after), source.object_type.prefix)
+    # An undo gives numbers back as they were.
+    region = await store.region_of(source.statements, source.workspace_id) if then is None else None
+    tally = _Tally(conversion_between(before, after, region), source.object_type.prefix)
     is_exact = True
     if changes_form(before, after):
         await _look(source, before.key, tally, then)
@@ -91,7 +93,7 @@ async def _look(source: ValueSource, key: str, tally: "_Tally", then: ValuesThen
                 for each in found[first : first + _LOOKED_AT]:
                     value = others.get(each.id, each.value)
                     if value is not None:
-                        tally.add(each.id, value)
+                        tally.add(each.id, value, is_former=each.id in others)
 
 
 class _Tally:
@@ -108,6 +110,8 @@ class _Tally:
         # as one, so that an object is taken for one that nobody finds, and never the other way round.
         self._found_by = bytearray(_PLACES if conversion.field.unique else 0)
         self._conversion = conversion
+        # A value from a time when the field was a list may have an option that is archived.
+        self._of_former = Conversion(conversion.field, (FormerList(0, None, {}),))
         self._prefix = prefix
         # The bytes of the ids of objects, by the values that they have.
         self._seen: dict[bytes, bytes] = {}
@@ -130,9 +134,9 @@ class _Tally:
         self._seen.clear()
         return self._part < self._parts
 
-    def add(self, object_id: UUID, value: Any) -> None:
-        """Count a value, if it is in the part that this pass counts."""
-        new = self._conversion.of(value, 0)
+    def add(self, object_id: UUID, value: Any, *, is_former: bool = False) -> None:
+        """Count a value, if it is in the part that this pass counts. A former one is from a time with the definition."""
+        new = (self._of_former if is_former else self._conversion).of(value, 0)
         after = self._conversion.field
         compared = b"" if new is None or not after.unique else _digest(unique_value(after, new))
         if compared and self._part == 0 and not self._is_found(value, new) and len(self.unfound) < MAX_CLAIMED_AT_ONCE:

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
 from herdbook.errors import FieldError
+from herdbook.search_text import folded
 from herdbook.shared_schemas import Time
 
 MAX_OPTIONS: Final = 200
@@ -242,11 +243,24 @@ def patched(before: Field, patch: FieldCreate | FieldUpdate) -> Field:
     others: dict[str, Any] = {}
     is_no_list = patch.kind is not UNSET and patch.kind not in LISTS
     if patch.options is not UNSET or is_no_list:
-        others["options"] = patch.options or ()
-        sent = {option.id for option in others["options"]}
-        gone = [option for option in before.options if option.id not in sent]
-        others["options"] = (*others["options"], *(msgspec.structs.replace(option, archived=True) for option in gone))
+        others["options"] = _with_gone(patch.options or (), before.options)
     return shared_schemas.patched(before, patch, others)
+
+
+def _with_gone(options: Sequence[FieldOption], present: Sequence[FieldOption]) -> tuple[FieldOption, ...]:
+    """Return options with those of the present ones that they lack, as archived ones."""
+    sent = {option.id for option in options}
+    return (*options, *(msgspec.structs.replace(option, archived=True) for option in present if option.id not in sent))
+
+
+def given_back(before: Field, present: Field) -> Field:
+    """Return an earlier definition as it comes back. A list has the options of the present one, because values may have them.
+
+    Those that it lacks are archived.
+    """
+    if before.kind not in LISTS:
+        return before
+    return msgspec.structs.replace(before, options=_with_gone(before.options, present.options))
 
 
 def unsound(field: Field, unsent: Collection[str] = ()) -> Iterator[FieldError]:
@@ -277,6 +291,39 @@ def unsound(field: Field, unsent: Collection[str] = ()) -> Iterator[FieldError]:
     if field.default is not None and field.kind in REFERENCES:
         message = f"`default` is not for references, because their object may be deleted. {without_default}"
         yield FieldError("default", "not_allowed", message)
+
+
+def labelled_alike(field: Field, before: Field | None = None) -> Iterator[FieldError]:
+    """Yield the errors of options that may be chosen and have the label of another one but for case, accents and outer space.
+
+    Those that have it already may keep it, because an earlier release let them have it.
+    """
+    known = {} if before is None else _active_labels(before)
+    first_with: dict[str, int] = {}
+    for index, option in enumerate(field.options):
+        if option.archived:
+            continue
+        label = _compared_label(option)
+        first = first_with.setdefault(label, index)
+        if first != index and not {option.id, field.options[first].id} <= known.get(label, set()):
+            message = (
+                f"`options[{index}].label` is the label of `options[{first}]`, too, so a text could not tell which is meant. "
+                "Choose another label, or archive one of them."
+            )
+            yield FieldError(f"options[{index}].label", "duplicate", message)
+
+
+def _active_labels(field: Field) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for option in field.options:
+        if not option.archived:
+            found.setdefault(_compared_label(option), set()).add(option.id)
+    return found
+
+
+def _compared_label(option: FieldOption) -> str:
+    """Return the label as texts name it."""
+    return folded(option.label.strip())
 
 
 class UnclaimedValue(msgspec.Struct, frozen=True, kw_only=True):

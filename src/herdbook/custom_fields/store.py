@@ -112,7 +112,9 @@ def _begin_conversion(work: UnitOfWork, field_id: UUID, before: Field | None, af
         row = work.get(FIELDS, field_id)
         assert row is not None, "it was put"
         # A value that an earlier conversion has not come to is converted from the form that it had before that one.
-        work.put(FIELDS, msgspec.structs.replace(row, converting=row.converting or Converting(row.version)))
+        kind, was_unique = (None, False) if before is None else (before.kind, before.unique)
+        began = Converting(row.version, kind=kind, was_unique=was_unique)
+        work.put(FIELDS, msgspec.structs.replace(row, converting=row.converting or began))
 
 
 def note_undone(work: UnitOfWork, field_id: UUID, request_id: UUID) -> None:
@@ -151,10 +153,9 @@ class Defined(msgspec.Struct, frozen=True):
     former: tuple[FormerList, ...] | None
     converting: Converting | None
 
-    @property
-    def conversion(self) -> Conversion:
-        """The conversion of values to the definition."""
-        return Conversion(self.field, self.former or (), self.converting)
+    def conversion(self, work: UnitOfWork) -> Conversion:
+        """Return the conversion of values to the definition."""
+        return conversion_to(work, self.field, self.former, self.converting)
 
 
 class Definitions(msgspec.Struct, frozen=True):
@@ -427,6 +428,20 @@ async def conversion(
     )
 
 
+async def converted_for_others(
+    statements: Executor, workspace_id: UUID, field_ids: Collection[UUID], request_id: UUID
+) -> list[UUID]:
+    """Return those of some fields whose values are being converted, except for a request that asked for it last."""
+    records = await statements.fetch(
+        """
+        select object_id from unfinished
+        where workspace_id = $1 and task = $2 and object_id = any($3) and request_id is distinct from $4
+        """,
+        *(workspace_id, CONVERT_VALUES.name, field_ids, request_id),
+    )
+    return [each[0] for each in records]
+
+
 class SetSince(msgspec.Struct, frozen=True):
     """Whether a value of a field was set in an object after an entry, up to another one of the object."""
 
@@ -478,11 +493,12 @@ class ValueHolders(msgspec.Struct, frozen=True):
     """The first objects that an index finds by any of some texts of a field's values."""
 
     workspace_id: UUID
-    key: tuple[str, tuple[str, ...]]
+    key: tuple[str, tuple[str, ...], bool]
     holders: tuple[ValueHolder, ...]
 
 
-# Limits the objects that are found by one text. The statement below has it, too.
+# Limits the objects that are found by one text. The statement below has it, too. If it passes over objects that claim a value
+# of the field, it looks at a thousand.
 MAX_HOLDERS: Final = 10
 _HOLDERS: Final[LiteralString] = """
     select asked.workspace_id, asked.key, coalesce((
@@ -491,9 +507,18 @@ _HOLDERS: Final[LiteralString] = """
         ) order by c.id)
         from (
             select distinct i.id from json_array_elements_text(asked.key -> 1) as text cross join lateral (
-                select i.$table_id as id from $table_field i
-                where i.workspace_id = asked.workspace_id and i.key = (asked.key ->> 0) || text
-                order by i.$table_id limit 10
+                select i.id
+                from (
+                    select i.$table_id as id from $table_field i
+                    where i.workspace_id = asked.workspace_id and i.key = (asked.key ->> 0) || text
+                    order by i.$table_id limit case when (asked.key ->> 2)::boolean then 1000 else 10 end
+                ) as i
+                where not (asked.key ->> 2)::boolean or not exists (
+                    select from $table c cross join lateral json_array_elements_text(c.own -> 'unique_values') as claimed
+                    where c.workspace_id = asked.workspace_id and c.id = i.id
+                        and starts_with(claimed, (asked.key ->> 0) || '=')
+                )
+                order by i.id limit 10
             ) as i
         ) as i
         join $table c on c.workspace_id = asked.workspace_id and c.id = i.id
@@ -506,7 +531,8 @@ def _value_holders(table: LiteralString) -> Table[ValueHolders]:
     return Table(row=ValueHolders, key=lambda found: found.key, load=_HOLDERS.replace("$table", table), save=None)
 
 
-# The key is that of the field, and the texts. Those of other values may be the same, so a few objects are found by each.
+# The key is that of the field, the texts, and whether objects that claim a value of the field are passed over. The texts of
+# other values may be the same, so a few objects are found by each.
 VALUE_HOLDERS: Final = {"contact": _value_holders("contact"), "company": _value_holders("company")}
 
 
@@ -647,6 +673,20 @@ def default_region(work: UnitOfWork) -> str | None:
     """Return the region of the workspace for phone numbers, if it has one."""
     found = work.get(_DEFAULT_REGIONS, "region")
     return None if found is None else found.region
+
+
+def conversion_to(
+    work: UnitOfWork, field: Field, former: tuple[FormerList, ...] | None, converting: Converting | None
+) -> Conversion:
+    """Return the conversion of values to a definition, of which one may be unfinished."""
+    reads_numbers = converting is not None and converting.reads_numbers(field)
+    return Conversion(field, former or (), converting, default_region(work) if reads_numbers else None)
+
+
+async def region_of(statements: Executor, workspace_id: UUID) -> str | None:
+    """Return the region of a workspace for phone numbers, if it has one."""
+    region: str | None = await statements.fetchval("select region from workspace where id = $1", workspace_id)
+    return region
 
 
 async def note_older_values(statements: Executor) -> None:

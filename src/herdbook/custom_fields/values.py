@@ -19,7 +19,14 @@ from herdbook.addresses import comparable_address
 from herdbook.addresses import forms as address_forms
 from herdbook.custom_fields.model import LISTS, MAX_DEFINITIONS, MAX_OPTIONS, REFERENCES, Field, FieldKind, ValueExample
 from herdbook.errors import FieldError, Invalid, quoted
-from herdbook.phone_numbers import comparable_number, extension_of, international_number, number_with, read_number
+from herdbook.phone_numbers import (
+    comparable_number,
+    extension_of,
+    international_number,
+    national_spellings,
+    number_with,
+    read_number,
+)
 from herdbook.search_text import folded
 from herdbook.shared_schemas import shown_time
 
@@ -343,11 +350,23 @@ class Converting(msgspec.Struct, frozen=True):
     """A conversion of a field's values that is not finished.
 
     `since` is the entry of the definition that began it, or the first of several such. `undone` is the request that it takes
-    back, if it follows from an undo.
+    back, if it follows from an undo. `kind` is the kind that the field had before. `was_unique` tells whether it was unique, so
+    that some claims have the form of that kind. An earlier release has noted neither.
     """
 
     since: int
     undone: UUID | None = None
+    kind: FieldKind | None = None
+    was_unique: bool = True
+
+    def reads_numbers(self, field: Field) -> bool:
+        """Whether values become numbers, which are those of the workspace's region. An undo gives them back as they were."""
+        return self.undone is None and self.kind is not None and becomes_number(self.kind, field)
+
+
+def becomes_number(before: FieldKind, field: Field) -> bool:
+    """Whether values of a kind become phone numbers."""
+    return field.kind is FieldKind.PHONE and before is not FieldKind.PHONE
 
 
 class Conversion:
@@ -355,12 +374,20 @@ class Conversion:
 
     `former` are the lists that the field was. The id of an option would be a text, too, but people know its label. It is told
     from a text that a person typed by the time of the value. `converting` is the conversion that has not come to all values.
+    `region` is the country of numbers without one.
     """
 
-    def __init__(self, field: Field, former: Sequence[FormerList] = (), converting: Converting | None = None) -> None:
+    def __init__(
+        self,
+        field: Field,
+        former: Sequence[FormerList] = (),
+        converting: Converting | None = None,
+        region: str | None = None,
+    ) -> None:
         self.field = field
         self.former = former
         self.converting = converting
+        self.region = region
 
     def had_at(self, version: int) -> int:
         """Return the entry at which an active object had its value, given its last entry.
@@ -383,6 +410,8 @@ class Conversion:
         is_option = isinstance(value, str) and value in labels
         for candidate in (*(() if is_option else (value,)), *self._readings(_as_text(labels, value))):
             errors: list[FieldError] = []
+            if self.region is not None and isinstance(candidate, str):
+                candidate = international_number(candidate.strip(), self.region)  # noqa: PLW2901  # it is the same number
             kept = normal_value(self.field, candidate, "", errors)
             if kept is not None and not errors:
                 return kept
@@ -408,6 +437,10 @@ class Conversion:
         """Yield a few values of other kinds that a conversion makes this one, whose text is given."""
         if self.field.kind is FieldKind.EMAIL:
             yield from address_forms(value)
+        elif self.field.kind is FieldKind.DATE_TIME:
+            yield from _times(value)
+        elif self.field.kind is FieldKind.PHONE:
+            yield from national_spellings(value, self.region)
         elif self.field.kind is FieldKind.TEXT:
             amount, _, currency = text.rpartition(" ")
             if _DECIMAL(amount) is not None:
@@ -517,9 +550,13 @@ def _as_text(labels: Mapping[str, str], value: Any) -> str:
             return labels.get(str(value), str(value))
 
 
-def conversion_between(before: Field, after: Field) -> Conversion:
-    """Return the conversion of the values that objects have, when the definition of their field changes."""
-    return Conversion(after, (FormerList(0, None, labels_of(before)),) if before.kind in LISTS else ())
+def conversion_between(before: Field, after: Field, region: str | None = None) -> Conversion:
+    """Return the conversion of the values that objects have, when the definition of their field changes.
+
+    `region` is the country of numbers without one, for values of another kind that become numbers.
+    """
+    former = (FormerList(0, None, labels_of(before)),) if before.kind in LISTS else ()
+    return Conversion(after, former, region=region if becomes_number(before.kind, after) else None)
 
 
 def unique_value(field: Field, value: Any) -> str:
@@ -546,8 +583,19 @@ def _plain(field: Field, value: Any) -> Any:
             return f"{number} ext. {extension}" if extension else number
         case FieldKind.TEXT:
             return normalize("NFC", value).strip()
+        case FieldKind.DECIMAL:
+            return format(Decimal(value).normalize(), "f")
         case _:
             return value
+
+
+def _times(value: str) -> Iterator[str]:
+    """Yield the usual spellings of a time that is kept with microseconds: with milliseconds, and without needless zeros."""
+    seconds, _, microseconds = value.removesuffix("Z").partition(".")
+    if microseconds.endswith("000"):
+        yield f"{seconds}.{microseconds[:3]}Z"
+    digits = microseconds.rstrip("0")
+    yield f"{seconds}.{digits}Z" if digits else f"{seconds}Z"
 
 
 def unique_value_path(_: int, claimed: str) -> str:

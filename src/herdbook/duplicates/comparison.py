@@ -183,14 +183,14 @@ def has_name(evidence: Sequence[Evidence]) -> bool:
     return bool(evidence) and evidence[0].kind in _OF_NAMES
 
 
-def score(evidence: Sequence[Evidence], namesakes: int = 1) -> float:
+def score(evidence: Sequence[Evidence], namesakes: int = 1, weights: Mapping[str, float] = WEIGHTS) -> float:
     """Return the probability that two objects are the same, by the evidence.
 
     `namesakes` is how many others have the name of one of them: the more there are, the less does it say.
     """
-    total = WEIGHTS["prior"]
+    total = weights["prior"]
     for each in evidence:
-        total += WEIGHTS[each.kind]
+        total += weights[each.kind]
         if namesakes > 1 and each.kind in _OF_NAMES:
             total -= math.log(namesakes)
     return 1 / (1 + math.exp(-total))

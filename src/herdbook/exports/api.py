@@ -1,52 +1,75 @@
 """The operations of /herdbook/exports."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+from msgspec import UnsetType
 
 from herdbook import ids
-from herdbook.custom_fields.model import FieldObjectType
-from herdbook.errors import FieldError, Invalid, InvalidQuery, NotFound
+from herdbook.companies.store import COMPANY
+from herdbook.contacts.store import CONTACT
+from herdbook.engagements.store import ENGAGEMENT
+from herdbook.errors import FieldError, Invalid, InvalidQuery, NoLongerKept, NotFound
 from herdbook.exports import streams
-from herdbook.exports.model import MEDIA_TYPES, SUFFIXES, Exported, ExportQuery, ExportSort, ObjectExportRequest
-from herdbook.exports.streams import Source
+from herdbook.exports.files import Source
+from herdbook.exports.model import (
+    MEDIA_TYPES,
+    PLURALS,
+    SUFFIXES,
+    Exported,
+    ExportQuery,
+    ExportSort,
+    ExportType,
+    ObjectExportRequest,
+)
+from herdbook.feed.store import View
+from herdbook.feed.telling import view_of
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
 from herdbook.views import store as views
 from herdbook.views.model import ViewContent
 
-_SCOPES: Final = {FieldObjectType.CONTACT: "contacts:read", FieldObjectType.COMPANY: "companies:read"}
+_TYPES: Final = {each.name: each for each in (CONTACT, COMPANY, ENGAGEMENT)}
 
 
 async def export_all(call: Call, query: ExportQuery) -> Answer:
-    """Export all objects, or those of a saved view. Refusals: Forbidden, InvalidQuery, NotFound."""
-    object_type = FieldObjectType(query.object_type)
-    call.caller.require(_SCOPES[object_type])
+    """Export all objects, or those of a saved view. Refusals: Forbidden, InvalidQuery, NoLongerKept, NotFound."""
+    _readable(call, query.object_type, query.types)
     content = await _view(call, query) if query.view_id else ViewContent()
     sort = tuple(ExportSort(each.field, each.direction) for each in content.sort)
-    asked = ObjectExportRequest(object_type=object_type, format=query.format, where=content.where, sort=sort)
+    asked = ObjectExportRequest(
+        object_type=query.object_type,
+        format=query.format,
+        where=content.where,
+        sort=sort,
+        after=query.after,
+        types=query.types,
+    )
     try:
-        return await _answer(call, asked)
+        return await export_found(call, asked)
     except Invalid as refusal:
         raise InvalidQuery(refusal.errors) from None
 
 
 async def export_found(call: Call, asked: ObjectExportRequest) -> Answer:
-    """Export what a query finds, or some objects. Refusals: Forbidden, Invalid."""
-    call.caller.require(_SCOPES[asked.object_type])
-    if asked.object_ids and (asked.where is not None or asked.sort):
-        message = "`object_ids` goes without `where` and `sort`. Send either."
-        raise Invalid([FieldError("object_ids", "conflict", message)])
-    return await _answer(call, asked)
-
-
-async def _answer(call: Call, asked: ObjectExportRequest) -> Answer:
-    source = Source(call.services.database.pages, call.caller.workspace_id, call.time_slice, call.check_caller)
+    """Export what a query finds, or some objects. Refusals: Forbidden, Invalid, NoLongerKept."""
+    feed = _readable(call, asked.object_type, asked.types)
+    workspace_id = call.caller.workspace_id
+    source = Source(call.services.database.pages, workspace_id, call.time_slice, call.check_caller, call.caller.may, feed)
     stream = await streams.export(source, asked)
-    name = "contacts" if asked.object_type is FieldObjectType.CONTACT else "companies"
-    disposition = f'attachment; filename="{name}.{SUFFIXES[asked.format]}"'
+    disposition = f'attachment; filename="{PLURALS[asked.object_type]}.{SUFFIXES[asked.format]}"'
     headers = ((b"content-disposition", disposition.encode()), (b"cache-control", b"no-store"))
     return Answer(b"", headers=headers, stream=stream, media_type=MEDIA_TYPES[asked.format])
+
+
+def _readable(call: Call, object_type: ExportType, types: Sequence[str] | UnsetType) -> View:
+    """Return the part of the feed that an export of changes has. Refusal: Forbidden, if the caller may not read the objects."""
+    if object_type == "change":
+        return view_of(call.caller, call.services.object_types, types)
+    for scope in _TYPES[object_type].read_scopes:
+        call.caller.require(scope)
+    return View((), sees_private=False, sees_details=False)
 
 
 async def _view(call: Call, query: ExportQuery) -> ViewContent:
@@ -66,7 +89,8 @@ _TAG: Final = "subpackage_exports"
 _DESCRIBED: Final = (
     "The file comes in parts, as it is read; it has the objects as they are when their part is read. A table has a column for "
     "each member, each field of the workspace and each note, under names by which an import knows them. It needs the scope to "
-    "read the objects."
+    "read the objects: engagements have their contacts, companies and owner if the credential may read these, and private ones "
+    "require `engagements:private:read`. Changes require what the change feed does, and end with the last one at that time."
 )
 _FILES: Final = tuple(dict.fromkeys(each.decode().partition(";")[0] for each in MEDIA_TYPES.values()))
 OPERATIONS: Final = (
@@ -75,7 +99,7 @@ OPERATIONS: Final = (
         path="/herdbook/exports",
         id="export-objects",
         summary="Export objects",
-        description=f"Exports all contacts or companies, or those of a saved view. {_DESCRIBED}",
+        description=f"Exports all contacts, companies, engagements or changes, or what a saved view lists. {_DESCRIBED}",
         tag=_TAG,
         scopes=(),
         handler=export_all,
@@ -83,14 +107,14 @@ OPERATIONS: Final = (
         answer=Exported,
         answer_description="The file, in the form that was asked for.",
         files=_FILES,
-        refusals=(NotFound,),
+        refusals=(NotFound, NoLongerKept),
     ),
     Operation(
         method="POST",
         path="/herdbook/exports",
         id="export-found-objects",
         summary="Export what a query finds",
-        description=f"Exports the contacts or companies that meet a condition, or those with some ids. {_DESCRIBED}",
+        description=f"Exports what meets a condition, the objects with some ids, or changes. {_DESCRIBED}",
         tag=_TAG,
         scopes=(),
         handler=export_found,
@@ -99,5 +123,6 @@ OPERATIONS: Final = (
         answer_description="The file, in the form that was asked for.",
         files=_FILES,
         bypasses_ledger=True,
+        refusals=(NoLongerKept,),
     ),
 )

@@ -1,13 +1,16 @@
-"""The downloads of the lists of contacts and companies: what a list shows, or some selected ones."""
+"""The downloads of lists: what a list of contacts, companies or engagements shows, some selected ones, and changes."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
+from urllib.parse import urlencode
 
+import msgspec
 from starlette.datastructures import QueryParams
 
 from herdbook.companies.pages import COMPANIES
-from herdbook.console.page import Page, PageAnswer
-from herdbook.console.visit import Visit
+from herdbook.console.page import BASE, Page, PageAnswer
+from herdbook.console.visit import Listed, Visit
 from herdbook.contacts.pages import CONTACTS
 from herdbook.custom_fields.lists import Place, filterable, where_of
 from herdbook.custom_fields.pages import RecordPages, members_of
@@ -15,23 +18,62 @@ from herdbook.custom_fields.selecting import all_of_list
 from herdbook.errors import FieldError, Invalid
 from herdbook.exports.model import MAX_IDS, SUFFIXES
 
+_EMPTY: Final = "Nothing was exported: the list is empty."
+
+
+class _Found(msgspec.Struct):
+    """An engagement that a search finds, by its id."""
+
+    id: str
+
 
 async def export(kind: RecordPages, visit: Visit) -> PageAnswer:
     """Send a file of the records that a form names or, if it names none, of all that the list has.
 
     Refusals: Invalid, Refused.
     """
-    file_format = visit.field("format") or "csv"
-    asked: dict[str, Any] = {"object_type": kind.name, "format": file_format}
+    asked: dict[str, Any] = {"object_type": kind.name, "format": visit.field("format") or "csv"}
     if "ids" in visit.form:
         asked["object_ids"] = visit.field("ids").split(",")
     else:
         asked |= await _of_list(kind, visit)
     # An export without any condition is one of all.
     if asked.get("object_ids") == []:
-        return visit.redirect(Place(kind.path, _query(visit)).at(), "Nothing was exported: the list is empty.")
-    suffix = next((suffix for known, suffix in SUFFIXES.items() if known == file_format), file_format)
-    return await visit.download("export-found-objects", body=asked, name=f"{kind.plural}.{suffix}")
+        return visit.redirect(Place(kind.path, _query(visit)).at(), _EMPTY)
+    return await _download(visit, kind.plural, asked)
+
+
+async def export_engagements(visit: Visit) -> PageAnswer:
+    """Send a file of all engagements, or of those that a search finds. Refusals: Invalid, Refused."""
+    asked: dict[str, Any] = {"object_type": "engagement", "format": visit.field("format") or "csv"}
+    if search := visit.field("search").strip():
+        found, query = list[str](), {"limit": "100", "order_by": "start_at:desc", "search": search}
+        while True:
+            listed = (await visit.call("list-engagements", Listed[_Found], query=query)).value
+            found += [each.id for each in listed.data]
+            if len(found) > MAX_IDS:
+                message = f"The search finds more than {MAX_IDS:,}. Export without the search."
+                raise Invalid([FieldError("search", "too_long", message)])
+            if listed.next_cursor is None:
+                break
+            query = {"limit": "100", "cursor": listed.next_cursor}
+        if not found:
+            return visit.redirect(f"{BASE}/engagements?{urlencode({'search': search})}", _EMPTY)
+        asked["object_ids"] = found
+    return await _download(visit, "engagements", asked)
+
+
+async def export_changes(visit: Visit) -> PageAnswer:
+    """Send a file of the changes that are kept: all, or those of one kind. Refusal: Refused."""
+    asked: dict[str, Any] = {"object_type": "change", "format": visit.field("format") or "csv"}
+    if kind := visit.field("types"):
+        asked["types"] = [kind]
+    return await _download(visit, "changes", asked)
+
+
+async def _download(visit: Visit, plural: str, asked: Mapping[str, Any]) -> PageAnswer:
+    suffix = next((suffix for known, suffix in SUFFIXES.items() if known == asked["format"]), asked["format"])
+    return await visit.download("export-found-objects", body=asked, name=f"{plural}.{suffix}")
 
 
 def _query(visit: Visit) -> QueryParams:
@@ -55,13 +97,23 @@ async def _of_list(kind: RecordPages, visit: Visit) -> dict[str, Any]:
     }
 
 
-PAGES: Final = tuple(
+PAGES: Final = (
+    *(
+        Page(
+            method="POST",
+            path=f"/{kind.plural}/export",
+            id=f"export-{kind.plural}",
+            scopes=(f"{kind.plural}:read",),
+            handler=partial(export, kind),
+        )
+        for kind in (CONTACTS, COMPANIES)
+    ),
     Page(
         method="POST",
-        path=f"/{kind.plural}/export",
-        id=f"export-{kind.plural}",
-        scopes=(f"{kind.plural}:read",),
-        handler=partial(export, kind),
-    )
-    for kind in (CONTACTS, COMPANIES)
+        path="/engagements/export",
+        id="export-engagements",
+        scopes=("engagements:read",),
+        handler=export_engagements,
+    ),
+    Page(method="POST", path="/activity/export", id="export-changes", scopes=(), handler=export_changes),
 )

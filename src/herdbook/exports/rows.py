@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from herdbook.companies.model import CompanyRecord
 from herdbook.contacts.model import LabelledContactRecord
 from herdbook.custom_fields.model import Field, FieldKind
 from herdbook.custom_fields.values import ADDRESS_PARTS
-from herdbook.formats.lists import joined, quoted
+from herdbook.formats.guards import kept
+from herdbook.formats.lists import joined, labelled, quoted
 from herdbook.shared_schemas import CrmAssociation
 
 # Stands between several values in a cell.
@@ -75,12 +76,12 @@ class Columns:
         for field in self._definitions:
             cells += _cells_of(field, values.get(field.key))
         cells += _filled(whole.notes, self._widths.notes)
-        return [*cells, record.created_at, record.updated_at]
+        return [*map(kept, cells), record.created_at, record.updated_at]
 
     def _of_person(self, record: LabelledContactRecord, whole: Whole) -> list[str]:
-        emails = [(_marked(item.label, is_primary=item.is_primary), quoted(item.email)) for item in record.emails]
+        emails = [(labelled(item.label or "", is_primary=item.is_primary), quoted(item.email)) for item in record.emails]
         numbers = [
-            (_marked(item.label, is_primary=item.is_primary), quoted(item.phone_number)) for item in record.phone_numbers
+            (labelled(item.label or "", is_primary=item.is_primary), quoted(item.phone_number)) for item in record.phone_numbers
         ]
         return [
             *(record.id, record.first_name or "", record.last_name or ""),
@@ -100,11 +101,6 @@ class Columns:
             *_filled((item.domain for item in domains), self._widths.first),
             record.description or "",
         ]
-
-
-def _marked(label: str | UnsetType, *, is_primary: bool) -> str:
-    """Return the label of an address or a number, with the mark of the primary one that Google uses, too."""
-    return " ".join(filter(None, ("*" if is_primary else "", label or "")))
 
 
 def _filled(cells: Iterable[str], width: int) -> Iterator[str]:

@@ -1,15 +1,23 @@
 """Every SQL statement about exports."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final, LiteralString
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 from herdbook import ids
 from herdbook.db.pool import Pool
+from herdbook.engagements.model import Details
+from herdbook.engagements.store import decoded_details
 
 _NAMES: Final[Mapping[str, LiteralString]] = {
     "company": "select c.id, c.object ->> 'name' from company c where c.workspace_id = $1 and c.id = any($2)",
     "tag": "select t.id, t.object ->> 'name' from tag t where t.workspace_id = $1 and t.id = any($2)",
+}
+_ACTIVE_NAMES: Final[Mapping[str, LiteralString]] = {
+    "company": "c.object ->> 'name' from company c",
+    "tag": "c.object ->> 'name' from tag c",
+    "contact": "concat_ws(' ', c.object ->> 'first_name', c.object ->> 'last_name') from contact c",
+    "user": "concat_ws(' ', c.object ->> 'first_name', c.object ->> 'last_name') from workspace_user c",
 }
 # The notes of an object are read in the order in which they were written.
 _NOTES: Final[LiteralString] = """
@@ -60,3 +68,55 @@ async def longest(pool: Pool, workspace_id: UUID, kind: LiteralString, first: st
         if row is None or row[3] is None:
             return found
         found, after = [*map(max, found, row[:3])], row[3]
+
+
+async def names_of_active(pool: Pool, workspace_id: UUID, kind: str, object_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the names of active objects, empty for those without one."""
+    if not object_ids:
+        return {}
+    condition: LiteralString = (
+        " where c.workspace_id = $1 and c.id = any($2) and coalesce(c.deleted_at, 'infinity') = 'infinity'"
+    )
+    rows = await pool.fetch("select c.id, " + _ACTIVE_NAMES[kind] + condition, workspace_id, object_ids)
+    return {row[0]: row[1] or "" for row in rows}
+
+
+class StoredEngagement(NamedTuple):
+    """An engagement as it is stored: the JSON that the API always shows, and the details."""
+
+    id: UUID
+    object: bytes
+    details: Details
+
+
+async def engagements(pool: Pool, workspace_id: UUID, after: UUID, limit: int, *, sees_private: bool) -> list[StoredEngagement]:
+    """Return active engagements with ids after one, in their order."""
+    rows = await pool.fetch(
+        """
+        select e.id, e.object, e.details from engagement e
+        where e.workspace_id = $1 and e.id > $2 and e.deleted_at is null and ($3 or not e.is_private)
+        order by e.id limit $4
+        """,
+        workspace_id,
+        after,
+        sees_private,
+        limit,
+    )
+    return [StoredEngagement(row[0], row[1], decoded_details(row[2])) for row in rows]
+
+
+async def some_engagements(
+    pool: Pool, workspace_id: UUID, engagement_ids: Sequence[UUID], *, sees_private: bool
+) -> list[StoredEngagement]:
+    """Return the active ones of some engagements, in no order."""
+    rows = await pool.fetch(
+        """
+        select e.id, e.object, e.details
+        from (select * from engagement where workspace_id = $1 and id = any($2) offset 0) as e
+        where e.deleted_at is null and ($3 or not e.is_private)
+        """,
+        workspace_id,
+        engagement_ids,
+        sees_private,
+    )
+    return [StoredEngagement(row[0], row[1], decoded_details(row[2])) for row in rows]

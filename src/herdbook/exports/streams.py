@@ -1,220 +1,60 @@
 """The contents of exports: pages of objects, read one after the other, and encoded as they come."""
 
-import asyncio
-import contextlib
-import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, LiteralString, NamedTuple
-from uuid import UUID
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET
 
-from herdbook import ids
-from herdbook.cards import store as cards
-from herdbook.cards.model import content_of_contact, properties_in, united
-from herdbook.companies.query_store import QUERIED_COMPANIES
-from herdbook.contacts.query_store import QUERIED_CONTACTS
-from herdbook.custom_fields.model import Field
-from herdbook.db.pool import Pool
 from herdbook.errors import FieldError, Invalid
-from herdbook.exports import store
-from herdbook.exports.model import ExportFormat, ObjectExportRequest
-from herdbook.exports.rows import Columns, Whole, Widths
-from herdbook.formats.card_content import properties_of
-from herdbook.formats.cards import Property, written
-from herdbook.formats.sheets import Workbook, csv_of
-from herdbook.querying import store as querying
-from herdbook.querying.model import Sort
-from herdbook.querying.store import QueriedType, Query
-from herdbook.workspaces.store import region_of
+from herdbook.exports import changes, engagements, records
+from herdbook.exports.files import Source, encoded
+from herdbook.exports.model import ExportType, ObjectExportRequest
 
-_PAGE: Final = 500
-_CHUNK_BYTES: Final = 65_536
-# The bytes of kept cards that are read at once, unless a single contact has more.
-_CARD_BYTES: Final = 4_194_304
-_OLDEST_FIRST: Final = (Sort("created_at", "asc"),)
-
-
-class Source(NamedTuple):
-    """The objects of an export: where they are read, and what is done between two pages of them.
-
-    `breathe` gives others their turn, and `check` refuses to go on once the caller may read no more.
-    """
-
-    pool: Pool
-    workspace_id: UUID
-    breathe: Callable[[], Awaitable[None]]
-    check: Callable[[], Awaitable[None]]
+_NO_CARDS: Final[dict[ExportType, str]] = {
+    "company": "a company is no person",
+    "engagement": "a call or a meeting is no person",
+    "change": "a change is no person",
+}
 
 
 async def export(source: Source, asked: ObjectExportRequest) -> AsyncGenerator[bytes]:
-    """Return the parts of the file, the first of which is ready. Refusal: Invalid."""
-    kind: LiteralString = "contact" if asked.object_type.value == "contact" else "company"
-    if kind == "company" and asked.format.startswith("vcard"):
-        message = "`format` is for contacts alone: a company is no person. Send `csv`, `xlsx` or `ndjson`."
-        raise Invalid([FieldError("format", "invalid_choice", message)])
-    queried = QUERIED_CONTACTS if kind == "contact" else QUERIED_COMPANIES
-    definitions = await querying.definitions(source.pool, source.workspace_id, queried)
-    pages = _named(source, kind, await _records(source, queried, asked, definitions))
+    """Return the parts of the file, the first of which is ready. Refusals: Invalid, NoLongerKept."""
+    _require_sound(asked)
+    match asked.object_type:
+        case "engagement":
+            exporting = engagements.exporting(source, asked)
+        case "change":
+            exporting = await changes.exporting(source, asked)
+        case _:
+            exporting = await records.exporting(source, asked)
     # A refusal must come before the first byte.
     # A tuple as the default of `anext` is no result to Python 3.11 but an error.
-    first = await anext(pages, None) or ()
-    match asked.format:
-        case "csv" | "xlsx":
-            columns = Columns(definitions, await _widths(source, kind), has_people=kind == "contact")
-            return _table(columns, first, pages, asked.format, queried.object_type.plural.capitalize())
-        case "ndjson":
-            return _encoded(first, pages)
-        case _:
-            return _cards(source, first, pages, asked.format.removeprefix("vcard-"))
+    first: Sequence[Any] = await anext(exporting.pages, None) or ()
+    if asked.format in ("vcard-4.0", "vcard-3.0"):
+        return records.cards_of(source, first, exporting.pages, asked.format.removeprefix("vcard-"))
+    return encoded(exporting, asked.format, first)
 
 
-async def _records(
-    source: Source, queried: QueriedType, asked: ObjectExportRequest, definitions: Sequence[Field]
-) -> AsyncGenerator[Sequence[Any]]:
-    """Return the pages of the records. Refusal: Invalid, with the first page or before."""
-    pool, workspace_id = source.pool, source.workspace_id
-    shown = {field.key for field in definitions if not field.archived}
-    if asked.object_ids:
-        return _by_id(source, queried, asked.object_ids, shown)
-    reader = queried.reader(definitions, await region_of(pool, workspace_id))
-    query = Query(None if asked.where is None else reader.where(asked.where), reader.sort(asked.sort or _OLDEST_FIRST), _PAGE)
-    reader.refuse()
-
-    async def found() -> AsyncGenerator[Sequence[Any]]:
-        after = query
-        while True:
-            page = await querying.page(pool, workspace_id, queried, after, source.breathe)
-            yield await querying.shown(pool, workspace_id, queried, page, shown)
-            if page.next_place is None:
-                return
-            after = after._replace(after=page.next_place)
-            await source.check()
-
-    return found()
-
-
-async def _by_id(
-    source: Source, queried: QueriedType, shown_ids: Sequence[str], shown: Collection[str]
-) -> AsyncGenerator[Sequence[Any]]:
-    wanted = ids.decoded_all(queried.object_type.prefix, dict.fromkeys(shown_ids))
-    for start in range(0, len(wanted), _PAGE):
-        some = querying.Matches(wanted[start : start + _PAGE], {}, None)
-        yield await querying.shown(source.pool, source.workspace_id, queried, some, shown)
-        await source.check()
-
-
-async def _named(source: Source, kind: LiteralString, pages: AsyncGenerator[Sequence[Any]]) -> AsyncGenerator[Sequence[Whole]]:
-    """Return the pages with the names of companies and tags, and with notes."""
-    pool, workspace_id = source.pool, source.workspace_id
-    prefix = ids.CONTACT if kind == "contact" else ids.COMPANY
-    async with contextlib.aclosing(pages):
-        async for records in pages:
-            object_ids = ids.decoded_all(prefix, [record.id for record in records])
-            company_ids = {record.company.id for record in records if kind == "contact" and record.company is not UNSET}
-            tag_ids = {tag_id for record in records for tag_id in record.tag_ids or ()}
-            companies = await store.names(pool, workspace_id, "company", ids.decoded_all(ids.COMPANY, company_ids))
-            tags = await store.names(pool, workspace_id, "tag", ids.decoded_all(ids.TAG, tag_ids))
-            notes = await store.notes(pool, workspace_id, kind, object_ids)
-            yield [
-                Whole(
-                    record,
-                    _name(companies, ids.COMPANY, record.company.id) if kind == "contact" and record.company else "",
-                    tuple(filter(None, (_name(tags, ids.TAG, tag_id) for tag_id in record.tag_ids or ()))),
-                    tuple(notes.get(object_id, ())),
-                )
-                for object_id, record in zip(object_ids, records, strict=True)
-            ]
-
-
-def _name(names: dict[UUID, str], prefix: str, shown_id: str) -> str:
-    return names.get(ids.decoded(prefix, shown_id) or ids.NIL, "")
-
-
-async def _widths(source: Source, kind: LiteralString) -> Widths:
-    lists = ("emails", "phone_numbers") if kind == "contact" else ("domains", "domains")
-    first, second, own_ids = await store.longest(source.pool, source.workspace_id, kind, *lists)
-    notes = await store.most_notes(source.pool, source.workspace_id, kind)
-    return Widths(max(first, 1), max(second, 1), own_ids, notes)
-
-
-async def _encoded(first: Sequence[Whole], pages: AsyncGenerator[Sequence[Whole]]) -> AsyncGenerator[bytes]:
-    encoder = msgspec.json.Encoder()
-    async with contextlib.aclosing(pages):
-        yield encoder.encode_lines([_exported(whole) for whole in first])
-        async for page in pages:
-            yield encoder.encode_lines([_exported(whole) for whole in page])
-
-
-async def _cards(
-    source: Source, first: Sequence[Whole], pages: AsyncGenerator[Sequence[Whole]], version: str
-) -> AsyncGenerator[bytes]:
-    async with contextlib.aclosing(pages):
-        async for part in _cards_of(source, first, version):
-            yield part
-        async for page in pages:
-            async for part in _cards_of(source, page, version):
-                yield part
-
-
-async def _cards_of(source: Source, page: Sequence[Whole], version: str) -> AsyncGenerator[bytes]:
-    """Yield the cards of some contacts, with what is kept beside these. Few contacts at a time have large cards."""
-    known = {whole.record.id: ids.decoded_all(ids.CARD, whole.record.card_ids or ()) for whole in page}
-    wanted = [card_id for card_ids in known.values() for card_id in card_ids]
-    sizes = await cards.sizes(source.pool, source.workspace_id, wanted) if wanted else {}
-    some, size = list[Whole](), 0
-    for whole in page:
-        size += sum(sizes.get(card_id, 0) for card_id in known[whole.record.id])
-        if some and size > _CARD_BYTES:
-            yield await _written(source, some, known, version)
-            await source.breathe()
-            some, size = [], 0
-        some.append(whole)
-    yield await _written(source, some, known, version)
-
-
-async def _written(source: Source, some: Sequence[Whole], known: Mapping[str, Sequence[UUID]], version: str) -> bytes:
-    wanted = [card_id for whole in some for card_id in known[whole.record.id]]
-    found = await cards.found(source.pool, source.workspace_id, wanted) if wanted else {}
-    written_cards: list[str] = []
-    for whole in some:
-        kept = [found[card_id] for card_id in known[whole.record.id] if card_id in found]
-        properties: tuple[Property, ...] = ()
-        for card in kept:
-            properties = united(properties, properties_in(card.properties) or ())
-        content = content_of_contact(whole.record, whole.company_name, whole.tags, whole.notes)
-        left_out = [each for card in kept for each in card.left_out]
-        written_cards.append(written(properties_of(content, properties, left_out), version))
-    return "".join(written_cards).encode()
-
-
-def _exported(whole: Whole) -> dict[str, Any]:
-    members: dict[str, Any] = msgspec.to_builtins(whole.record)
-    added = {"company_name": whole.company_name, "tags": whole.tags, "notes": whole.notes}
-    return members | {name: value for name, value in added.items() if value}
-
-
-async def _table(
-    columns: Columns, first: Sequence[Whole], pages: AsyncGenerator[Sequence[Whole]], form: ExportFormat, title: str
-) -> AsyncGenerator[bytes]:
-    if form == "csv":
-        async with contextlib.aclosing(pages):
-            yield csv_of([columns.header])
-            yield csv_of(columns.row(whole) for whole in first)
-            async for page in pages:
-                yield csv_of(columns.row(whole) for whole in page)
-        return
-    # A workbook is a compressed archive, so it is written to a file first.
-    with tempfile.TemporaryDirectory(prefix="herdbook-export-") as folder:
-        path = Path(folder) / "export.xlsx"
-        book = Workbook(path, title, columns.header)
-        async with contextlib.aclosing(pages):
-            await asyncio.to_thread(book.add, [columns.row(whole) for whole in first])
-            async for page in pages:
-                await asyncio.to_thread(book.add, [columns.row(whole) for whole in page])
-        await asyncio.to_thread(book.close)
-        with path.open("rb") as file:
-            while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
-                yield chunk
+def _require_sound(asked: ObjectExportRequest) -> None:
+    """Refuse parts of a request that do not go together. Refusal: Invalid."""
+    name = asked.object_type
+    if name in _NO_CARDS and asked.format.startswith("vcard"):
+        message = f"`format` is for contacts alone: {_NO_CARDS[name]}. Send `csv`, `xlsx` or `ndjson`."
+        raise Invalid([FieldError("format", "invalid_choice", message)])
+    if asked.object_ids and (asked.where is not None or asked.sort):
+        message = "`object_ids` goes without `where` and `sort`. Send either."
+        raise Invalid([FieldError("object_ids", "conflict", message)])
+    is_record = name in ("contact", "company")
+    errors: list[FieldError] = []
+    for member, is_sent, is_known in (
+        ("where", asked.where is not None, is_record),
+        ("sort", bool(asked.sort), is_record),
+        ("object_ids", bool(asked.object_ids), name != "change"),
+        ("after", bool(asked.after), name == "change"),
+        ("types", asked.types is not UNSET, name == "change"),
+    ):
+        if is_sent and not is_known:
+            message = f"`{member}` does not go with the `object_type` `{name}`. Leave it out."
+            errors.append(FieldError(member, "conflict", message))
+    if errors:
+        raise Invalid(errors)

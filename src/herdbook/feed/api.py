@@ -6,23 +6,13 @@ import math
 from collections.abc import AsyncGenerator, Iterator
 from typing import Final, NamedTuple
 
-import msgspec
-
-from herdbook import ids
-from herdbook.auth.authenticate import Caller
-from herdbook.auth.keys import CLIENT_PREFIX
-from herdbook.contacts.store import CONTACT
-from herdbook.engagements.commands import PRIVATE_READ
-from herdbook.engagements.store import ENGAGEMENT
 from herdbook.errors import FieldError, InvalidQuery, NoLongerKept, Refusal, TooManyFollowers
 from herdbook.feed import store
 from herdbook.feed.model import NOW, ChangeList, ChangesQuery, position_of
-from herdbook.feed.store import PAGE_BYTES, FeedEntry, View
+from herdbook.feed.store import PAGE_BYTES, View
+from herdbook.feed.telling import EncodedChange, encoded_change, view_of
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
-from herdbook.ledger.object_types import ObjectTypes
-from herdbook.object_types import readable_types
-from herdbook.shared_schemas import shown_time
 
 _EVENT_STREAM: Final = b"text/event-stream"
 # A credential is cached for 3 seconds, and a revoked one must stop working within 5.
@@ -42,14 +32,6 @@ MAX_AT_ONCE: Final = 50
 _HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
 
-class _EncodedChange(NamedTuple):
-    """A change ready to send: its position, its type, and its JSON."""
-
-    position: int
-    type: str
-    body: bytes
-
-
 class _Reach(NamedTuple):
     """The limits of a read: changes, and bytes, which only the last change may exceed."""
 
@@ -61,7 +43,7 @@ class _EncodedPage(NamedTuple):
     """Changes after a position, and how far the feed was scanned."""
 
     after: int
-    changes: tuple[_EncodedChange, ...]
+    changes: tuple[EncodedChange, ...]
     position: int
     head: int
 
@@ -83,7 +65,7 @@ class _EncodedPage(NamedTuple):
 
 async def list_changes(call: Call, query: ChangesQuery) -> Answer:
     """List the changes after a position, wait for them, or stream them."""
-    view = _view(call.caller, query, call.services.object_types)
+    view = view_of(call.caller, call.services.object_types, query.types)
     is_stream = _EVENT_STREAM in call.headers.get(b"accept", b"")
     name, after = "after", query.after
     if is_stream and (last := call.headers.get(b"last-event-id")):
@@ -108,12 +90,6 @@ def _require_room(call: Call) -> None:
     """Refuse a follower of a workspace that has too many. Refusal: TooManyFollowers."""
     if (following := call.services.notifier.followers(call.caller.workspace_id)) >= MAX_FOLLOWERS:
         raise TooManyFollowers(following)
-
-
-def _view(caller: Caller, query: ChangesQuery, object_types: ObjectTypes) -> View:
-    """Return the part of the feed that a caller may see. Refusal: Forbidden, if that is nothing or less than requested."""
-    shown = readable_types(caller, object_types, query.types)
-    return View(tuple(shown), caller.may(PRIVATE_READ), all(caller.may(scope) for scope in CONTACT.read_scopes))
 
 
 async def _first_page(call: Call, view: View, name: str, text: str, reach: _Reach) -> _EncodedPage:
@@ -146,10 +122,10 @@ async def _read(call: Call, view: View, after: int, reach: _Reach) -> _EncodedPa
                 "store the returned position, list all objects again, and follow from there."
             )
             raise NoLongerKept(message, found.trimmed, found.head)
-        changes: list[_EncodedChange] = []
+        changes: list[EncodedChange] = []
         for start in range(0, len(found.entries), MAX_AT_ONCE):
             async with call.services.notifier.turn_to_tell:
-                changes += [_encoded_change(entry, view) for entry in found.entries[start : start + MAX_AT_ONCE]]
+                changes += [encoded_change(entry, view) for entry in found.entries[start : start + MAX_AT_ONCE]]
                 await asyncio.sleep(0)
         return _EncodedPage(after, tuple(changes), found.position, found.head)
 
@@ -246,39 +222,6 @@ def _answer(page: _EncodedPage) -> Answer:
     return Answer(
         b'{"object":"list","data":[%s],"has_more":%s,"position":%d,"head":%d}' % (data, more, page.position, page.head)
     )
-
-
-def _encoded_change(entry: FeedEntry, view: View) -> _EncodedChange:
-    object_, previous, object_type = entry.object, entry.previous, entry.object_type
-    if object_type is ENGAGEMENT and not view.sees_details:
-        object_, previous = _without_details(object_), previous and _without_details(previous)
-    type_ = f"{object_type.name}.{entry.action.name.lower()}"
-    head = (
-        f'{{"object":"change","position":{entry.seq},"type":"{type_}","at":"{shown_time(entry.at)}",'
-        f'"object_id":"{ids.encoded(object_type.prefix, entry.object_id)}",'
-        f'"request_id":"{ids.encoded(ids.REQUEST, entry.request_id)}","credential_id":{_credential(entry)},"data":{{"object":'
-    )
-    body = [head.encode(), object_]
-    if previous is not None:
-        body += (b',"previous_attributes":', previous)
-    body.append(b"}")
-    if entry.merged_into is not None:
-        body.append(f',"merged_into":"{ids.encoded(object_type.prefix, entry.merged_into)}"'.encode())
-    return _EncodedChange(entry.seq, type_, b"".join((*body, b"}")))
-
-
-def _credential(entry: FeedEntry) -> str:
-    """Return a credential id as JSON: null for changes from the command line."""
-    if entry.credential_id == ids.NIL:
-        return "null"
-    return f'"{ids.encoded(CLIENT_PREFIX if entry.is_client else ids.CREDENTIAL, entry.credential_id)}"'
-
-
-def _without_details(engagement: bytes) -> bytes:
-    """Return an engagement without the details of its contacts. The rest stays the same, byte for byte."""
-    members = msgspec.json.decode(engagement, type=dict[str, msgspec.Raw])
-    members.pop("details", None)
-    return msgspec.json.encode(members)
 
 
 OPERATIONS: Final = (

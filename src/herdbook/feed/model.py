@@ -14,7 +14,7 @@ from herdbook.object_types import OBJECT_TYPES
 from herdbook.shared_schemas import Time
 
 NOW: Final = "now"
-_KINDS: Final = tuple(object_type.name for object_type in OBJECT_TYPES)
+KINDS: Final = tuple(object_type.name for object_type in OBJECT_TYPES)
 
 
 def position_of(text: str) -> int | None:
@@ -28,10 +28,11 @@ def _position(value: str, path: str) -> Iterator[FieldError]:
         yield FieldError(path, "invalid_format", message)
 
 
-def _kinds(values: Sequence[str], path: str) -> Iterator[FieldError]:
+def kinds(values: Sequence[str], path: str) -> Iterator[FieldError]:
+    """Refuse names that are of no object type."""
     for value in values:
-        if value not in _KINDS:
-            choices = ", ".join(f"`{kind}`" for kind in _KINDS)
+        if value not in KINDS:
+            choices = ", ".join(f"`{kind}`" for kind in KINDS)
             yield FieldError(path, "invalid_choice", f"`{path}` cannot be `{quoted(value)}`. Choose from {choices}.")
 
 
@@ -39,7 +40,7 @@ class ChangesQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Query parameters of the change feed."""
 
     schema_name: ClassVar[str] = "changes_query"
-    rules: ClassVar[dict[str, fields.Rule]] = {"after": _position, "types": _kinds}
+    rules: ClassVar[dict[str, fields.Rule]] = {"after": _position, "types": kinds}
 
     after: Annotated[
         str,
@@ -51,7 +52,7 @@ class ChangesQuery(msgspec.Struct, frozen=True, kw_only=True):
     ] = "0"
     types: (
         Annotated[
-            tuple[Annotated[str, Meta(extra_json_schema={"enum": list(_KINDS)})], ...],
+            tuple[Annotated[str, Meta(extra_json_schema={"enum": list(KINDS)})], ...],
             Meta(min_length=1, description="Only changes of these object types; by default all that the credential may read."),
         ]
         | UnsetType

@@ -10,8 +10,8 @@ import msgspec
 
 from herdbook.formats.card_content import CardContent, content_of, shown_name
 from herdbook.formats.cards import CardFault, Property, fitting, kept_line, read_cards
-from herdbook.formats.guards import unguarded
-from herdbook.formats.lists import joined, quoted
+from herdbook.formats.guards import as_it_is, kept
+from herdbook.formats.lists import USUAL_LABELS, joined, labelled, quoted
 from herdbook.formats.model import MAX_COLUMNS, Layout, Unreadable
 
 LAYOUT: Final = Layout(format="csv")
@@ -95,14 +95,10 @@ def write_table(source: Path, target: Path) -> Generator[None, None, None]:
         writer = csv.writer(file)
         writer.writerow(_header(widths))
         for count, person in enumerate(_people(source)):
-            writer.writerow(map(_kept, _row(person, widths)))
+            # The signs that an import takes away are none of exports here, and spaces around a value say nothing.
+            writer.writerow(as_it_is(kept(cell.strip())) for cell in _row(person, widths))
             if count % _STEP == 0:
                 yield
-
-
-def _kept(cell: str) -> str:
-    """Return a cell that is itself again once the apostrophe of exports is taken away."""
-    return cell if unguarded(cell) == cell else f"'{cell}"
 
 
 def _people(source: Path) -> Iterator[_Person]:
@@ -120,11 +116,15 @@ def _person(properties: Sequence[Property]) -> _Person:
         content = msgspec.structs.replace(content, first_name=shown_name(properties) or content.company)
     others = {name: value for name, text in content.others.items() if (value := _decoded(text, _Value)) is not None}
     link = _decoded(content.others.get("crm_association", ""), _Link)
+    fields = {place: text for name, value in others.items() if _FIELD(name) for place, text in _cells_of(name, value)}
+    # Without a company, a card has no other place for it. A table has one column for both.
+    if department := fields.pop("fields.department", ""):
+        content = msgspec.structs.replace(content, department=content.department or department)
     return _Person(
         content=content,
         external_ids=_decoded(content.others.get("external_ids", ""), tuple[str, ...]) or (),
         crm_object_id="" if link is None else link.crm_object_id,
-        fields={place: text for name, value in others.items() if _FIELD(name) for place, text in _cells_of(name, value)},
+        fields=fields,
         card=tuple(_cells(properties)),
     )
 
@@ -153,10 +153,10 @@ def _cells_of(name: str, value: "_Value") -> Iterator[tuple[str, str]]:
 
 def _cells(properties: Sequence[Property]) -> Iterator[str]:
     """Yield a card in cells, none of which begins or ends with a space."""
-    kept = fitting(properties)
-    gone = [Property(LEFT_OUT, each.name) for each in properties if each not in kept]
+    fitted = fitting(properties)
+    gone = [Property(LEFT_OUT, each.name) for each in properties if each not in fitted]
     # Without a last line, the spaces behind the last property would be taken away.
-    text = "\n".join(map(kept_line, (*kept, *gone, Property("END", "VCARD"))))
+    text = "\n".join(map(kept_line, (*fitted, *gone, Property("END", "VCARD"))))
     start = 0
     while start < len(text):
         end = min(start + _MAX_CELL, len(text))
@@ -188,7 +188,7 @@ def _row(person: _Person, widths: _Widths) -> list[str]:
     for items, width in ((content.emails, widths.emails), (content.phone_numbers, widths.phone_numbers)):
         # The primary one comes first.
         ordered = sorted(items, key=lambda item: not item.is_primary)
-        cells += [cell for item in ordered for cell in (item.label.lstrip("* "), quoted(item.value))]
+        cells += [cell for item in ordered for cell in (_label(item.label), quoted(item.value))]
         cells += [""] * (2 * (width - len(items)))
     cells += _filled(content.notes, widths.notes)
     cells += ["\n".join(content.links), joined(content.tags)]
@@ -196,6 +196,10 @@ def _row(person: _Person, widths: _Widths) -> list[str]:
     cells += [person.crm_object_id] if widths.has_link else []
     cells += [*(person.fields.get(name, "") for name in widths.fields)]
     return [*cells, *_filled(person.card, widths.card)]
+
+
+def _label(label: str) -> str:
+    return label if label.lower() in USUAL_LABELS else labelled(label, is_primary=False)
 
 
 def _filled(cells: Sequence[str], width: int) -> list[str]:

@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TextIO
 
+from msgspec import UNSET
+
+from herdbook.formats.days import form_of, is_day
 from herdbook.formats.encodings import encoding_of
 from herdbook.formats.model import (
     MAX_COLUMNS,
@@ -46,24 +49,32 @@ def survey(path: Path, layout: Layout | None = None) -> Generator[None, None, Su
         layout = yield from _layout_of(path)
     header: list[str] = []
     seen: list[dict[str, None]] = []
+    days: list[list[str]] = []
     count = 0
     for record in _all_records(path, layout):
         values = record.values
         if layout.has_header and not header:
             header = [*values]
-            seen = [{} for _ in header]
+            seen, days = [{} for _ in header], [[] for _ in header]
             continue
         if not header and not seen:
-            seen = [{} for _ in values]
+            seen, days = [{} for _ in values], [[] for _ in values]
         count += 1
         if count <= SAMPLED:
-            for place, value in zip(seen, values, strict=False):
-                if value.strip() and len(place) < MAX_SAMPLES:
-                    place[value.strip()[:MAX_SAMPLE]] = None
+            for place, written, value in zip(seen, days, values, strict=False):
+                text = value.strip()
+                if text and len(place) < MAX_SAMPLES:
+                    place[text[:MAX_SAMPLE]] = None
+                if is_day(text):
+                    written.append(text)
         if count % _STEP == 0:
             yield
     columns = tuple(
-        Column(name=(header[index].strip()[:MAX_SAMPLE] if header else "") or place_name(index), samples=tuple(found))
+        Column(
+            name=(header[index].strip()[:MAX_SAMPLE] if header else "") or place_name(index),
+            samples=tuple(found),
+            days=form_of(days[index]) or UNSET,
+        )
         for index, found in enumerate(seen)
     )
     return Survey(layout=layout, columns=columns, records=count)

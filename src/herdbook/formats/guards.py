@@ -1,4 +1,7 @@
-"""The apostrophe before a cell of CSV that keeps spreadsheets from running it. Exports put it there, imports take it away."""
+"""The signs around a cell that keep its text as it is. Exports put them there, and imports take them away.
+
+An apostrophe in front keeps spreadsheets from running a cell of CSV. Quotation marks keep the spaces around a text.
+"""
 
 import re
 from typing import Final
@@ -16,3 +19,28 @@ def guarded(text: str) -> str:
 def unguarded(text: str) -> str:
     """Return a cell without the apostrophe that `guarded` has put in front of it."""
     return text[1:] if _IS_GUARDED(text) else text
+
+
+def as_it_is(cell: str) -> str:
+    """Return a cell, of a table in which none is guarded, that `unguarded` leaves as it is."""
+    return cell if unguarded(cell) == cell else f"'{cell}"
+
+
+def kept(text: str) -> str:
+    """Return a cell that is read as this text: one with spaces around it, or that looks so, is between quotation marks."""
+    return f'"{text}"' if text != text.strip() or _is_wrapped(text) else text
+
+
+def text_of(cell: str) -> str:
+    """Return the text of a cell, without what `guarded` and `kept` have put there, and without spaces that nobody has kept."""
+    text = unguarded(cell).strip()
+    return text[1:-1] if _is_wrapped(text) else text
+
+
+def _is_wrapped(text: str) -> bool:
+    """Whether there are quotation marks around a text with spaces around it, or around one that is so itself."""
+    while len(text) > 2 and text[0] == text[-1] == '"':
+        text = text[1:-1]
+        if text != text.strip():
+            return True
+    return False

@@ -6,12 +6,14 @@ from typing import Final
 
 # Google joins several values by it, others by a semicolon, a comma or a line break.
 _SEPARATORS: Final = re.compile(r":::|[;,\n]")
+# Labels that programs write with a capital letter, too.
+USUAL_LABELS: Final = frozenset({"work", "home", "mobile", "other", "fax"})
 _QUOTED: Final = re.compile(r'"((?:[^"]|"")*)"')
 
 
 def quoted(value: str) -> str:
     """Return a value for a cell that may have several ones."""
-    if _SEPARATORS.search(value) is None and not value.startswith('"'):
+    if _SEPARATORS.search(value) is None and not value.startswith('"') and value == value.strip():
         return value
     doubled = value.replace('"', '""')
     return f'"{doubled}"'
@@ -25,7 +27,7 @@ def joined(values: Iterable[str]) -> str:
 def values_in(text: str, between: re.Pattern[str]) -> Iterator[str]:
     """Yield the values of a cell, without what is between them. Some of them may be empty."""
     if '"' not in text:
-        yield from between.split(text)
+        yield from map(str.strip, between.split(text))
         return
     place = 0
     while True:
@@ -34,7 +36,27 @@ def values_in(text: str, between: re.Pattern[str]) -> Iterator[str]:
         is_whole = match is not None and (match.end() == len(text) or between.match(text, match.end()) is not None)
         separator = between.search(text, match.end() if match is not None and is_whole else place)
         end = len(text) if separator is None else separator.start()
-        yield match[1].replace('""', '"') if match is not None and is_whole else text[place:end]
+        yield match[1].replace('""', '"') if match is not None and is_whole else text[place:end].strip()
         if separator is None:
             return
         place = separator.end()
+
+
+def labelled(label: str, *, is_primary: bool) -> str:
+    """Return the label of an address or a number as a cell, with the mark of the primary one that Google uses, too.
+
+    A label that an import would read as another one is between quotation marks.
+    """
+    is_plain = label == label.strip() and not label.startswith(("*", '"'))
+    is_plain = is_plain and (label.lower() not in USUAL_LABELS or label == label.lower())
+    return " ".join(filter(None, ("*" if is_primary else "", label if is_plain else f'"{label}"')))
+
+
+def label_in(text: str) -> tuple[str, bool]:
+    """Return the label in a cell, and whether it is that of the primary address or number."""
+    told = text.removeprefix("*").strip() if text.startswith("*") else text
+    if len(told) > 2 and told[0] == told[-1] == '"':
+        label = told[1:-1]
+    else:
+        label = told.lower() if told.lower() in USUAL_LABELS else told
+    return label, text.startswith("*")

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
+
+from herdbook.formats.days import DayForm
 
 # Limits of a file. They bound the memory of a reader, whatever the file.
 MAX_COLUMNS: Final = 1000
@@ -52,6 +54,10 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(description="The name in the header. A column without one is called by its place.")]
     samples: Annotated[tuple[str, ...], Meta(description="The first few different values, cut to 100 characters.")] = ()
+    days: (
+        Annotated[DayForm, Meta(description="How its days are written, such as `31.12.2026`, if its first 200 values tell.")]
+        | UnsetType
+    ) = UNSET
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):

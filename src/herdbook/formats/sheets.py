@@ -27,8 +27,7 @@ def csv_of(rows: Iterable[Sequence[str]]) -> bytes:
 class Workbook:
     """A workbook that is written row by row to a file, in constant memory. It goes on in another sheet when one is full.
 
-    Cells are texts, so that no number, day or formula is made of them. Cells longer than 32,767 characters do not fit: raises
-    ValueError that names the place.
+    Cells are texts, so that no number, day or formula is made of them. One of more than 32,767 characters is cut, and says so.
     """
 
     def __init__(self, path: Path, title: str, header: Sequence[str]) -> None:
@@ -61,7 +60,13 @@ class Workbook:
     def _write(self, row: Sequence[str]) -> None:
         for column, cell in enumerate(row):
             if cell:
-                if len(cell) > MAX_CELL:
-                    raise ValueError(f"`{self._header[column]}` in row {self._next + 1} has {len(cell)} characters")
-                self._sheet.write_string(self._next, column, cell)
+                self._sheet.write_string(self._next, column, _shortened(cell))
         self._next += 1
+
+
+def _shortened(cell: str) -> str:
+    """Return a text that fits into a cell: one that is longer ends with a note of its length."""
+    if len(cell) <= MAX_CELL:
+        return cell
+    note = f" [... a cell has no room for all {len(cell):,} characters; CSV and NDJSON have them]"
+    return cell[: MAX_CELL - len(note)] + note

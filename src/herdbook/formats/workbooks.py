@@ -13,6 +13,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from herdbook.formats.guards import as_it_is
 from herdbook.formats.model import Unreadable
 
 _ZIP: Final = b"PK\x03\x04"
@@ -67,7 +68,7 @@ def _write(source: Path, target: Path, sheet: str) -> Sheets:
                 writer = csv.writer(file)
                 has_values = False
                 for row in rows:
-                    cells = [_text(cell) for cell in row]
+                    cells = [as_it_is(_text(cell)) for cell in row]
                     has_values = has_values or any(cells)
                     writer.writerow(cells)
             if has_values:

@@ -15,6 +15,7 @@ from herdbook.contacts.model import Contact, ContactRecord
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields.commands import (
     EntryAt,
+    LookAgain,
     conversions,
     fitted_entries,
     require_room,
@@ -23,8 +24,8 @@ from herdbook.custom_fields.commands import (
     unconverted_holders,
     without_hidden,
 )
-from herdbook.custom_fields.model import Field
-from herdbook.custom_fields.store import FIELD, changes_form, note_undone
+from herdbook.custom_fields.model import Field, given_back
+from herdbook.custom_fields.store import CONVERT_VALUES, FIELD, FIELDS, changes_form, note_undone
 from herdbook.custom_fields.values import Conversion, former_lists
 from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENTS, TRANSCRIPT, TRANSCRIPTS
 from herdbook.errors import NotFound, Stale, Taken, quoted
@@ -44,6 +45,7 @@ from herdbook.http.problems import Holder
 from herdbook.ledger.changes import same
 from herdbook.ledger.claims import HeldKey, UniqueKey
 from herdbook.ledger.object_types import ObjectType, ObjectTypes, active, deleted, restored, updated
+from herdbook.ledger.unfinished import UNFINISHED
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.notes.model import Note
 from herdbook.notes.store import NOTE, place_of
@@ -199,7 +201,8 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
     commands of the same undo have reverted, or would have in a dry run, and whether each then exists. `defined` are the
     definitions of fields that they would have given back. Values of fields get the form, and the claims, that the definitions
     then give them. `converts` tells whether the undo gives back definitions of fields, so that a conversion follows. There are
-    no refusals. A dry run raises UndoPreview, which no caller sees.
+    no refusals. A dry run raises UndoPreview, which no caller sees. Nor does one see LookAgain, raised if a field would get
+    another kind or other options while its values are converted for another request: a text becomes an option by its label.
     """
 
     request_id: str
@@ -220,7 +223,10 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
         work.require(_rows_needed(self.reversals))
         plan = _UndoPlan(work, self)
         plan.settle()
-        reverted = plan.given_back | _revert(work, plan.going, ids.decoded(ids.REQUEST, self.request_id) or ids.NIL)
+        undone = ids.decoded(ids.REQUEST, self.request_id) or ids.NIL
+        if any(_awaits_conversion(work, reversal, undone) for reversal in plan.going.values()):
+            raise LookAgain
+        reverted = plan.given_back | _revert(work, plan.going, undone)
         undo = Undo(
             object="undo",
             request_id=self.request_id,
@@ -231,9 +237,7 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
         if self.is_dry_run:
             raise UndoPreview(undo)
         if reverted:
-            undone_id = ids.decoded(ids.REQUEST, self.request_id)
-            assert undone_id is not None, "it has changes"
-            work.put(UNDONE, UndoneRequest(work.workspace_id, work.origin.request_id, undone_id))
+            work.put(UNDONE, UndoneRequest(work.workspace_id, work.origin.request_id, undone))
         return Result(work.seq, undo)
 
 
@@ -269,6 +273,8 @@ def _rows_needed(reversals: Iterable[Reversal]) -> Iterator[Need]:
     for reversal in reversals:
         object_type = reversal.object_type
         yield Need(object_type.table, reversal.object_id)
+        if object_type is FIELD:
+            yield Need(UNFINISHED, (CONVERT_VALUES.name, reversal.object_id))
         if reversal.read_from is not None:
             yield Need(ENTRY_MARKS, reversal.read_from.seq)
         yield from (held.need for held in object_type.held(reversal.before))
@@ -460,11 +466,19 @@ class _UndoPlan:
         return read_from is not None and self._work.get(ENTRY_MARKS, read_from.seq) != read_from
 
     def _possible_reversals(self) -> Sequence[Reversal]:
-        """Return the turns without references to objects that are removed for good: no later undo could bring these back."""
+        """Return the turns without references to objects that are removed for good: no later undo could bring these back.
+
+        Those of lists keep the options that values may have.
+        """
         removed = {each.id for each in self._gone.values() if each.version is None}
         replace = msgspec.structs.replace
-        reversals = self._command.reversals
+        reversals = [with_options(each, self._field(each)) for each in self._command.reversals]
         return [replace(each, before=without(each.before, removed)) for each in reversals] if removed else reversals
+
+    def _field(self, reversal: Reversal) -> Field | None:
+        """Return the present definition, if the turn is that of a field."""
+        row = self._work.get(FIELDS, reversal.object_id) if reversal.object_type is FIELD else None
+        return None if row is None else row.entry
 
     def _named_in_batch(self) -> set[ObjectKey]:
         """Return the references of objects outside this undo: those that the batch has changed, and transcripts."""
@@ -559,6 +573,24 @@ class _UndoPlan:
             message=_in_the_way(object_type, reversal.before, path, tells_it=may_name),
             conflict=Holder(object_type.name, ids.encoded(object_type.prefix, holder)) if may_name else UNSET,
         )
+
+
+def with_options(reversal: Reversal, present: Field | None) -> Reversal:
+    """Return the turn of a field in which a list keeps its present options, and any other turn as it is."""
+    if present is None or reversal.object_type is not FIELD or reversal.before is None:
+        return reversal
+    return msgspec.structs.replace(reversal, before=given_back(reversal.before, present))
+
+
+def _awaits_conversion(work: UnitOfWork, reversal: Reversal, undone: UUID) -> bool:
+    """Whether a turn would give a field another form or other options while another request's conversion is unfinished."""
+    row = work.get(FIELDS, reversal.object_id) if reversal.object_type is FIELD else None
+    if row is None or row.converting is None or reversal.before is None:
+        return False
+    noted = work.get(UNFINISHED, (CONVERT_VALUES.name, row.id))
+    if noted is None or not noted.is_there or noted.request_id == undone:
+        return False
+    return changes_form(row.entry, reversal.before) or row.entry.options != reversal.before.options
 
 
 def _around(command: UndoReversals) -> Around:

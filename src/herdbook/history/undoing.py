@@ -15,9 +15,10 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
+from herdbook.custom_fields.commands import ConvertValues, LookAgain
 from herdbook.custom_fields.effects import ValueSource, effect_of
 from herdbook.custom_fields.model import Field
-from herdbook.custom_fields.store import FIELD, changes_form
+from herdbook.custom_fields.store import CONVERT_VALUES, FIELD, changes_form, converted_for_others
 from herdbook.custom_fields.values import misfits
 from herdbook.db.database import Database, find_in
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
@@ -25,7 +26,7 @@ from herdbook.engagements.commands import PRIVATE_READ, PRIVATE_WRITE
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
 from herdbook.errors import Busy, Forbidden, NoLongerKept, NotFound, Unavailable, quoted
 from herdbook.history import store
-from herdbook.history.commands import Reversal, UndoPreview, UndoReversals, lacks_merged
+from herdbook.history.commands import Reversal, UndoPreview, UndoReversals, lacks_merged, with_options
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo, state_before
 from herdbook.history.references import ObjectKey
 from herdbook.history.store import EntryMark, FirstEntry, TouchedObject
@@ -44,10 +45,12 @@ from herdbook.turns import MAX_TRIES, pause
 MAX_CHANGES: Final = 500
 SLICE: Final = 200
 _OF_ENGAGEMENTS: Final = (ENGAGEMENT, TRANSCRIPT)
+_CONVERT: Final = partial(ConvertValues, holders={each.name: each for each in (CONTACT, COMPANY)})
 _PARTLY_UNDONE: Final = (
     "The database cannot be reached, or too many writes are waiting. Only some changes are undone. Send the request again to "
     "undo the rest."
 )
+_NOT_UNDONE: Final = "Values of a field are still converted. Nothing is undone. Send the request again when they are."
 
 
 async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
@@ -66,10 +69,22 @@ async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
     going = [each for each in touched if each not in hidden and each.object_type.write_scopes]
     undone_id = ids.decoded(ids.REQUEST, request_id)
     assert undone_id is not None, "it has changes"
+    await _finish_conversions(call, undone_id, [each.object_id for each in going if each.object_type is FIELD])
     going = await effective(call.services.database.pool, call.caller.workspace_id, undone_id, going)
     undoing = _Undoing(call, request_id, touched, kept, is_dry_run=is_dry_run)
     await undoing.undo(going)
     return undoing.answer()
+
+
+async def _finish_conversions(call: Call, undone_id: UUID, field_ids: Sequence[UUID]) -> None:
+    """Finish the conversions of values of some fields, except those that the undone request has begun itself.
+
+    An earlier definition does not tell the form of values that a conversion has not come to, nor their labels.
+    """
+    if field_ids:
+        pool, workspace_id = call.services.database.pool, call.caller.workspace_id
+        others = await converted_for_others(pool, workspace_id, field_ids, undone_id)
+        await call.finish(CONVERT_VALUES, _CONVERT, others)
 
 
 async def _touched(call: Call, request_id: str) -> list[TouchedObject]:
@@ -246,11 +261,15 @@ class _Undoing:
         for tries in range(1, MAX_TRIES + 1):
             try:
                 return await call.services.ledger.write(call.caller.workspace_id, command, call.origin, key)
+            except LookAgain:
+                # It has begun since the others were finished.
+                field_ids = [each.object_id for each in command.reversals if each.object_type is FIELD]
+                await call.finish(CONVERT_VALUES, _CONVERT, field_ids)
             except Busy:
                 if not number:
                     raise
             await pause(tries)
-        raise Unavailable(_PARTLY_UNDONE)
+        raise Unavailable(_PARTLY_UNDONE if self._written else _NOT_UNDONE)
 
     def _place(self, reverted: Reverted) -> ObjectKey:
         object_type = self._call.services.object_types.named(reverted.object)
@@ -333,19 +352,24 @@ class UndoCommands:
         """Return the turns without those of definitions that would not fit the values that objects have then."""
         fitting: list[Reversal] = []
         for reversal in reversals:
-            unfit = None if reversal.object_type is not FIELD else await self._unfit(reversal)
+            now = await self._present(reversal) if reversal.object_type is FIELD else None
+            turn = with_options(reversal, now)
+            unfit = None if now is None else await self._unfit(turn, now)
             if unfit is None:
-                fitting.append(reversal)
+                fitting.append(turn)
             else:
                 kept.append(unfit)
         return tuple(fitting)
 
-    async def _unfit(self, reversal: Reversal) -> Kept | None:
+    async def _present(self, reversal: Reversal) -> Field | None:
+        """Return the definition of a field as it is, unless it is deleted."""
+        found = await self._database.find(find_in("field"), self._undone.workspace_id, reversal.object_id)
+        return None if found is None else msgspec.json.decode(found.body, type=Field)
+
+    async def _unfit(self, reversal: Reversal, now: Field) -> Kept | None:
         """Return why the definition of a field is kept whose earlier state does not fit values, or None if it does."""
         database, workspace_id = self._database, self._undone.workspace_id
-        found = await database.find(find_in("field"), workspace_id, reversal.object_id)
-        now = None if found is None else msgspec.json.decode(found.body, type=Field)
-        if now is None or not changes_form(now, reversal.before):
+        if not changes_form(now, reversal.before):
             return None
         object_type = self._undone.object_types.named(now.object_type.value)
         then = _ValuesThen(database.pool, workspace_id, now.key, partial(self._touched_among, object_type))

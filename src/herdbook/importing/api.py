@@ -20,7 +20,7 @@ from herdbook import ids, sources
 from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields.model import FieldObjectType
 from herdbook.custom_fields.store import all_definitions
-from herdbook.errors import FieldError, Forbidden, Invalid, NoLongerKept, NotFound, TooLarge, TooManyFollowers
+from herdbook.errors import FieldError, Forbidden, Invalid, InvalidQuery, NoLongerKept, NotFound, TooLarge, TooManyFollowers
 from herdbook.feed.api import MAX_FOLLOWERS
 from herdbook.formats import card_table, reading, workbooks
 from herdbook.formats.model import Column, Layout, Record, Survey, Unreadable
@@ -80,7 +80,7 @@ _LOOK_SECONDS: Final = 0.25
 
 
 async def create_import(call: Call, sent: AsyncIterator[bytes], query: ImportsQuery) -> Answer:
-    """Receive a file, and answer with what was found in it. Refusals: Forbidden, Invalid, TooLarge, Unavailable."""
+    """Receive a file, and answer with what was found in it. Refusals: Forbidden, Invalid, InvalidQuery, TooLarge."""
     _objects(call)
     uploads, workspace_id, import_id = call.services.uploads, call.caller.workspace_id, ids.new_id()
     length = call.headers.get(b"content-length")
@@ -318,11 +318,14 @@ async def _require_sound(call: Call, content: Content) -> None:
 
 
 async def _make_table(call: Call, path: Path, sheet: str) -> "_Made":
-    """Replace a workbook, or a file of cards, by a table of the same. Refusals: TooLarge, Unreadable.
+    """Replace a workbook, or a file of cards, by a table of the same. Refusals: InvalidQuery, TooLarge, Unreadable.
 
     A workbook with several sheets stays, with the table beside it.
     """
     head = await asyncio.to_thread(_head, path)
+    if sheet and not workbooks.is_workbook(head):
+        message = "`sheet` is for workbooks, and the file is none. Leave it out."
+        raise InvalidQuery([FieldError("sheet", "invalid_choice", message)])
     if not workbooks.is_workbook(head) and not card_table.is_card(head):
         return _Made()
     with locked_table(path) as table:

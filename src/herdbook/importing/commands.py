@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import msgspec
@@ -108,6 +108,8 @@ class ImportSlice(LongCommand, frozen=True, kw_only=True):
     their columns. `duplicates` are the rows that an earlier row of the file means as well. `companies` are some that the rows
     are known to name. If the objects that the rows mean are too large together, it raises TooLarge.
     """
+
+    goes_ahead: ClassVar[bool] = True
 
     job_id: UUID
     is_check: bool

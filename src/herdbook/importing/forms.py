@@ -11,7 +11,7 @@ from starlette.datastructures import ImmutableMultiDict
 from herdbook.custom_fields.model import Field, FieldKind, FieldObjectType
 from herdbook.custom_fields.values import ADDRESS_PARTS
 from herdbook.formats.model import Column
-from herdbook.importing.guessing import guess
+from herdbook.importing.guessing import guess, may_have_days
 from herdbook.importing.model import IGNORE, FixedValue, ImportFile, MappedColumn, NewField, targets_of
 from herdbook.importing.model import Mapping as ImportMapping
 
@@ -60,6 +60,7 @@ EXISTING: Final = {
     "overwrite": "Overwrite it with the file",
     "skip": "Leave it as it is",
 }
+DAYS: Final = {"": "days as 2026-12-31", "day_first": "days as 31/12/2026", "month_first": "days as 12/31/2026"}
 # The targets whose values may have a label.
 _LABELLED: Final = ("email", "phone")
 _PARTS: Final[Mapping[FieldKind, Sequence[str]]] = {FieldKind.ADDRESS: ADDRESS_PARTS, FieldKind.MONEY: ("amount", "currency")}
@@ -73,13 +74,17 @@ class Target(NamedTuple):
 
 
 class ShownColumn(NamedTuple):
-    """A column in the form. `new` is the field that could be defined for it; `may_be_label`: the next one can have a label."""
+    """A column in the form. `new` is the field that could be defined for it; `may_be_label`: the next one can have a label.
+
+    `has_days` if it fills a field of days.
+    """
 
     place: int
     column: Column
     mapped: MappedColumn
     new: NewField | None
     may_be_label: bool
+    has_days: bool
 
     @property
     def to(self) -> str:
@@ -134,11 +139,19 @@ def fields_to_fill(object_type: FieldObjectType, defined: Iterable[Field]) -> li
 
 def shown_columns(file: ImportFile, mapping: ImportMapping, defined: Iterable[Field], start: int) -> list[ShownColumn]:
     """Return the columns of one page of the form."""
-    suggested = guess(file.columns, [*defined], mapping.object_type).mapping.columns
+    known = [each for each in defined if each.object_type is mapping.object_type and not each.archived]
+    suggested = guess(file.columns, known, mapping.object_type).mapping.columns
     following = [*(each.to in _LABELLED for each in mapping.columns), False][1:]
     every = zip(file.columns, mapping.columns, suggested, following, strict=True)
     return [
-        ShownColumn(index, column, mapped, mapped.field or new.field or None, may_be_label)
+        ShownColumn(
+            index,
+            column,
+            mapped,
+            mapped.field or new.field or None,
+            may_be_label,
+            has_days=mapped.to != IGNORE and may_have_days(mapped.to, mapped.field, known),
+        )
         for index, (column, mapped, new, may_be_label) in itertools.islice(enumerate(every), start, start + COLUMNS_SHOWN)
     ]
 
@@ -166,9 +179,11 @@ def _sent_column(form: ImmutableMultiDict[str, str], shown: ShownColumn) -> Mapp
     to, old = form.get(f"to_{shown.place}", shown.to), shown.mapped
     label = form.get(f"label_{shown.place}", "").strip() or UNSET
     if to == shown.to:
-        return msgspec.structs.replace(old, label=label) if shown.has_label else old
+        old = msgspec.structs.replace(old, label=label) if shown.has_label else old
+        days: Any = form.get(f"days_{shown.place}", "") or UNSET
+        return msgspec.structs.replace(old, days=days) if shown.has_days else old
     if to == NEW and shown.new is not None:
-        return MappedColumn(to=f"field:{shown.new.key}", field=shown.new)
+        return MappedColumn(to=f"field:{shown.new.key}", field=shown.new, days=shown.column.days)
     if to == IGNORE:
         return MappedColumn(to=IGNORE, field=shown.new or UNSET)
-    return MappedColumn(to=to)
+    return MappedColumn(to=to, days=shown.column.days if to.startswith("field:") else UNSET)

@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from herdbook.custom_fields.model import Field, FieldKind, FieldObjectType
+from herdbook.formats.days import is_day
 from herdbook.formats.model import Column
 from herdbook.importing.headers import COMPANY_HEADERS, CONTACT_HEADERS, PRESETS, Preset
 from herdbook.importing.model import IGNORE, LABEL, REPEATED, Existing, MappedColumn, MatchBy, NewField
@@ -18,11 +19,12 @@ _NUMBER_WITHIN: Final = re.compile(r"\d+")
 _IS_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+").fullmatch
 _IS_PHONE: Final = re.compile(r"[+(]?[\d][\d\s()./-]{5,20}").fullmatch
 _IS_LINK: Final = re.compile(r"https?://\S+").fullmatch
+_is_iso_day: Final = re.compile(r"\d{4}-\d\d-\d\d").fullmatch
 _KINDS: Final[tuple[tuple[FieldKind, Callable[[str], Any]], ...]] = (
     (FieldKind.YES_NO, re.compile(r"yes|no|true|false", re.IGNORECASE).fullmatch),
     (FieldKind.INTEGER, re.compile(r"-?(?:0|[1-9]\d{0,14})").fullmatch),
     (FieldKind.DECIMAL, re.compile(r"-?\d{1,15}\.\d{1,10}").fullmatch),
-    (FieldKind.DATE, re.compile(r"\d{4}-\d\d-\d\d").fullmatch),
+    (FieldKind.DATE, lambda text: _is_iso_day(text) or is_day(text)),
     (FieldKind.DATE_TIME, re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*").fullmatch),
     (FieldKind.EMAIL, _IS_EMAIL),
     (FieldKind.LINK, _IS_LINK),
@@ -65,7 +67,9 @@ def guess(columns: Sequence[Column], defined: Iterable[Field], chosen: FieldObje
         if to not in REPEATED and to in seen:
             to, label = IGNORE, ""
         seen.add(to)
-        mapped.append(MappedColumn(to=to, label=label or UNSET, sure=sure, field=_suggested(column, to, known)))
+        suggested = _suggested(column, to, known)
+        days = column.days if may_have_days(to, suggested, known) else UNSET
+        mapped.append(MappedColumn(to=to, label=label or UNSET, sure=sure, field=suggested, days=days))
     mapped = _with_sound_labels(mapped)
     source = "import" if preset is None else preset.source
     mapping = ImportMapping(
@@ -158,7 +162,7 @@ def _target(column: Column, object_type: FieldObjectType, preset: Preset | None,
     if own is not None:
         return _Found(f"field:{own.key}", _NAMED)
     for target, matches, sure in _BY_SAMPLES:
-        if object_type is FieldObjectType.CONTACT and _are(matches, column):
+        if object_type is FieldObjectType.CONTACT and _are(matches, column) and not _are(is_day, column):
             return _Found(target, sure)
     return _Found(IGNORE, _UNKNOWN)
 
@@ -169,7 +173,14 @@ def _possible(target: str, known: Sequence[Field]) -> str:
     return target if not target.startswith("field:") or any(each.key == key for each in known) else IGNORE
 
 
-def _suggested(column: Column, to: str, known: Sequence[Field]) -> Any:
+def may_have_days(to: str, new: NewField | UnsetType, known: Iterable[Field]) -> bool:
+    """Whether a column fills a field of days, or suggests one."""
+    if new is not UNSET and to in (IGNORE, f"field:{new.key}"):
+        return new.kind is FieldKind.DATE
+    return any(f"field:{each.key}" == to and each.kind is FieldKind.DATE for each in known)
+
+
+def _suggested(column: Column, to: str, known: Sequence[Field]) -> NewField | UnsetType:
     """Return the field that would be defined for a column that fills nothing."""
     key = _NOT_LETTERS.sub("_", folded(column.name.removeprefix(_OWN_FIELD))).strip("_")
     key = re.sub(r"[^a-z0-9_]", "", key)[:50]

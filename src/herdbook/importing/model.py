@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from herdbook import fields, ids
 from herdbook.custom_fields.model import FieldKind, FieldObjectType
 from herdbook.errors import FieldError
+from herdbook.formats.days import DayForm
 from herdbook.formats.model import MAX_COLUMNS, Column, Layout
 from herdbook.history.model import KEPT_MESSAGES, HistoryBy, Kept, KeptReason
 from herdbook.shared_schemas import Time
@@ -120,6 +121,16 @@ class MappedColumn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Annotated[
             NewField,
             Meta(description="The field to define, if `to` names one that does not exist. Beside `ignore`, a suggestion."),
+        ]
+        | UnsetType
+    ) = UNSET
+    days: (
+        Annotated[
+            DayForm,
+            Meta(
+                description="Of a field of days: how the column writes them beside `2026-12-31`: `31/12/2026` or `12/31/2026`. "
+                "Absent: days with dots have the day first, and those that may mean two days are refused."
+            ),
         ]
         | UnsetType
     ) = UNSET

@@ -23,6 +23,7 @@ from herdbook.history.model import Kept, Undo
 from herdbook.http.problems import Problem
 from herdbook.importing.forms import (
     COLUMNS_SHOWN,
+    DAYS,
     EXISTING,
     MATCHES,
     NEW,
@@ -77,8 +78,8 @@ _VERDICTS: Final = {
 # The same in sentences.
 _TRIED: Final = {
     "create": "would be new here",
-    "update": "would change somebody",
-    "restore": "would restore somebody",
+    "update": "would be changed",
+    "restore": "would come back",
     "duplicate": "would come twice",
     "unchanged": "would change nothing",
     "skip": "would be left out",
@@ -86,8 +87,8 @@ _TRIED: Final = {
 }
 _DONE: Final = {
     "create": "new here",
-    "update": "changed somebody",
-    "restore": "restored somebody",
+    "update": "changed",
+    "restore": "came back",
     "unchanged": "changed nothing",
     "skip": "left out",
     "problem": "not imported",
@@ -305,6 +306,7 @@ async def _reading(visit: Visit, job: Import, sent: ImportMapping | None) -> dic
         "kinds": [each for each in _KINDS.values() if visit.session.may(f"{each.plural}:write")],
         "matches": MATCHES[mapping.object_type],
         "existing": EXISTING,
+        "days": DAYS,
         "saved": [each for each in saved if sorted(each.columns) == names],
         "new": NEW,
         "ignore": IGNORE,

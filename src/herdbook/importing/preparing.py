@@ -17,8 +17,9 @@ from herdbook.errors import FieldError, Invalid, bounded
 from herdbook.formats.card_content import says_more
 from herdbook.formats.card_table import AROUND, LEFT_OUT
 from herdbook.formats.cards import Property, fitting
-from herdbook.formats.guards import unguarded
-from herdbook.formats.lists import values_in
+from herdbook.formats.days import Ambiguous, DayForm, day_of
+from herdbook.formats.guards import text_of
+from herdbook.formats.lists import label_in, values_in
 from herdbook.formats.model import Record
 from herdbook.http.body import BodyReader
 from herdbook.importing.model import IGNORE, LABEL, RowFault
@@ -30,9 +31,7 @@ from herdbook.search_text import END, searchable_name
 # Google joins several values by it, others by a semicolon or a line break.
 _BETWEEN: Final = re.compile(r"\s*(?::::|;|\n)\s*")
 _BETWEEN_TAGS: Final = re.compile(r"\s*(?::::|[;,\n])\s*")
-_USUAL_LABELS: Final = frozenset({"work", "home", "mobile", "other", "fax"})
 _INDEX: Final = re.compile(r"(\w+)\[(\d+)\]")
-_GERMAN_DAY: Final = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})")
 # Members that herdbook's own answers have beside those that a request may.
 _READ_ONLY: Final = frozenset(
     {"object", "id", "created_at", "updated_at", "unique_values", "company", "labels", "card_ids", "problem", "tags", "notes"}
@@ -94,7 +93,7 @@ class Preparer:
             if column.to == LABEL:
                 self._labels[index + 1] = index
             elif column.to != IGNORE:
-                self._columns.append((index, self._filling(column.to, column.label or "")))
+                self._columns.append((index, self._filling(column.to, column.label or "", column.days or None)))
                 self._column_of.setdefault(_MEMBERS.get(column.to, column.to), index)
         self._fixed = [(self._filling(each.to, ""), each.value) for each in mapping.fixed]
 
@@ -107,7 +106,7 @@ class Preparer:
             values = record.values
             count = len(values)
             for index, fill in self._columns:
-                if index < count and (text := unguarded(values[index]).strip()):
+                if index < count and (text := text_of(values[index])):
                     fill(row, text, index)
             if count > len(self._mapping.columns) and any(each.strip() for each in values[len(self._mapping.columns) :]):
                 message = (
@@ -137,16 +136,16 @@ class Preparer:
             return next((index for to, index in self._column_of.items() if to.partition(".")[0] == f"field:{key}"), -1)
         return self._column_of.get(member, self._column_of.get("full_name", -1))
 
-    def _filling(self, target: str, label: str) -> "Callable[[_Row, str, int], None]":
+    def _filling(self, target: str, label: str, days: DayForm | None = None) -> "Callable[[_Row, str, int], None]":
         if target.startswith("field:"):
-            return self._filling_field(target.removeprefix("field:"))
+            return self._filling_field(target.removeprefix("field:"), days)
         region = self._mapping.region
         link = {"object_type": self._mapping.object_type.value, "source": self._mapping.crm_source}
         filling: dict[str, Callable[[_Row, str, int], None]] = {
             "email": lambda row, text, index: row.add_emails(text, label, index),
             "phone": lambda row, text, index: row.add_phones(text, label, index, region),
             "full_name": _fill_name,
-            "tags": lambda row, text, _: row.tags.extend(filter(None, map(str.strip, values_in(text, _BETWEEN_TAGS)))),
+            "tags": lambda row, text, _: row.tags.extend(filter(None, values_in(text, _BETWEEN_TAGS))),
             "card": lambda row, text, _: row.card.append(text),
             "note": lambda row, text, _: row.notes.append(text),
             "external_id": lambda row, text, index: row.add("external_ids", text, index),
@@ -155,7 +154,7 @@ class Preparer:
         }
         return filling.get(target, lambda row, text, _: row.body.__setitem__(target, text))
 
-    def _filling_field(self, path: str) -> "Callable[[_Row, str, int], None]":
+    def _filling_field(self, path: str, days: DayForm | None) -> "Callable[[_Row, str, int], None]":
         key, _, part = path.partition(".")
         conversion = self._conversions.get(key)
 
@@ -167,8 +166,12 @@ class Preparer:
             if part:
                 row.fields.setdefault(key, {})[part] = text
                 return
-            if conversion.field.kind is FieldKind.DATE and (day := _GERMAN_DAY.fullmatch(text)) is not None:
-                text = f"{day[3]}-{int(day[2]):02d}-{int(day[1]):02d}"
+            if conversion.field.kind is FieldKind.DATE:
+                try:
+                    text = day_of(text, days) or text
+                except Ambiguous:
+                    row.faults.append(_ambiguous(text, key, index))
+                    return
             # A text of another form is sent as it is, so that the operation refuses it in its own words.
             value = conversion.of(text, 0)
             row.fields[key] = text if value is None else value
@@ -261,15 +264,22 @@ class Preparer:
         return errors
 
     def _row(self, row: "_Row", asked: Any, match: str, keys: tuple[str, ...]) -> PreparedRow:
-        properties = properties_in("".join(row.card))
-        properties = properties and tuple(each for each in properties if each.name not in AROUND)
-        if properties is None:
-            message = "The vCard has a line that is no property. Send each property on a line, as an import of a vCard does."
-            row.faults.append(RowFault(code="invalid_format", message=message, column=self._column_of.get("card", UNSET)))
-        if row.faults or properties is None:
+        card: tuple[Property, ...] = ()
+        left_out: list[str] = []
+        if row.card:
+            properties = properties_in("".join(row.card))
+            if properties is None:
+                message = (
+                    "The vCard has a line that is no property. Send each property on a line, as an import of a vCard does."
+                )
+                column = self._column_of.get("card", UNSET)
+                row.faults.append(RowFault(code="invalid_format", message=message, column=column))
+            else:
+                properties = tuple(each for each in properties if each.name not in AROUND)
+                card = fitting([each for each in properties if each.name != LEFT_OUT])
+                left_out = [each.value if each.name == LEFT_OUT else each.name for each in properties if each not in card]
+        if row.faults:
             return PreparedRow(number=row.number, asked=None, faults=tuple(row.faults))
-        card = fitting([each for each in properties if each.name != LEFT_OUT])
-        left_out = [each.value if each.name == LEFT_OUT else each.name for each in properties if each not in card]
         return PreparedRow(
             number=row.number,
             asked=asked,
@@ -279,7 +289,8 @@ class Preparer:
             tags=tuple(dict.fromkeys((*row.tags, *self._mapping.tags))),
             notes=tuple(dict.fromkeys(row.notes)),
             card=card,
-            says_more=says_more(card),
+            # To compare takes longer than all else of a row, and most rows have no card.
+            says_more=bool(card) and says_more(card),
             left_out=tuple(dict.fromkeys(left_out)),
             keys=keys,
             origins=row.origins,
@@ -310,6 +321,11 @@ def _fault(error: FieldError, column: int) -> RowFault:
         field=error.field or UNSET,
         column=column if column >= 0 else UNSET,
     )
+
+
+def _ambiguous(text: str, key: str, index: int) -> RowFault:
+    message = f"`{text}` may mean two days. Set `days` of its column to `day_first` or `month_first`, or write `2026-12-31`."
+    return RowFault(code="invalid_format", message=message, field=f"fields.{key}", column=UNSET if index < 0 else index)
 
 
 def _texts_of(value: Any) -> list[str]:
@@ -438,9 +454,6 @@ class _Row:
         """Return the label of the addresses or numbers in a column, and whether they are the primary ones."""
         place = self._labels.get(index, -1)
         if 0 <= place < len(self._values):
-            text = self._values[place].strip()
-            # Google marks the primary one so.
-            told = text.removeprefix("*").strip()
-            usual = told.lower() if told.lower() in _USUAL_LABELS else told
-            return (usual or label)[:50], text.startswith("*")
+            told, is_primary = label_in(text_of(self._values[place]))
+            return (told or label)[:50], is_primary
         return label, False

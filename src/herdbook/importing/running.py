@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import itertools
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -39,9 +40,11 @@ from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.uploads import Uploads, locked
 from herdbook.workspaces.store import region_of
 
-# Rows of one command: as many as a neighbour's write may wait for.
-SLICE: Final = 100
+# Rows of one command. A neighbour's write may wait for two of them: one that is saved, and one that was applied ahead.
+SLICE: Final = 50
 _AT_ONCE: Final = 4
+# Slices that are with the ledger: it applies one while it saves the other.
+_WAITING: Final = 2
 # Rows that are skipped or prepared before others have their turn.
 _SKIPPED: Final = 1000
 _PREPARED: Final = 10
@@ -159,6 +162,13 @@ class Importer:
             await self._ledger.write(workspace_id, EndImport(job_id=job_id, error=_NO_FILE), origin)
 
 
+class _Writing(NamedTuple):
+    """A slice that is being written, and the number of rows that are done after it."""
+
+    task: "asyncio.Task[Moved]"
+    end: int
+
+
 class _Work:
     """The work on one import: its dry run or its run."""
 
@@ -197,7 +207,7 @@ class _Work:
         return cls(ledger, uploads, stored, plan, Preparer(mapping, {**new, **defined}, region))
 
     async def do(self) -> None:
-        """Import the rows that are not done. A slice is prepared while the one before it is written."""
+        """Import the rows that are not done. A slice is prepared, and waits its turn, while the one before it is written."""
         done = self._stored.progress.done
         records = reading.records(self._path, self._stored.content.file.layout)
         seen = Seen()
@@ -209,20 +219,23 @@ class _Work:
                 known += len(rows)
         else:
             await _skip(records, done)
-        writing: asyncio.Task[Moved] | None = None
+        writing: deque[_Writing] = deque()
         try:
             while rows := await self._prepared(records, SLICE):
                 duplicates = seen.duplicates(rows) if self._is_check else {}
-                if writing is not None and not self._goes_on(await writing, done):
+                if len(writing) == _WAITING and not self._goes_on(await (first := writing.popleft()).task, first.end):
                     return
                 command = self._slice(done, rows, duplicates)
-                writing = asyncio.create_task(self._written(command))
                 done += len(rows)
-            if writing is None or self._goes_on(await writing, done):
-                await self.end(None)
+                task = asyncio.create_task(self._written_after(writing[-1] if writing else None, command))
+                writing.append(_Writing(task, done))
+            while writing:
+                if not self._goes_on(await (first := writing.popleft()).task, first.end):
+                    return
+            await self.end(None)
         finally:
-            if writing is not None:
-                writing.cancel()
+            for each in writing:
+                each.task.cancel()
 
     async def end(self, error: str | None) -> None:
         """End the work."""
@@ -257,6 +270,14 @@ class _Work:
             if len(rows) % _PREPARED == 0:
                 await asyncio.sleep(0)
         return rows
+
+    async def _written_after(self, before: _Writing | None, command: ImportSlice) -> Moved:
+        """Write a slice that follows another one, which may still be written."""
+        moved = await self._written(command)
+        if before is not None and moved.done < command.first_row and self._goes_on(await before.task, before.end):
+            # The one before was written by halves, and this one came between them.
+            return await self._written(command)
+        return moved
 
     async def _written(self, command: ImportSlice) -> Moved:
         """Write a slice, by halves if its objects are too large together.

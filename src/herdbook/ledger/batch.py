@@ -159,6 +159,29 @@ async def load_more(
     }
 
 
+async def load_ahead(connection: Connection, before: UnitOfWork, needs: Collection[Need]) -> UnitOfWork | None:
+    """Open the unit of work that follows one which is being saved. Return None if another process has written meanwhile."""
+    loaded = await _loaded(connection, {before.workspace_id: needs}, LOAD_BYTES)
+    if not _is_around(before, loaded):
+        return None
+    work = UnitOfWork.ahead_of(before, loaded.now)
+    await _add({work.workspace_id: work}, {work.workspace_id: needs}, loaded)
+    return work
+
+
+async def load_more_ahead(connection: Connection, work: UnitOfWork, before: UnitOfWork, needs: Collection[Need]) -> bool:
+    """Load further rows into a unit of work that follows one. Return whether no other process has written meanwhile."""
+    loaded = await _loaded(connection, {before.workspace_id: needs}, LOAD_BYTES)
+    await _add({work.workspace_id: work}, {work.workspace_id: needs}, loaded)
+    return _is_around(before, loaded)
+
+
+def _is_around(before: UnitOfWork, loaded: "_Loaded") -> bool:
+    """Whether the head is where a unit of work begins, or where it ends."""
+    heads = ((before.loaded_seq, before.loaded_at), (before.seq, before.at))
+    return bool(loaded.heads) and all((head.seq, head.last_at) in heads for head in loaded.heads)
+
+
 class _Loaded(NamedTuple):
     """One snapshot: the time, the heads of the workspaces, and the rows of each table in JSON."""
 
@@ -231,7 +254,7 @@ async def save(
         for (table, key), seen in work.kept.items():
             kept.setdefault(table, []).append(_KeptRow(work.workspace_id, key, seen))
     tables, kept_tables = _in_order(put), _in_order(kept)
-    texts = [await _each_encoded(put[table]) for table in tables]
+    texts = [await _each_encoded(put[table] if table.packed is None else table.packed(put[table])) for table in tables]
     parameters = [
         *(msgspec.structs.astuple(heads[0]) if is_one else (_encode(heads),)),
         await encoded_in_turns(changes),

@@ -43,7 +43,7 @@ def former_holders(index: LiteralString, key: LiteralString, table: LiteralStrin
 def former_holder(
     work: UnitOfWork, formers: Table[FormerHolder], unique_key: UniqueKey[Any], objects: Table[RowT], key: str
 ) -> RowT | None:
-    """Return the object that was deleted last among those that had a key, if no object has the key now."""
+    """Return the object that was deleted last with a key, if no object has the key now."""
     deleted_now: list[Any] = []
     if work.get(unique_key.table, key) is not None:
         # An object lost the key in this batch.
@@ -53,7 +53,7 @@ def former_holder(
         return max(deleted_now, key=lambda row: row.version)
     former = work.get(formers, key)
     row: Any = None if former is None else work.get(objects, former.object_id)
-    return row if row is not None and may_come_back(row) else None
+    return row if row is not None and may_come_back(row) and key in unique_key.keys(row.entry) else None
 
 
 def may_come_back(row: Any) -> bool:

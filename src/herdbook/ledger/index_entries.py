@@ -4,7 +4,7 @@ They have their own tables, so that only a write that changes them touches these
 ranges, in the order of the objects' ids.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import islice
@@ -19,12 +19,34 @@ from herdbook.ledger.unit_of_work import Need, NotLoaded, Table, UnitOfWork
 
 
 class IndexEntry(msgspec.Struct, frozen=True):
-    """Whether an object is found by a key: a word, or the id of another object."""
+    """Whether an object is found by a key: a word, or the id of another object. No key of a new object is there yet."""
 
     workspace_id: UUID
     key: str | UUID
     object_id: UUID
     is_there: bool
+    is_new: bool = False
+
+
+class _Entries(msgspec.Struct):
+    """Index entries of an object that are alike but for their keys. The database reads them together faster than one by one."""
+
+    workspace_id: UUID
+    object_id: UUID
+    is_there: bool
+    is_new: bool
+    keys: list[str | UUID]
+
+
+def _packed(entries: Sequence[IndexEntry]) -> Sequence[_Entries]:
+    found: dict[tuple[UUID, UUID, bool, bool], _Entries] = {}
+    for each in entries:
+        place = (each.workspace_id, each.object_id, each.is_there, each.is_new)
+        if (entry := found.get(place)) is None:
+            found[place] = _Entries(*place, [each.key])
+        else:
+            entry.keys.append(each.key)
+    return [*found.values()]
 
 
 class IndexRange(msgspec.Struct, frozen=True):
@@ -87,16 +109,22 @@ _LOAD: Final[LiteralString] = """
 """
 _SAVE: Final[LiteralString] = """
     $table_entry as (
-        select r.workspace_id, r.key, r.object_id, r.is_there
-        from json_to_recordset($rows) as r(workspace_id uuid, key $type, object_id uuid, is_there boolean)
+        select r.workspace_id, k.key, r.object_id, r.is_there, r.is_new
+        from json_to_recordset($rows) as r(
+            workspace_id uuid, object_id uuid, is_there boolean, is_new boolean, keys $type[]
+        )
         join held on held.id = r.workspace_id
+        cross join lateral unnest(r.keys) as k(key)
     ), $table_forgotten as (
         delete from $table t using $table_entry e
         where t.workspace_id = e.workspace_id and t.$key = e.key and t.$object = e.object_id and not e.is_there
     ), $table_learned as (
         insert into $table (workspace_id, $key, $object)
-        select workspace_id, key, object_id from $table_entry where is_there
+        select workspace_id, key, object_id from $table_entry where is_there and not is_new
         on conflict do nothing
+    ), $table_begun as (
+        insert into $table (workspace_id, $key, $object)
+        select workspace_id, key, object_id from $table_entry where is_there and is_new
     )
 """
 
@@ -109,7 +137,12 @@ def index_table(table_name: LiteralString, key: LiteralString, key_type: Literal
 
     ranges = Table(row=IndexRange, key=lambda found: (found.key, found.after, found.most), load=stated(_LOAD), save=None)
     return IndexTable(
-        row=IndexEntry, key=lambda entry: (entry.key, entry.object_id), load=None, save=stated(_SAVE), ranges=ranges
+        row=IndexEntry,
+        key=lambda entry: (entry.key, entry.object_id),
+        load=None,
+        save=stated(_SAVE),
+        ranges=ranges,
+        packed=_packed,
     )
 
 
@@ -124,7 +157,7 @@ def reindex(work: UnitOfWork, indexes: Iterable[Index[Any]], before: Any, after:
         old = index.keys(before) if was_there else frozenset[Any]()
         new = index.keys(after) if is_there else frozenset[Any]()
         for key in old ^ new:
-            work.put(index.table, IndexEntry(work.workspace_id, key, after.id, is_there=key in new))
+            work.put(index.table, IndexEntry(work.workspace_id, key, after.id, key in new, before is None))
 
 
 def unindex(work: UnitOfWork, indexes: Iterable[Index[Any]], row: Any) -> None:

@@ -37,7 +37,17 @@ from herdbook.errors import (
     Refusal,
     Unavailable,
 )
-from herdbook.ledger.batch import SavedRows, load, load_more, lock_all, lock_at_once, save, was_committed
+from herdbook.ledger.batch import (
+    SavedRows,
+    load,
+    load_ahead,
+    load_more,
+    load_more_ahead,
+    lock_all,
+    lock_at_once,
+    save,
+    was_committed,
+)
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
 from herdbook.ledger.kept import MAX_COMMANDS, Kept
 from herdbook.ledger.notifier import ChangeNotifier
@@ -168,6 +178,14 @@ class _Missed(NamedTuple):
     needs: set[Need]
 
 
+class _Ahead(NamedTuple):
+    """A command that was applied while the batch before it was saved, its unit of work, and its outcome if that holds."""
+
+    one: _Waiting
+    work: UnitOfWork
+    outcome: Written
+
+
 class _Trial:
     """One attempt at a batch: its units of work, and the outcome of each command if the batch is saved."""
 
@@ -197,6 +215,17 @@ class _Trial:
     def note_rows(self, saved: SavedRows) -> None:
         """Note the rows that the save has written."""
         self.saved_rows = saved
+
+    def take_over(self, waiting: Sequence[_Waiting], ahead: Iterable[_Ahead]) -> Sequence[_Waiting]:
+        """Take over what was applied ahead, if the rows are as it has seen them. Return the commands that must be applied."""
+        done: set[_Waiting] = set()
+        for each in ahead:
+            loaded = self.units.get(each.work.workspace_id)
+            if loaded is not None and not each.one.done.done() and each.work.catch_up(loaded):
+                self.units[each.work.workspace_id] = each.work
+                self.outcomes.append((each.one, each.outcome))
+                done.add(each.one)
+        return [one for one in waiting if one not in done] if done else waiting
 
     @property
     def is_large(self) -> bool:
@@ -323,6 +352,7 @@ class Ledger:
         self._blocked: set[UUID] = set()
         self._aside: set[UUID] = set()
         self._batches: set[_Batch] = set()
+        self._ahead: dict[UUID, asyncio.Task[_Ahead | None]] = {}
         self._kept = kept or Kept()
         self._closing = False
         self._writers: list[asyncio.Task[None]] = []
@@ -346,6 +376,11 @@ class Ledger:
                 self._cut()
                 for writer in pending:
                     writer.cancel()
+        ahead = [*self._ahead.values()]
+        for workspace_id in [*self._ahead]:
+            self._drop_ahead(workspace_id)
+        # The pool is closed next, and each of them has a connection of it.
+        await asyncio.gather(*ahead, return_exceptions=True)
         if self._watch is not None:
             self._watch.cancel()
 
@@ -438,6 +473,8 @@ class Ledger:
     def _release(self, workspace_ids: Iterable[UUID]) -> None:
         for workspace_id in workspace_ids:
             self._held.discard(workspace_id)
+            if workspace_id not in self._queues:
+                self._drop_ahead(workspace_id)
             if workspace_id in self._aside:
                 asyncio.get_running_loop().call_later(_ASIDE_SECONDS, self._bring_back, workspace_id)
             elif workspace_id in self._queues:
@@ -653,14 +690,22 @@ class Ledger:
             for one, _ in trial.outcomes:
                 if one.workspace_id in trial.saved_ids:
                     one.is_sent = True
-            is_small = len(trial.outcomes) <= MAX_COMMANDS
+            # The many rows of a long command would push out those that somebody changes again soon.
+            is_small = len(trial.outcomes) <= MAX_COMMANDS and not any(_is_long(one) for one, _ in trial.outcomes)
+            if len(changed) == 1 and not again and not trial.later:
+                self._begin_ahead(changed[0])
             again |= trial.saved_ids - await save(connection, changed, trial.note_rows if is_small else None)
         # Unchanged workspaces need not begin again: their answers only claim what was read at one moment.
         return again
 
     async def _load_and_apply(self, connection: Connection, waiting: Sequence[_Waiting], trial: _Trial) -> set[UUID]:
         """Load and apply; return the workspaces that another process has changed between two loads."""
-        trial.units = await load(connection, _needs_of(waiting), self._kept.note_time)
+        ahead = await self._applied_ahead(waiting)
+        needs = _needs_of(waiting)
+        for each in ahead:
+            needs[each.one.workspace_id].update(each.work.seen)
+        trial.units = await load(connection, needs, self._kept.note_time)
+        waiting = trial.take_over(waiting, ahead)
         again: set[UUID] = set()
         waiting, missed = await trial.apply(trial.with_room(waiting))
         loads = 0
@@ -675,7 +720,7 @@ class Ledger:
 
         A workspace in which nothing is to be saved must be loaded, because its answers claim what is stored.
         """
-        if len(waiting) > MAX_COMMANDS or any(isinstance(one.command, LongCommand) for one in waiting):
+        if len(waiting) > MAX_COMMANDS or any(map(_is_long, waiting)):
             return
         units = self._kept.units(_needs_of(waiting))
         if units is None:
@@ -685,6 +730,53 @@ class Ledger:
         trial.is_of_kept = not missed and not trial.later and all(work.changed_rows for work in units.values())
         if not trial.is_of_kept:
             trial.begin_again()
+
+    def _begin_ahead(self, before: UnitOfWork) -> None:
+        """Begin to apply the command that waits in a workspace while the batch before it is saved, if it is such a one."""
+        queue = self._queues.get(before.workspace_id)
+        self._drop_ahead(before.workspace_id)
+        # A save has a connection of its own, and so may others who wait for one.
+        if queue and _goes_ahead(queue[0]) and self._pool.get_idle_size() > 0:
+            task = asyncio.create_task(self._apply_ahead(before, queue[0]), name="ledger ahead")
+            self._ahead[before.workspace_id] = task
+
+    async def _apply_ahead(self, before: UnitOfWork, one: _Waiting) -> _Ahead | None:
+        """Apply a command to the rows that there will be once a unit of work is saved. Return None if this cannot be told."""
+        try:
+            async with self._pool.acquire() as connection:
+                work = await load_ahead(connection, before, one.needs)
+                loads = 0
+                while work is not None and loads <= MAX_LOADS:
+                    outcome = _outcome(work, one)
+                    if isinstance(outcome, CoroutineType):
+                        outcome = await outcome
+                    if not isinstance(outcome, NotLoaded):
+                        return _Ahead(one, work, outcome) if isinstance(outcome, Written) else None
+                    loads += 1
+                    if not await load_more_ahead(connection, work, before, outcome.needs):
+                        break
+        except Exception as error:
+            # The command is applied again behind the save, whose outcome tells of all that is wrong.
+            _log.debug("nothing was applied ahead", extra={"error": type(error).__name__})
+        return None
+
+    async def _applied_ahead(self, waiting: Iterable[_Waiting]) -> list[_Ahead]:
+        """Return what was applied ahead of the commands of a batch: of each workspace its first command."""
+        firsts: dict[UUID, _Waiting] = {}
+        for one in waiting:
+            firsts.setdefault(one.workspace_id, one)
+        found: list[_Ahead] = []
+        for workspace_id, first in firsts.items():
+            task = self._ahead.pop(workspace_id, None)
+            ahead = None if task is None else await task
+            if ahead is not None and ahead.one is first:
+                found.append(ahead)
+        return found
+
+    def _drop_ahead(self, workspace_id: UUID) -> None:
+        task = self._ahead.pop(workspace_id, None)
+        if task is not None:
+            task.cancel()
 
     def _keep(self, trial: _Trial, again: AbstractSet[UUID]) -> None:
         """Keep what a batch has loaded and saved, for those after it. In the workspaces of `again`, nothing was saved."""
@@ -725,6 +817,14 @@ class Ledger:
         now = time.monotonic()
         self._locked_until = {key: until for key, until in self._locked_until.items() if until > now}
         return any(one.workspace_id in self._locked_until for one in waiting)
+
+
+def _is_long(one: _Waiting) -> bool:
+    return isinstance(one.command, LongCommand)
+
+
+def _goes_ahead(one: _Waiting) -> bool:
+    return isinstance(one.command, LongCommand) and one.command.goes_ahead and one.key is None and not one.done.done()
 
 
 def _needs_of(waiting: Iterable[_Waiting]) -> dict[UUID, set[Need]]:

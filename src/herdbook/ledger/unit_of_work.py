@@ -7,10 +7,10 @@ the command again. The ledger saves the changed rows of the whole batch in one s
 
 import asyncio
 import itertools
-from collections.abc import Callable, Collection, Generator, Hashable, Iterable
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final, Generic, LiteralString, NamedTuple, Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Final, Generic, LiteralString, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -63,6 +63,8 @@ class Table(Generic[RowT]):
     load_first: LiteralString | None = field(default=None, kw_only=True)
     """Loads the first of many rows, until they have `$most` bytes; the result has them as `rows`, and as `many` how many it has
     looked up. None if the rows of the table have few bytes."""
+    packed: Callable[[Sequence[Any]], Sequence[Any]] | None = field(default=None, kw_only=True)
+    """Returns rows in the form in which `save` reads them, if it is not their own."""
     removals: "Table[Removed] | None" = field(default=None, kw_only=True)
     """Removes rows. None if no command removes rows of this table."""
     outdated: LiteralString | None = field(default=None, kw_only=True)
@@ -108,7 +110,13 @@ class Command(Protocol):
 
 
 class LongCommand(msgspec.Struct, frozen=True):
-    """A command that takes long, so the event loop runs other tasks after each of its steps."""
+    """A command that takes long, so the event loop runs other tasks after each of its steps.
+
+    One that `goes_ahead` is applied while the batch before it is saved, if it waits already. It is applied again unless that
+    batch was saved, and all rows that it has seen are as it has seen them.
+    """
+
+    goes_ahead: ClassVar[bool] = False
 
     def needs(self) -> Iterable[Need]:
         """Return the rows that the steps are known to read."""
@@ -139,6 +147,7 @@ class Savepoint(msgspec.Struct, frozen=True):
 
 
 _UNKNOWN: Final = object()
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class UnitOfWork:
@@ -163,9 +172,38 @@ class UnitOfWork:
         self._missing: set[Need] = set()
         # The tables in which rows were put, also those of which all were taken back.
         self._changed_tables: set[Table[Any]] = set()
+        # The rows that the batch before this one has put, if it is not saved yet, and what was seen meanwhile.
+        self._before: dict[tuple[Table[Any], Hashable], Row] = {}
+        self._seen: dict[tuple[Table[Any], Hashable], Row | None] | None = None
         self._origin: Origin | None = None
         self._undo: list[tuple[tuple[Table[Any], Hashable], Row | None]] = []
         self._start = self.savepoint()
+
+    @classmethod
+    def ahead_of(cls, before: "UnitOfWork", now: datetime) -> "UnitOfWork":
+        """Return the unit of work that follows one which is being saved. It has the rows that this one has put."""
+        work = cls(before.workspace_id, before.seq, before.at, max(now, before.at + timedelta(microseconds=1)))
+        work._before = before.changed_rows
+        work._changed_tables = {table for table, _ in before.changed_rows}
+        work._seen = {}
+        return work
+
+    @property
+    def seen(self) -> Collection[Need]:
+        """The rows that commands have seen ahead of the save of the batch before."""
+        return [Need(*place) for place in self._seen or ()]
+
+    def catch_up(self, loaded: "UnitOfWork") -> bool:
+        """Take over what was loaded after the batch before this one was saved, if all that was seen ahead of that is so."""
+        if (loaded.loaded_seq, loaded.loaded_at) != (self.loaded_seq, self.loaded_at) or self.has_large or loaded.has_large:
+            return False
+        rows = loaded._loaded  # noqa: SLF001  # of the same class
+        if any(not _is_as_loaded(row, rows.get(place, _UNKNOWN)) for place, row in (self._seen or {}).items()):
+            return False
+        self._before, self._seen = {}, None
+        # The rows that were loaded before the save may be out of date, as far as no command has seen them.
+        self._loaded = rows
+        return True
 
     def note_looked_up(self, needs: Iterable[Need]) -> None:
         """Note that rows were looked up. Those that are not added as loaded do not exist."""
@@ -211,10 +249,21 @@ class UnitOfWork:
         # `add_loaded` and `put` keep row and table together.
         row: Any = self.changed_rows.get(place)
         if row is None:
-            row = self._loaded.get(place, _UNKNOWN)
+            row = self._stored(place)
             if row is _UNKNOWN:
                 self.require([Need(table, key)])
         return None if type(row) is Removed else row
+
+    def _stored(self, place: tuple[Table[Any], Hashable]) -> Any:
+        """Return a row as it was before this batch."""
+        if self._seen is None:
+            return self._loaded.get(place, _UNKNOWN)
+        row: Any = self._before.get(place)
+        if row is None:
+            row = self._loaded.get(place, _UNKNOWN)
+        if row is not _UNKNOWN:
+            self._seen[place] = row
+        return row
 
     def get_all(self, table: Table[RowT], keys: Collection[Hashable]) -> list[RowT | None]:
         """Return what `get` does for each key. All rows that were not loaded are missed at once, and so loaded together."""
@@ -227,12 +276,16 @@ class UnitOfWork:
     def get_if_loaded(self, table: Table[RowT], key: Hashable) -> RowT | None:
         """Return what `get` does, or None if the row was not loaded."""
         place = (table, key)
-        row: Any = self.changed_rows.get(place) or self._loaded.get(place)
-        return None if type(row) is Removed else row
+        row: Any = self.changed_rows.get(place) or self._stored(place)
+        return None if row is _UNKNOWN or type(row) is Removed else row
 
     def require(self, needs: Iterable[Need]) -> None:
         """Raise NotLoaded if it is unknown of any of these rows whether they exist."""
-        missing = [need for need in needs if need not in self._loaded and need not in self.changed_rows]
+        missing = [
+            need
+            for need in needs
+            if need not in self._loaded and need not in self.changed_rows and (not self._before or need not in self._before)
+        ]
         if missing:
             self._missing.update(missing)
             raise NotLoaded(frozenset(missing))
@@ -264,15 +317,16 @@ class UnitOfWork:
 
     def has_changed(self, table: Table[Any], key: Hashable) -> bool:
         """Whether the batch has put or removed a row, so that what the database has of it is out of date."""
-        return (table, key) in self.changed_rows
+        return (table, key) in self.changed_rows or (table, key) in self._before
 
     def changed_in(self, table: Table[RowT]) -> list[RowT]:
         """Return the rows of a table that the batch has put so far."""
         if table not in self._changed_tables:
             return []
+        changed = self.changed_rows if not self._before else self._before | self.changed_rows
         return [
             row  # type: ignore[misc]  # as in `get`
-            for (changed_in, _), row in self.changed_rows.items()
+            for (changed_in, _), row in changed.items()
             if changed_in is table and type(row) is not Removed
         ]
 
@@ -381,3 +435,12 @@ class UnitOfWork:
         self.roll_back(self._start)
         if self._missing:
             raise NotLoaded(frozenset(self._missing))
+
+
+def _is_as_loaded(seen: Any, loaded: Any) -> bool:
+    """Whether a row that was seen ahead of its save is the one that was loaded after it."""
+    if loaded is _UNKNOWN:
+        return False
+    if type(seen) is Removed:
+        return loaded is None
+    return seen is loaded or (seen is not None and loaded is not None and _encode(seen) == _encode(loaded))
