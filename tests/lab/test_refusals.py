@@ -11,7 +11,24 @@ from herdbook.lab.lab import Lab
 from herdbook.settings import Settings
 from tests.lab.conftest import LAB, NEW_YEAR, Bench, Desk
 
-VALUES: Final = (None, True, 5, -1, 1.5, 10**30, 1e300, "", "x", [], [5], [None], [{}], {}, {"X": 5}, [{"headers": {"X": 5}}])
+VALUES: Final[tuple[Any, ...]] = (
+    None,
+    True,
+    5,
+    -1,
+    1.5,
+    10**30,
+    1e300,
+    "",
+    "x",
+    [],
+    [5],
+    [None],
+    [{}],
+    {},
+    {"X": 5},
+    [{"headers": {"X": 5}}],
+)
 
 
 def _bodies(struct: Any) -> Iterator[dict[str, Any]]:

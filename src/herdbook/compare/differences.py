@@ -37,7 +37,7 @@ class Found(NamedTuple):
 def compared(scenario: Scenario, left: Side, right: Side, *, with_texts: bool = False) -> Iterator[StepResult]:
     """Run a scenario on both sides, and yield the outcome of each step.
 
-    Of a step that only one side could take, because it refers to what the other did not give, nothing more is compared.
+    Nothing more is compared of a step that only one side could take, because it refers to what the other did not give.
     Refusals: those of both sides.
     """
     names = (Names(side.base, word_of(side.unique, scenario)) for side in (left, right))

@@ -53,7 +53,7 @@ def as_junit(results: Sequence[StepResult], skipped: Iterable[str]) -> bytes:
         failed = sum(1 for each in cases if each.differences)
         left_out = sum(not each.is_compared for each in cases)
         counts = {"tests": str(len(cases)), "failures": str(failed)} | ({"skipped": str(left_out)} if left_out else {})
-        suite = ET.SubElement(root, "testsuite", name=scenario, **counts)
+        suite = ET.SubElement(root, "testsuite", attrib={"name": scenario} | counts)
         for each in cases:
             case = ET.SubElement(suite, "testcase", classname=scenario, name=each.step)
             if not each.is_compared:
