@@ -80,7 +80,8 @@ class Settings(DatabaseSettings):
     """Processes that answer requests. With more than one, the others continue when one dies."""
 
     ready_file: Path | None = None
-    """A file to write once the server is ready: JSON with `url`, `workspace_id` and, at a folder's first start, `api_key`."""
+    """A file to write once the server is ready: JSON with `url`, `workspace_id`, at a folder's first start `api_key`, and
+    `lab_token` of a lab."""
 
     rate_limit: int = 1000
     """Sustained requests per second for one credential; 0 means no limit."""

@@ -179,6 +179,7 @@ def test_scenarios_of_ones_own_are_run(server: Running, tmp_path: Path) -> None:
     steps = [
         {"name": "create", "method": "POST", "path": "/api/v2/tags", "body": {"name": "Own ${unique}"}, "keep": {"id": "/id"}},
         {"name": "read", "path": "/api/v2/tags/${id}"},
+        {"name": "keep nothing", "path": "/api/v2/tags/${id}", "keep": {"nothing": "/nothing"}},
         {"name": "read what is unknown", "path": "/api/v2/tags/${nothing}"},
     ]
     (tmp_path / "own.yaml").write_text(json.dumps([{"name": "own", "steps": steps}]))
@@ -187,7 +188,8 @@ def test_scenarios_of_ones_own_are_run(server: Running, tmp_path: Path) -> None:
 
     assert done.status == 1
     assert RULES[_member_more] in done.said
-    assert "1 difference in 3 requests." in done.said
+    told = "Not compared: own: read what is unknown (GET /api/v2/tags/${nothing}). Neither side gave what it refers to.\n"
+    assert told + "1 difference in 3 requests." in done.said
 
 
 def test_a_journal_is_run_again(server: Running, tmp_path: Path) -> None:
@@ -231,6 +233,15 @@ def test_a_journal_is_run_again(server: Running, tmp_path: Path) -> None:
         ("- {name: a, steps: [{name: b, path: contacts}]}", "path"),
         ("- {name: a, steps: [{name: b, path: /c, verb: GET}]}", "verb"),
         ("- {name: a, steps: [{name: b, path: /c}, {name: b, path: /d}]}", "2 steps named `b`"),
+        ("- {name: a, steps: [{name: b, path: '/c/${tga}'}]}", "step `b`: `${tga}` is not known here"),
+        ("- {name: a, steps: [{name: b, path: /c, keep: {d: /id}, headers: {If-Match: '${d}'}}]}", "`${d}` is not known"),
+        ("- {name: a, steps: [{name: b, path: /c, body: {d: ['${ }']}}]}", "`${ }` is not known here"),
+        ("- {name: a, steps: [{name: b, path: /c, keep: {d: data/0/id}}]}", "has `data/0/id`. Write a JSON pointer"),
+        ("- {name: a, steps: [{name: b, path: /c, keep: {unique: /id}}]}", "cannot give the name `unique`"),
+        ("- {name: a, steps: [{name: b, path: /c, unordered: [data]}]}", "`unordered` has `data`"),
+        ("- {name: a, steps: [{name: b, path: /c, body: {}, content: x}]}", "`body` and `content` do not go together"),
+        ("[]", "files have no scenario"),
+        ("- {name: a, steps: [{name: b, path: /c, method: POST}]}", "all scenarios write: `a`"),
         ("name: a", "list of scenarios"),
         ('{"entries": [{"number": 1, "kind": "request", "request": {"is_cut": true}}]}', "a part of request 1"),
         ('{"entries": [], "count": 5}', "0 of 5 entries"),
@@ -242,8 +253,7 @@ def test_a_file_that_has_no_scenarios_is_refused(server: Running, tmp_path: Path
     (tmp_path / "own.yaml").write_text(text)
     done = compare(server, server.url, "--scenarios=own.yaml", folder=tmp_path)
 
-    assert done.status == 1
-    assert "`own.yaml`" in done.complained
+    assert (done.status, done.said) == (1, "")
     assert told in done.complained
 
 
@@ -260,9 +270,28 @@ def test_what_cannot_be_compared_is_refused(server: Running, tmp_path: Path) -> 
             ["--left=nowhere.json", "--right=there.json"],
             ["--left=there.json", "--record=there.json"],
             [f"--left={server.url}", "--left-key=k", f"--right={server.url}", "--right-key=k", "--only=nothing"],
+            [f"--left={server.url.removeprefix('http://')}", "--left-key=k", f"--right={server.url}", "--right-key=k"],
         )
     ]
-    words = ["--right", "needs a key", "cannot be reached", "no recording", "cannot be read", "exists", "no scenario `nothing`"]
+    words = [
+        "--right",
+        "needs a key",
+        "cannot be reached",
+        "no recording",
+        "cannot be read",
+        "exists",
+        "no scenario `nothing`",
+        "`http://127",
+    ]
 
-    assert [word in each.complained for word, each in zip(words, refused, strict=True)] == [True] * 7, refused
+    assert [word in each.complained for word, each in zip(words, refused, strict=True)] == [True] * 8, refused
     assert {each.status for each in refused} == {1}
+
+
+def test_scenarios_of_which_no_step_can_be_taken_are_no_success(tmp_path: Path) -> None:
+    """A recording without answers leaves nothing to compare."""
+    (tmp_path / "none.json").write_text(json.dumps({"base": "", "unique": "", "answers": {}}))
+    done = herdbook("compare", "--left=none.json", "--right=none.json", folder=tmp_path)
+
+    assert (done.status, done.said) == (1, "")
+    assert "Nothing was compared" in done.complained

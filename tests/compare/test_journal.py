@@ -136,7 +136,8 @@ def test_a_journal_with_writes_is_not_run_unless_it_is_allowed(
 
     done = compare(left, right, f"--scenarios={recorded}", folder=tmp_path)
 
-    assert done.said == "Skipped: client (it writes: --allow-writes)\nNo difference in 0 requests.\n"
+    assert (done.status, done.said) == (1, "")
+    assert "all scenarios write: `client`" in done.complained
     assert writes(left) + writes(right) == []
 
 
@@ -187,3 +188,65 @@ def test_what_cannot_be_removed_is_told(lab: Running, tmp_path: Path) -> None:
 
     assert [line.count("tag_") for line in sorted(lines, key=len)] == [0, 1], done.complained
     assert all("fld_" in line for line in lines), done.complained
+
+
+@pytest.mark.parametrize("operation", ["create-company", "create-contact", "create-tag"])
+@pytest.mark.parametrize("is_left", [True, False])
+def test_a_comparison_that_breaks_off_leaves_nothing(lab: Running, tmp_path: Path, operation: str, *, is_left: bool) -> None:
+    """An object whose creation was not answered goes, and so do those of the other side. Side and request are named."""
+    left, right = desk(lab), desk(lab)
+    before = [state(left), state(right)]
+    (left if is_left else right).fault(fault="close", when="after", operation=operation, times=1)
+
+    done = compare(left, right, WRITES, folder=tmp_path)
+
+    assert (done.status, done.said) == (1, "")
+    assert [state(left), state(right)] == before
+    collection = {"create-company": "companies", "create-contact": "contacts", "create-tag": "tags"}[operation]
+    side = "left" if is_left else "right"
+    assert f"herdbook: The {side} server gave no answer to POST /api/v2/{collection} (in " in done.complained
+    assert "reached" not in done.complained
+
+
+def test_an_answer_that_cannot_be_read_leaves_nothing(lab: Running, tmp_path: Path) -> None:
+    """An object of which the answer says nothing is found by the word of the run."""
+    left, right = desk(lab), desk(lab)
+    before = [state(left), state(right)]
+    right.fault(fault="not_json", operation="create-tag", times=1)
+
+    done = compare(left, right, WRITES, "--only=a tag from its creation to its deletion", folder=tmp_path)
+
+    assert done.status == 1
+    assert [state(left), state(right)] == before
+
+
+def test_what_may_be_left_is_named(lab: Running, tmp_path: Path) -> None:
+    """An object without the word of the run cannot be told from others."""
+    left, right = desk(lab), desk(lab)
+    right.fault(fault="close", when="after", operation="create-tag", times=1)
+    steps = [{"name": "tag", "method": "POST", "path": "/api/v2/tags", "body": {"name": "Mine"}}]
+    (tmp_path / "own.json").write_text(json.dumps([{"name": "own", "steps": steps}]))
+
+    done = compare(left, right, "--scenarios=own.json", WRITES, folder=tmp_path)
+
+    assert f"{right.url} may still have an object of POST /api/v2/tags" in done.complained
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_key_that_is_refused_ends_the_comparison(lab: Running, tmp_path: Path, side: str) -> None:
+    """Two servers that let nobody in would answer alike. The side is named, and so is a key with too few scopes."""
+    left, right = desk(lab), desk(lab)
+    wrong_one = left if side == "left" else right
+    reader = wrong_one.command("POST", "/keys", json={"scopes": ["companies:read"]})["api_key"]
+    steps = [{"name": "list", "path": "/api/v2/contacts"}]
+    (tmp_path / "own.json").write_text(json.dumps([{"name": "own", "steps": steps}]))
+    complained: list[str] = []
+    for key in ("sk-apik_00000000000000000000000000.wrong", reader):
+        wrong_one.key = key
+        done = compare(left, right, "--scenarios=own.json", folder=tmp_path)
+        assert (done.status, done.said) == (1, "")
+        complained.append(done.complained)
+
+    told = f"herdbook: The {side} key was refused: GET /api/v2/contacts (in own: list) was answered with"
+    assert f"{told} 401." in complained[0]
+    assert f"{told} 403. Use a key with all scopes." in complained[1]

@@ -273,6 +273,73 @@ def test_a_workspace_begins_as_its_marks_say(installed: Path, tmp_path: Path) ->
     assert "5 passed" in said, said
 
 
+def test_snapshots_are_of_one_test_and_go_with_it(installed: Path, tmp_path: Path) -> None:
+    """Tests that run at once, or after each other, may use one name, and leave nothing of it."""
+    text = (
+        HELPERS
+        + """
+    @pytest.mark.herdbook(random_seed=3)
+    @pytest.mark.parametrize("number", range(60))
+    def test_each(herdbook, number):
+        ask(herdbook, "POST", "/api/v2/tags", {"name": f"Tag {number}"})
+        herdbook.snapshot("before")
+        ask(herdbook, "POST", "/api/v2/tags", {"name": "Other"})
+        herdbook.restore("before")
+        names = [each["name"] for each in ask(herdbook, "GET", "/api/v2/tags")[1]["data"]]
+        assert names == [f"Tag {number}"]
+
+    def test_of_a_seed(herdbook):
+        herdbook.restore("crm-small")
+        assert ask(herdbook, "GET", "/api/v2/tags")[1]["data"]
+        herdbook.reset()
+    """
+    )
+    said = run_tests(installed, tmp_path, text, "-n", "2")
+
+    assert "61 passed" in said, said
+
+
+def test_what_cannot_be_meant_is_refused_in_words(installed: Path, tmp_path: Path) -> None:
+    """A misspelt name, a time without a zone, an expectation of nothing, an unknown scope: each refusal has the remedy."""
+    text = (
+        HELPERS
+        + """
+    from datetime import datetime
+
+    @pytest.mark.herdbook(seed="crm-small", clock="2026-01-01T00:00:00Z")
+    def test_all(herdbook):
+        from herdbook.testing.client import LabRefused
+        with pytest.raises(KeyError, match="no object `adda`. Did you mean `ada`?"):
+            herdbook.objects["adda"]
+        with pytest.raises(LabRefused, match="has no zone. Give it one"):
+            herdbook.clock.move_to(datetime(2026, 2, 1))
+        with pytest.raises(LabRefused, match="nothing that could fail"):
+            herdbook.verify()
+        with pytest.raises(LabRefused, match="There is no scope `contact:read`"):
+            herdbook.key("contact:read")
+        assert herdbook.clock.now.startswith("2026-01-01T00:00:00")
+        ask(herdbook, "GET", "/api/v2/tags")
+        assert len(herdbook.journal.wait(seconds=60)) == 1
+
+    @pytest.mark.herdbook(clock=datetime(2026, 2, 1))
+    def test_no_zone(herdbook): pass
+
+    @pytest.mark.herdbook(seed=7)
+    def test_number(herdbook): pass
+
+    @pytest.mark.herdbook(seed=["empty"])
+    def test_list(herdbook): pass
+    """
+    )
+    said = run_tests(installed, tmp_path, text)
+
+    assert "1 passed, 3 errors" in said, said
+    assert "has no zone. Give it one, as in" in said
+    assert "The mark `herdbook` has `seed=7`. Name a seed, or the file of one." in said
+    assert "The mark `herdbook` has `seed=['empty']`." in said
+    assert "herdbook/testing" not in said.replace(str(installed), "")
+
+
 def test_failures_are_told(installed: Path, tmp_path: Path) -> None:
     """A test fails without the fault that it asked for; a failure shows what the client did, wherever it is."""
     text = (

@@ -77,7 +77,7 @@ def of_scenario(scenario: Scenario) -> Callable[[Run], None]:
     """Return what runs a scenario."""
 
     def run(run: Run) -> None:
-        for _ in ServerSide(run.client, run.made["api_key"], "same", lambda: False).answers(scenario):
+        for _ in ServerSide("left", run.client, run.made["api_key"], "same", lambda: False).answers(scenario):
             pass
 
     return run

@@ -134,3 +134,30 @@ async def test_a_server_without_a_lab_has_nothing_of_it(client: httpx.AsyncClien
     assert response.status_code == 404
     assert not [each.path for each in OPERATIONS if "/lab" in each.path]
     assert "X-Herdbook-Lab" not in response.headers
+
+
+async def test_a_webhook_to_the_inbox_is_one_to_the_inbox_of_each_copy(bench: Bench) -> None:
+    """A copy of a snapshot, a reset and a restored one tell their own inboxes, and no other one."""
+    origin = await bench.workspace(clock=NEW_YEAR)
+    other = await origin.ask("POST", "/api/herdbook/webhooks", json={"url": "http://127.0.0.1:9000/elsewhere"})
+    endpoint = (await origin.ask("POST", "/api/herdbook/webhooks", json={"url": origin.inbox_url})).json()["id"]
+    await origin.command("POST", "/snapshot", json={"name": "told"})
+    copy, restored, seeded = (
+        await bench.workspace("told", clock=NEW_YEAR),
+        await bench.workspace(clock=NEW_YEAR),
+        await bench.workspace("told", clock=NEW_YEAR, random_seed=5),
+    )
+    await restored.command("POST", "/restore", json={"seed": "told"})
+    # A reset brings back what was changed.
+    await copy.ask("PATCH", f"/api/herdbook/webhooks/{endpoint}", json={"description": "Mine"})
+    await copy.ask("DELETE", f"/api/herdbook/webhooks/{endpoint}")
+    await copy.command("POST", "/reset")
+
+    for desk in (origin, copy, restored, seeded):
+        shown = (await desk.ask("GET", "/api/herdbook/webhooks")).json()["data"]
+        assert {each["url"] for each in shown} == {desk.inbox_url, other.json()["url"]}
+        await desk.ask("POST", CONTACTS, json={"first_name": "Zoe"})
+        page = await desk.command("GET", "/journal", params={"kind": "inbox", "wait": 10})
+        assert page["count"] == 1
+    # Nothing came from the copies.
+    assert (await origin.command("GET", "/journal", params={"kind": "inbox"}))["count"] == 1

@@ -1,5 +1,6 @@
 """`herdbook compare`: the differences between the answers of two servers."""
 
+import re
 import secrets
 import signal
 from collections.abc import Callable, Generator, Sequence
@@ -17,9 +18,10 @@ from herdbook.compare import reading
 from herdbook.compare.differences import StepResult, compared, grouped
 from herdbook.compare.model import Scenario, Unusable
 from herdbook.compare.report import as_junit, as_text
-from herdbook.compare.running import Interrupted, RecordedSide, ServerSide, Side, is_address, recorded
+from herdbook.compare.running import BrokenOff, Interrupted, RecordedSide, ServerSide, Side, is_address, recorded
 
 _TIMEOUT: Final = 60.0
+_HOST: Final = re.compile(r"[\w.-]+:\d+(?:/.*)?|localhost").fullmatch
 
 
 def compare(  # noqa: PLR0913  # the options of one command
@@ -70,7 +72,7 @@ def compare(  # noqa: PLR0913  # the options of one command
         raise CommandFailed(f"`{record}` exists. Choose another name.")
     try:
         wanted = _wanted(scenarios, only)
-        chosen = [each for each in wanted if allow_writes or not each.writes]
+        chosen = _chosen(wanted, allow_writes=allow_writes)
         with ExitStack() as stack:
             is_interrupted = stack.enter_context(_noting_interruption())
             sides = [
@@ -80,14 +82,14 @@ def compare(  # noqa: PLR0913  # the options of one command
             ]
             if record is not None:
                 record.write_bytes(msgspec.json.format(msgspec.json.encode(recorded(sides[0], chosen))))
-                sides[0] = RecordedSide(reading.recording(record))
+                sides[0] = RecordedSide("left", reading.recording(record))
             results = _compared(chosen, sides, with_texts=texts)
     except Unusable as unusable:
         raise CommandFailed(str(unusable)) from None
     except Interrupted:
         raise CommandFailed("The comparison was interrupted, so it says nothing.") from None
-    except httpx.TransportError as error:
-        raise CommandFailed(f"A server cannot be reached: {error}. Start it, or correct its address.") from None
+    except BrokenOff as broken:
+        raise CommandFailed(str(broken)) from None
     if right is None:
         many = "1 scenario" if len(chosen) == 1 else f"{len(chosen)} scenarios"
         environment.say(f"`{record}` has the answers to {many}.")
@@ -106,6 +108,18 @@ def _wanted(files: Sequence[Path] | None, only: Sequence[str] | None) -> list[Sc
     if unknown := [name for name in only if name not in names]:
         raise Unusable(f"There is no scenario `{unknown[0]}`. There are {', '.join(f'`{name}`' for name in names)}.")
     return [each for each in found if each.name in only]
+
+
+def _chosen(wanted: Sequence[Scenario], *, allow_writes: bool) -> list[Scenario]:
+    chosen = [each for each in wanted if allow_writes or not each.writes]
+    if not wanted:
+        raise Unusable("Nothing was compared, because the files have no scenario. Write one into them.")
+    if not chosen:
+        names = ", ".join(f"`{each.name}`" for each in wanted)
+        raise Unusable(
+            f"Nothing was compared, because all scenarios write: {names}. Use --allow-writes with servers for tests."
+        )
+    return chosen
 
 
 @contextmanager
@@ -127,11 +141,13 @@ def _noting_interruption() -> Generator[Callable[[], bool]]:
 
 def _side(stack: ExitStack, place: str, key: str | None, name: str, is_interrupted: Callable[[], bool]) -> Side:
     if not is_address(place):
-        return RecordedSide(reading.recording(Path(place)))
+        if not Path(place).exists() and _HOST(place):
+            raise Unusable(f"`{place}` is neither a file nor an address. Write the address as `http://{place}`.")
+        return RecordedSide(name, reading.recording(Path(place)))
     if key is None:
         raise CommandFailed(f"The {name} server needs a key. Set HERDBOOK_{name.upper()}_KEY, or use --{name}-key.")
     client = stack.enter_context(httpx.Client(base_url=place, timeout=_TIMEOUT))
-    side = ServerSide(client, key, secrets.token_hex(8), is_interrupted)
+    side = ServerSide(name, client, key, secrets.token_hex(8), is_interrupted)
     stack.callback(_tell_left_behind, side)
     return side
 
@@ -139,9 +155,15 @@ def _side(stack: ExitStack, place: str, key: str | None, name: str, is_interrupt
 def _compared(scenarios: Sequence[Scenario], sides: Sequence[Side], *, with_texts: bool) -> list[StepResult]:
     if len(sides) == 1:
         return []
-    return [result for each in scenarios for result in compared(each, *sides, with_texts=with_texts)]
+    results = [result for each in scenarios for result in compared(each, *sides, with_texts=with_texts)]
+    if not any(each.is_compared for each in results):
+        raise Unusable("Nothing was compared, because neither side gave what the steps refer to. Correct the scenarios.")
+    return results
 
 
 def _tell_left_behind(side: ServerSide) -> None:
     if side.left_behind:
         environment.complain(f"{side.base} still has {', '.join(side.left_behind)}, which it did not delete.")
+    if side.perhaps_left:
+        asked = ", ".join(side.perhaps_left)
+        environment.complain(f"{side.base} may still have an object of {asked}, because the answer was lost.")

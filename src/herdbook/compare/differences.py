@@ -15,12 +15,16 @@ _ENTRY: Final = re.compile(r"^/body/data/\*/")
 
 
 class StepResult(NamedTuple):
-    """The outcome of a step: its differences, none if both sides answered alike."""
+    """The outcome of a step: its differences, none if both sides answered alike.
+
+    It is not compared if neither side could take it.
+    """
 
     scenario: str
     step: str
     request: str
     differences: tuple[Difference, ...]
+    is_compared: bool = True
 
 
 class Found(NamedTuple):
@@ -33,7 +37,8 @@ class Found(NamedTuple):
 def compared(scenario: Scenario, left: Side, right: Side, *, with_texts: bool = False) -> Iterator[StepResult]:
     """Run a scenario on both sides, and yield the outcome of each step.
 
-    After a step that only one side could take, because it refers to what the other did not give, nothing more is compared.
+    Nothing more is compared of a step that only one side could take, because it refers to what the other did not give.
+    Refusals: those of both sides.
     """
     names = (Names(side.base, word_of(side.unique, scenario)) for side in (left, right))
     matcher = Matcher(scenario, *names, with_texts=with_texts)
@@ -43,7 +48,7 @@ def compared(scenario: Scenario, left: Side, right: Side, *, with_texts: bool = 
             found = tuple(dict.fromkeys(matcher.differences(step, a, b)))
         else:
             found = () if a is b else (Difference("answer", "", _status(a), _status(b)),)
-        yield StepResult(scenario.name, step.name, request, found)
+        yield StepResult(scenario.name, step.name, request, found, is_compared=a is not b)
 
 
 def grouped(results: Iterable[StepResult]) -> list[Found]:

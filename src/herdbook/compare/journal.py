@@ -19,6 +19,7 @@ _IDS: Final = re.compile(_ID)
 _IN_PATHS: Final = re.compile(f"{_ID}|{_TIME}|{_CURSOR}")
 _IN_HEADERS: Final = re.compile(rf'{_ID}|(?:W/)?"\d+"')
 _GIVEN: Final = re.compile(f"{_ID}|{_TIME}")
+_OF_CLIENTS: Final = ("/v1/oauth/token", "/herdbook/oauth/revoke", "/herdbook/oauth/introspect")
 # Headers that mean something to the API, and no credential.
 _SENT: Final = ("accept", "content-type", "idempotency-key", "if-match", "if-none-match")
 
@@ -40,14 +41,14 @@ def journal_in(loaded: Any) -> list[dict[str, Any]] | None:
 
 
 def scenario_of(entries: list[dict[str, Any]], name: str) -> Scenario:
-    """Return the requests of a journal as a scenario.
+    """Return the requests of a journal as a scenario, without those for tokens, in whose place there are keys.
 
     An id, cursor, ETag or time that an earlier answer gave is taken from the answer of the server that is compared; others are
     sent as they are. A key for idempotency gets the word of the run. Refusal: Unusable, if the journal has only a part of a
     request.
     """
     writer = _Writer()
-    steps = [writer.step(each) for each in entries if each.get("kind") == "request"]
+    steps = [writer.step(each) for each in entries if each.get("kind") == "request" and each.get("path") not in _OF_CLIENTS]
     return Scenario(name=name, steps=tuple(msgspec.convert(each | {"keep": writer.used(each["keep"])}, Step) for each in steps))
 
 

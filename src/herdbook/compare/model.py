@@ -1,6 +1,7 @@
 """A scenario, its steps, and the answers that a server gave to them."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, cast
 from zlib import crc32
 
@@ -11,6 +12,11 @@ READING: Final = ("GET", "HEAD", "OPTIONS")
 # The texts that scenarios can refer to and no answer gives: a word of this run, and the sign that begins a reference.
 UNIQUE: Final = "unique"
 DOLLAR: Final = "dollar"
+REFERENCE: Final = re.compile(r"\$\{(\w+)\}")
+_BRACES: Final = re.compile(r"\$\{[^}]*\}?")
+_NAME: Final = re.compile(r"\w+").fullmatch
+_POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*").fullmatch
+_HEADER: Final = re.compile(r"header:\s*[A-Za-z0-9-]+").fullmatch
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -89,3 +95,42 @@ def word_of(unique: str, scenario: Scenario) -> str:
 def answers_of(recording: Recording, scenario: Scenario) -> Mapping[str, Answer]:
     """Return the answers to a scenario's steps by their names. Those that were not recorded are missing."""
     return recording.answers.get(scenario.name, {})
+
+
+def unusable_parts(scenario: Scenario) -> Iterator[str]:
+    """Yield why steps of a scenario cannot be taken as they are written, each with its step."""
+    known = {UNIQUE, DOLLAR}
+    for step in scenario.steps:
+        for told in _unusable(step, known):
+            yield f"step `{step.name}`: {told}"
+        known |= step.keep.keys()
+
+
+def _unusable(step: Step, known: Collection[str]) -> Iterator[str]:
+    if step.body is not UNSET and step.content is not UNSET:
+        yield "`body` and `content` do not go together. Send one of them."
+    for found in _texts([step.path, step.headers, step.body, step.content]):
+        for shown in _BRACES.findall(found):
+            name = REFERENCE.fullmatch(shown)
+            if name is None or name[1] not in known:
+                yield (
+                    f"`{shown}` is not known here. There are {', '.join(f'`${{{each}}}`' for each in sorted(known))}. A step "
+                    "before this one must `keep` it; `${dollar}` stands for a dollar sign."
+                )
+    for name, place in step.keep.items():
+        if _NAME(name) is None or name in (UNIQUE, DOLLAR):
+            yield f"`keep` cannot give the name `{name}`. Use other letters, digits and `_`."
+        if _HEADER(place) is None and _POINTER(place) is None:
+            yield f"`keep` of `{name}` has `{place}`. Write a JSON pointer, as `/data/0/id`, or `header:` and a name."
+    for place in step.unordered:
+        if _POINTER(place) is None:
+            yield f"`unordered` has `{place}`, which is no JSON pointer. Begin it with `/`, as in `/data`."
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for each in (members_of(value) or {}).values():
+        yield from _texts(each)
+    for each in items_of(value) or ():
+        yield from _texts(each)

@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from herdbook.compare.journal import journal_in, scenario_of
-from herdbook.compare.model import Recording, Scenario, Unusable
+from herdbook.compare.model import Recording, Scenario, Unusable, unusable_parts
 
 
 def shipped() -> list[Scenario]:
@@ -66,6 +66,8 @@ def _scenarios(text: str, name: str) -> list[Scenario]:
                 raise Unusable(
                     f"`{name}`: the scenario `{scenario.name}` has {times} steps named `{step}`. Name each differently."
                 )
+        for told in unusable_parts(scenario):
+            raise Unusable(f"`{name}`: the scenario `{scenario.name}`, {told}")
     for scenario_name, times in Counter(each.name for each in found).items():
         if times > 1:
             raise Unusable(f"`{name}` has {times} scenarios named `{scenario_name}`. Name each differently.")

@@ -9,6 +9,7 @@ from herdbook.compare.differences import Found, StepResult, grouped
 from herdbook.compare.matching import Difference
 
 _MAX_STEPS: Final = 4
+_NEITHER: Final = "Neither side gave what it refers to."
 _KINDS: Final = {
     "status": "The status differs.",
     "missing": "It is missing on the right.",
@@ -25,9 +26,12 @@ def as_text(results: Sequence[StepResult], skipped: Iterable[str]) -> str:
     """Return the differences in plain text, and how many requests were compared."""
     found = grouped(results)
     parts = [_told(number, each) for number, each in enumerate(found, 1)]
+    parts += [
+        f"Not compared: {each.scenario}: {each.step} ({each.request}). {_NEITHER}" for each in results if not each.is_compared
+    ]
     parts += [f"Skipped: {name}" for name in skipped]
     many = "No difference" if not found else "1 difference" if len(found) == 1 else f"{len(found)} differences"
-    return "\n".join([*parts, f"{many} in {len(results)} requests."])
+    return "\n".join([*parts, f"{many} in {sum(each.is_compared for each in results)} requests."])
 
 
 def _told(number: int, found: Found) -> str:
@@ -47,9 +51,13 @@ def as_junit(results: Sequence[StepResult], skipped: Iterable[str]) -> bytes:
     for scenario, steps in groupby(results, key=lambda each: each.scenario):
         cases = [*steps]
         failed = sum(1 for each in cases if each.differences)
-        suite = ET.SubElement(root, "testsuite", name=scenario, tests=str(len(cases)), failures=str(failed))
+        left_out = sum(not each.is_compared for each in cases)
+        counts = {"tests": str(len(cases)), "failures": str(failed)} | ({"skipped": str(left_out)} if left_out else {})
+        suite = ET.SubElement(root, "testsuite", attrib={"name": scenario} | counts)
         for each in cases:
             case = ET.SubElement(suite, "testcase", classname=scenario, name=each.step)
+            if not each.is_compared:
+                ET.SubElement(case, "skipped", message=_NEITHER)
             if each.differences:
                 text = "\n".join(map(_line, each.differences))
                 ET.SubElement(case, "failure", message=f"{each.request}: {_line(each.differences[0])}").text = text

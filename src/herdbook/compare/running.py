@@ -11,7 +11,19 @@ import httpx
 import msgspec
 from msgspec import UNSET
 
-from herdbook.compare.model import DOLLAR, UNIQUE, Answer, Recording, Scenario, Step, answers_of, items_of, members_of, word_of
+from herdbook.compare.model import (
+    DOLLAR,
+    REFERENCE,
+    UNIQUE,
+    Answer,
+    Recording,
+    Scenario,
+    Step,
+    answers_of,
+    items_of,
+    members_of,
+    word_of,
+)
 
 # The headers that the contract names. Others say nothing of it.
 _HEADERS: Final = (
@@ -32,11 +44,20 @@ _REMOVALS: Final = {
     "invitation": "/api/herdbook/invitations/{}",
 }
 _CREATES: Final = re.compile(r"/api/v2/(?!engagements)\w+").fullmatch
-_REFERENCE: Final = re.compile(r"\$\{(\w+)\}")
+_SEARCHED: Final = re.compile(r"/api/(?:v2|herdbook)/(?:contacts|companies|tags)(?:/bulk)?").fullmatch
+
+
+# The lists in which an object is found by a word of its texts, and whether they have a search.
+_SEARCHES: Final = (("/api/v2/contacts", True), ("/api/v2/companies", True), ("/api/v2/tags", False))
+_MAX_PAGES: Final = 100
 
 
 class Interrupted(Exception):
     """A comparison was interrupted, and the objects that it had made were removed."""
+
+
+class BrokenOff(Exception):
+    """A side does not go on with a scenario, so that nothing can be said. The text names the side, the request, and why."""
 
 
 class Side(Protocol):
@@ -53,27 +74,35 @@ class Side(Protocol):
 class RecordedSide:
     """A recording in place of a server."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, name: str, recording: Recording) -> None:
         self.base = recording.base
         self.unique = recording.unique
+        self._name = name
         self._recording = recording
 
     def answers(self, scenario: Scenario) -> Generator[Answer | None]:
-        """Yield the recorded answers; None where there is none."""
+        """Yield the recorded answers; None where there is none. Refusal: BrokenOff, if the key was refused."""
         found = answers_of(self._recording, scenario)
-        yield from (found.get(step.name) for step in scenario.steps)
+        for step in scenario.steps:
+            answer = found.get(step.name)
+            _require_let_in(self._name, scenario, step, answer)
+            yield answer
 
 
 class ServerSide:
-    """A running server. `left_behind` are the objects that it did not let go, after a scenario.
+    """A running server.
 
+    After a scenario, `left_behind` are the objects that it did not let go, and `perhaps_left` are the requests that may have
+    made one of which nobody knows, because their answers were lost.
     Once `is_interrupted`, it makes no further request but those that remove what it made.
     """
 
-    def __init__(self, client: httpx.Client, key: str, unique: str, is_interrupted: Callable[[], bool]) -> None:
+    def __init__(self, name: str, client: httpx.Client, key: str, unique: str, is_interrupted: Callable[[], bool]) -> None:
         self.base = str(client.base_url).rstrip("/")
         self.unique = unique
+        self.name = name
         self.left_behind: list[str] = []
+        self.perhaps_left: list[str] = []
         self._client = client
         self._key = key
         self._is_interrupted = is_interrupted
@@ -81,23 +110,75 @@ class ServerSide:
     def answers(self, scenario: Scenario) -> Generator[Answer | None]:
         """Make the requests of a scenario, one for each answer that is asked for; then remove what they made.
 
-        Refusal: Interrupted.
+        Refusals: Interrupted; BrokenOff, if the server gives no answer, or refuses the key.
         """
         kept = {UNIQUE: word_of(self.unique, scenario), DOLLAR: "$"}
         made: dict[str, str] = {}
+        lost: list[Step] = []
         try:
             for step in scenario.steps:
                 if self._is_interrupted():
                     raise Interrupted
                 request = self._request(step, kept)
-                answer = None if request is None else _answer(self._client.send(request))
-                if answer is not None:
+                answer = None
+                if request is not None:
+                    if step.method == "POST":
+                        lost.append(step)
+                    answer = self._sent(scenario, step, request)
                     kept |= _kept(step, answer)
                     if step.method == "POST":
                         made |= _made(step, answer)
+                        if _is_told(answer):
+                            lost.remove(step)
+                    _require_let_in(self.name, scenario, step, answer)
                 yield answer
         finally:
-            self._remove(made)
+            self._remove(made | (self._found(kept[UNIQUE], lost) if lost else {}))
+
+    def _sent(self, scenario: Scenario, step: Step, request: httpx.Request) -> Answer:
+        """Return the answer to a request. Refusal: BrokenOff."""
+        try:
+            return _answer(self._client.send(request))
+        except httpx.ConnectError as error:
+            raise BrokenOff(
+                f"The {self.name} server at {self.base} cannot be reached: {error}. Start it, or correct its address."
+            ) from None
+        except httpx.TransportError as error:
+            said = str(error) or type(error).__name__
+            raise BrokenOff(
+                f"The {self.name} server gave no answer to {_place(scenario, step)}: {said}. Nothing more was compared."
+            ) from None
+
+    def _found(self, word: str, lost: Sequence[Step]) -> dict[str, str]:
+        """Return the objects that have the word of the run, with their types: requests without an answer may have made them.
+
+        Those that may have made an object without the word, or one that cannot be searched, are noted.
+        """
+        found: dict[str, str] = {}
+        is_complete = True
+        for path, has_search in _SEARCHES:
+            try:
+                found |= self._with_word(path, {"search": word} if has_search else {}, word)
+            except (httpx.TransportError, msgspec.DecodeError, LookupError):
+                is_complete = False
+        for step in lost:
+            has_word = f"${{{UNIQUE}}}" in msgspec.json.encode(step).decode()
+            if not (is_complete and has_word and _SEARCHED(step.path)):
+                self.perhaps_left.append(f"{step.method} {step.path}")
+        return found
+
+    def _with_word(self, path: str, search: dict[str, str], word: str) -> dict[str, str]:
+        """Return the objects of a list that have a word. Refusal: LookupError, if the list does not tell all of them."""
+        found: dict[str, str] = {}
+        parameters = {"limit": "100"} | search
+        for _ in range(_MAX_PAGES):
+            answer = self._client.get(path, params=parameters, headers={"Authorization": self._key})
+            page = msgspec.json.decode(answer.content)
+            found |= {each["id"]: each["object"] for each in page["data"] if word in msgspec.json.encode(each).decode()}
+            if (cursor := page.get("next_cursor")) is None:
+                return found
+            parameters["cursor"] = cursor
+        raise LookupError(path)
 
     def _request(self, step: Step, kept: Mapping[str, str]) -> httpx.Request | None:
         """Return the request of a step, or None if it refers to what no answer gave."""
@@ -132,7 +213,7 @@ class ServerSide:
 
 
 def recorded(side: Side, scenarios: Sequence[Scenario]) -> Recording:
-    """Return the answers of a server to scenarios, to be compared later. Refusal: Interrupted."""
+    """Return the answers of a server to scenarios, to be compared later. Refusals: Interrupted, BrokenOff."""
     answers: dict[str, dict[str, Answer]] = {}
     for scenario in scenarios:
         with closing(side.answers(scenario)) as found:
@@ -144,14 +225,34 @@ def recorded(side: Side, scenarios: Sequence[Scenario]) -> Recording:
 def together(scenario: Scenario, left: Side, right: Side) -> Iterator[tuple[Answer | None, Answer | None]]:
     """Yield the answers of both sides to each step, so that both make a request before any makes the next.
 
-    Refusal: Interrupted.
+    Refusals: Interrupted, BrokenOff.
     """
     with closing(left.answers(scenario)) as lefts, closing(right.answers(scenario)) as rights:
         yield from itertools.zip_longest(lefts, rights)
 
 
+def _require_let_in(name: str, scenario: Scenario, step: Step, answer: Answer | None) -> None:
+    """Require that a side has let the key in: two servers that refuse it answer alike, which says nothing.
+
+    Refusal: BrokenOff.
+    """
+    if answer is None or step.credential != "key" or answer.status not in (401, 403):
+        return
+    remedy = "Use a key of this server that is valid" if answer.status == 401 else "Use a key with all scopes"
+    raise BrokenOff(f"The {name} key was refused: {_place(scenario, step)} was answered with {answer.status}. {remedy}.")
+
+
+def _place(scenario: Scenario, step: Step) -> str:
+    return f"{step.method} {step.path} (in {scenario.name}: {step.name})"
+
+
+def _is_told(answer: Answer) -> bool:
+    """Whether an answer tells what its request has made."""
+    return answer.status < 500 and (answer.status >= 300 or members_of(answer.body) is not None)
+
+
 def _filled(text: str, kept: Mapping[str, str]) -> str:
-    return _REFERENCE.sub(lambda found: kept[found[1]], text)
+    return REFERENCE.sub(lambda found: kept[found[1]], text)
 
 
 def _filled_in(value: Any, kept: Mapping[str, str]) -> Any:

@@ -447,6 +447,13 @@ _NO_NULL: Final = " Leave it out to change nothing in it. To clear one of its me
 
 def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[FieldError]:
     """Yield the errors of a value against its declared type."""
+    if len(options := _options(declared)) > 1:
+        yield from _union_errors(options, value, path)
+    else:
+        yield from _errors_of_one(declared, value, path)
+
+
+def _errors_of_one(declared: inspect.Type, value: Any, path: str) -> Iterator[FieldError]:
     expected, may_be_null = unwrapped(declared)
     if value is _UNSEEN or (value is None and may_be_null):
         return
@@ -463,16 +470,39 @@ def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[Fiel
                 yield from _struct_member_errors(expected, name, item, path)
             yield from _missing(expected, members, path)
         case inspect.DictType(), dict():
-            many = len(cast("dict[str, Any]", value))
-            yield from _length_errors(expected.min_length, expected.max_length, many, path, "members")
+            yield from _map_errors(expected, cast("dict[str, Any]", value), path)
         case (inspect.BoolType(), bool()) | ((inspect.RawType() | inspect.AnyType()), _):
             pass
         case (inspect.IntType(), int()) | (inspect.FloatType(), int() | float()) if not isinstance(value, bool):
             yield from _range_errors(expected, value, path)
         case _:
-            wanted = next(words for kind, words in _KINDS if isinstance(expected, kind))
+            wanted = _words_for(expected)
             remedy = _NO_NULL if value is None and isinstance(expected, inspect.DictType) else ""
             yield FieldError(path, "invalid_type", f"`{path}` must be {wanted}, not {_kind_of(value)}.{remedy}")
+
+
+def _map_errors(expected: inspect.DictType, members: Mapping[str, Any], path: str) -> Iterator[FieldError]:
+    yield from _length_errors(expected.min_length, expected.max_length, len(members), path, "members")
+    for name, item in members.items():
+        yield from value_errors(expected.value_type, item, _member_of(path, name))
+
+
+def _words_for(expected: inspect.Type) -> str:
+    return next(words for kind, words in _KINDS if isinstance(expected, kind))
+
+
+def _options(declared: inspect.Type) -> list[inspect.Type]:
+    """Return the types that a value may have, beside null."""
+    if isinstance(declared, inspect.Metadata):
+        return _options(declared.type)
+    types = declared.types if isinstance(declared, inspect.UnionType) else (declared,)
+    return [option for option in types if not isinstance(option, inspect.NoneType)]
+
+
+def _union_errors(options: Sequence[inspect.Type], value: Any, path: str) -> Iterator[FieldError]:
+    if all(any(value_errors(option, value, path)) for option in options):
+        wanted = " or ".join(_words_for(unwrapped(option)[0]) for option in options)
+        yield FieldError(path, "invalid_type", f"`{path}` must be {wanted}, not {_kind_of(value)}.")
 
 
 def _array_errors(expected: inspect.VarTupleType, items: list[Any], path: str) -> Iterator[FieldError]:
@@ -513,7 +543,7 @@ def _length_errors(least: int | None, most: int | None, length: int, path: str, 
 
 
 def _range_errors(expected: inspect.IntType | inspect.FloatType, value: float, path: str) -> Iterator[FieldError]:
-    form = "" if isinstance(expected, inspect.IntType) else "g"
+    form = "" if isinstance(expected, inspect.IntType) else ".15g"
     if expected.ge is not None and value < expected.ge:
         yield FieldError(path, "invalid_range", f"`{path}` must be at least {expected.ge:{form}}.")
     elif expected.le is not None and value > expected.le:

@@ -16,6 +16,8 @@ from herdbook.http.body import unknown_parameter, unwrapped, value_errors
 
 # A fraction may have 17 digits behind its zeros.
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,30})?").fullmatch
+# Negative numbers are out of each range, which the error should say.
+_WHOLE: Final = re.compile(r"-?[0-9]{1,19}").fullmatch
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
@@ -29,8 +31,11 @@ class QueryReader:
     @functools.cached_property
     def _fields(self) -> dict[str, inspect.Type]:
         # For the first query, as in `BodyReader`.
-        declared = cast("inspect.StructType", inspect.type_info(self._struct))
-        return {field.encode_name: field.type for field in declared.fields}
+        return {field.encode_name: field.type for field in self._declared.fields}
+
+    @functools.cached_property
+    def _declared(self) -> inspect.StructType:
+        return cast("inspect.StructType", inspect.type_info(self._struct))
 
     def read(self, query_string: bytes) -> Any:
         """Return the struct. Refusal: InvalidQuery, with all errors, or the first of very many."""
@@ -46,6 +51,9 @@ class QueryReader:
                 errors += itertools.islice(value_errors(declared, value, name), MAX_ERRORS + 1)
             if len(errors) > MAX_ERRORS:
                 break
+        errors += [
+            _missing(field.encode_name) for field in self._declared.fields if field.required and field.encode_name not in given
+        ]
         if not errors:
             struct = msgspec.convert(given, self._struct)
             for name, rule in self._rules.items():
@@ -69,10 +77,14 @@ def pairs(query_string: bytes, errors: list[FieldError]) -> Iterator[tuple[str, 
         errors.append(FieldError("", "invalid_encoding", "The query string is not percent-encoded UTF-8 (RFC 3986)."))
 
 
+def _missing(name: str) -> FieldError:
+    return FieldError(name, "required", f"`{name}` is missing. Send it as a query parameter, as in `?{name}=...`.")
+
+
 def _value(declared: inspect.Type, text: str) -> Any:
     """Return the text converted to the declared type, or the text itself if it cannot be converted."""
     match unwrapped(declared)[0]:
-        case inspect.IntType() if text.isascii() and text.isdecimal() and len(text) < 20:
+        case inspect.IntType() if _WHOLE(text) is not None:
             return int(text)
         case inspect.FloatType() if _NUMBER(text) is not None:
             return float(text)

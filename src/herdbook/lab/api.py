@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
@@ -16,7 +16,6 @@ from herdbook.errors import FieldError, Invalid, InvalidQuery
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Handler, Operation
 from herdbook.lab.clock import LAST_MOMENT, Clock
-from herdbook.lab.deliveries import INBOXES
 from herdbook.lab.expectations import LabVerdict, LabVerify, condition_errors, impossible, verdict
 from herdbook.lab.faults import FAULT_PREFIX, Fault, FaultList, FaultRule
 from herdbook.lab.journal import JournalPage, JournalQuery
@@ -48,7 +47,9 @@ from herdbook.lab.model import (
     LabWorkspaceSummary,
 )
 from herdbook.lab.seed_file import Seed, SeedInvalid, from_ndjson, from_yaml, of_entries
+from herdbook.lab.store import INBOXES
 from herdbook.lab.workspace import LabWorkspace
+from herdbook.oauth.model import AUTHORIZE_PATH
 from herdbook.shared_schemas import shown_time
 
 _WORKSPACES: Final = "/herdbook/lab/workspaces"
@@ -100,16 +101,25 @@ def _rules_of(workspace: LabWorkspace) -> Collection[str]:
 
 def _target(asked: LabClockChange, now: datetime) -> datetime:
     """Return the time to which a clock is moved. Refusal: Invalid."""
-    to = now + timedelta(seconds=asked.advance_seconds)
+    to = now + timedelta(seconds=asked.advance_seconds or 0)
     if asked.to is not UNSET and (named := fields.parsed_time(asked.to)) is not None:
         if named < now:
             message = f"The clock shows {shown_time(now)} and is only moved ahead. Reset the workspace."
             raise Invalid([FieldError("to", "in_the_past", message)])
-        to = max(to, named)
+        to = named
     if to > LAST_MOMENT:
         name = "advance_seconds" if asked.to is UNSET else "to"
         raise Invalid([FieldError(name, "too_large", f"A clock goes until {shown_time(LAST_MOMENT)}.")])
     return to
+
+
+def _parameters_of(call: Call, url: str) -> list[tuple[str, str]]:
+    """Return the parameters of an authorization request. Refusal: Invalid, if a browser would not get to this server's page."""
+    address, _, query = url.partition("?")
+    if address != (there := call.base_url + AUTHORIZE_PATH):
+        message = f"`url` is not the page at which users of this server let a client in. Its address is {there}."
+        raise Invalid([FieldError("url", "not_allowed", message)])
+    return parse_qsl(query.partition("#")[0], keep_blank_values=True)
 
 
 def _seed_of(asked: LabSeedCreate) -> Seed:
@@ -185,6 +195,12 @@ class _Handlers:
 
     async def change_clock(self, _: Call, workspace_id: UUID, asked: LabClockChange) -> Answer:
         workspace = self._lab.workspace(workspace_id)
+        if asked.advance_seconds is UNSET and asked.to is UNSET and asked.is_frozen is UNSET:
+            message = "The body changes nothing. Send `advance_seconds` or `to`, or `is_frozen`."
+            raise Invalid([FieldError("", "required", message)])
+        if asked.to is not UNSET and asked.advance_seconds is not UNSET:
+            message = "`to` and `advance_seconds` do not go together. Send one of them."
+            raise Invalid([FieldError("to", "not_allowed", message)])
         async with workspace.gate.inside():
             sent = await workspace.advance(lambda now: _target(asked, now))
             if asked.is_frozen is not UNSET:
@@ -201,7 +217,7 @@ class _Handlers:
     async def approve(self, call: Call, workspace_id: UUID, asked: LabApproval) -> Answer:
         workspace = self._lab.workspace(workspace_id)
         user_id = _user_of(self._lab.made_as(workspace_id), asked.user)
-        parameters = parse_qsl(urlsplit(asked.url).query, keep_blank_values=True)
+        parameters = _parameters_of(call, asked.url)
         self._lab.require_room()
         async with workspace.gate.inside():
             location = await workspace.let_in(parameters, user_id, call.base_url)

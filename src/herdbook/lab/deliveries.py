@@ -31,7 +31,6 @@ from herdbook.webhooks.delivery import DeliveryContext, EndpointDelivery
 from herdbook.webhooks.model import Attempt
 from herdbook.webhooks.sender import Answered, KeptConnection, Sender
 
-INBOXES: Final = "/api/herdbook/lab/inboxes/"
 _log: Final = logging.getLogger("herdbook.lab")
 _WRONG_SECRET: Final = "whsec_" + base64.b64encode(b"this is the secret of somebody else").decode()
 _TOO_EARLY: Final = timedelta(hours=1)
@@ -254,7 +253,7 @@ class _LabConnection(KeptConnection):
         return sent
 
     async def _exchange(self, message: bytes, until: float, may_begin: Callable[[], bool]) -> Answered:
-        if INBOXES + self._lab.workspace.shown_id not in self._target:
+        if store.INBOXES + self._lab.workspace.shown_id not in self._target:
             return await super()._exchange(message, until, may_begin)
         head, _, body = message.partition(b"\r\n\r\n")
         return self._lab.workspace.take_into_inbox(_headers(head), body)

@@ -18,7 +18,9 @@ from herdbook.auth.keys import PREFIX
 from herdbook.http.problems import INTERNAL_ERROR, PROBLEM_TYPES, Problem
 from herdbook.http.protocol import CUT
 from herdbook.lab.faults import Asked, Fault, Faults
+from herdbook.lab.hiding import shown_body, shown_headers
 from herdbook.lab.journal import MOST_BODY, Journal, JournalEntry, message
+from herdbook.lab.journal import Message as Kept
 from herdbook.shared_schemas import shown_time
 
 # The time in which the system sends what was written before a connection is cut.
@@ -26,7 +28,8 @@ _FLUSH_SECONDS: Final = 0.05
 _PIECES: Final = 10
 _SHOWING_REQUESTS: Final = frozenset({"list-requests", "get-request"})
 _NOT_JSON: Final = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
-_TITLES: Final = {kind.status: kind for kind in reversed((*PROBLEM_TYPES.values(), INTERNAL_ERROR))}
+# Several types may have one status, and no 500 of a fault leaves open what was done.
+_TITLES: Final = {kind.status: kind for kind in reversed(PROBLEM_TYPES.values())} | {500: INTERNAL_ERROR}
 
 
 class Host(Protocol):
@@ -272,14 +275,23 @@ class Exchange:
             path=self._path,
             query=self._scope["query_string"].decode("latin-1"),
             api_key=self._api_key,
-            request=message(self._scope["headers"], bytes(self._sent), is_cut=self._sent_size > MOST_BODY),
-            answer=message(self._headers, bytes(self._answer), is_cut=self._answer_size > MOST_BODY) if is_answered else UNSET,
+            request=self._shown(message(self._scope["headers"], bytes(self._sent), is_cut=self._sent_size > MOST_BODY)),
+            answer=(
+                self._shown(message(self._headers, bytes(self._answer), is_cut=self._answer_size > MOST_BODY))
+                if is_answered
+                else UNSET
+            ),
             status=self._status,
             outcome="closed" if self._is_cut else "answered" if self._is_whole else "gone",
             fault="" if fault is None else fault.id,
             fault_kind="" if fault is None else fault.rule.fault,
             seconds=round((self._ended or time.perf_counter()) - self._began, 6),
         )
+
+    def _shown(self, kept: Kept) -> Kept:
+        """Return a request or an answer without its secrets."""
+        body = shown_body(self._operation, kept.body)
+        return msgspec.structs.replace(kept, headers=shown_headers(kept.headers), body=body)
 
 
 def _appending(held: list[Message]) -> Send:

@@ -11,6 +11,7 @@ from herdbook.errors import FieldError
 from herdbook.http.operation import Operation
 from herdbook.lab.faults import FAULT_PREFIX, FaultKind
 from herdbook.lab.habits import Habit, HabitName, habits_of
+from herdbook.lab.hiding import shown_header
 from herdbook.lab.journal import MOST_ENTRIES, Conditions, Journal, JournalEntry
 from herdbook.lab.names import name_errors, unknown
 
@@ -41,7 +42,7 @@ class Condition(Conditions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def is_met(self, entry: JournalEntry) -> bool:
         """Whether an entry meets the conditions."""
         return super().is_met(entry) and all(
-            _has(entry.request.headers.get(name.lower()), wanted) for name, wanted in self.headers.items()
+            _has(entry.request.headers.get(name.lower()), _as_kept(name, wanted)) for name, wanted in self.headers.items()
         )
 
     @property
@@ -55,6 +56,11 @@ class Condition(Conditions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def _has(value: str | None, wanted: _Wanted) -> bool:
     return (value is not None) is wanted if isinstance(wanted, bool) else value == wanted
+
+
+def _as_kept(name: str, wanted: _Wanted) -> _Wanted:
+    """Return a wanted value as the journal has it, which keeps no secrets."""
+    return wanted if isinstance(wanted, bool) else shown_header(name.lower(), wanted)
 
 
 def _described(header: str, wanted: _Wanted) -> str:

@@ -1,5 +1,6 @@
 """The lab's requests and answers."""
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
@@ -7,8 +8,19 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
 from herdbook.auth.scopes import ADMIN, SCOPES
+from herdbook.errors import FieldError
+from herdbook.http.body import did_you_mean
 
 _Moment = Annotated[str, Meta(description="A time, as ISO 8601 in UTC.", extra_json_schema={"format": "date-time"})]
+
+
+def _known_scopes(value: Sequence[str], path: str) -> Iterator[FieldError]:
+    for place, scope in enumerate(value):
+        if scope not in SCOPES:
+            remedy = did_you_mean(scope, SCOPES) or f"Choose from: {', '.join(sorted(SCOPES))}."
+            yield FieldError(f"{path}[{place}]", "not_allowed", f"There is no scope `{scope}`. {remedy}")
+
+
 _WorkspaceId = Annotated[str, fields.id_schema(ids.WORKSPACE)]
 _SEED_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 _SeedName = Annotated[str, Meta(description="The name of a seed.", extra_json_schema={"pattern": _SEED_PATTERN})]
@@ -190,9 +202,9 @@ class LabClockChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     rules: ClassVar[dict[str, fields.Rule]] = {"to": fields.time}
     example: ClassVar[dict[str, Any]] = {"advance_seconds": 36000}
 
-    advance_seconds: Annotated[float, Meta(ge=0, le=315_360_000, description="Seconds by which the clock is moved ahead.")] = (
-        0.0
-    )
+    advance_seconds: (
+        Annotated[float, Meta(ge=0, le=315_360_000, description="Seconds by which the clock is moved ahead.")] | UnsetType
+    ) = UNSET
     to: (
         Annotated[str, Meta(description="A time to which it is moved ahead.", extra_json_schema={"format": "date-time"})]
         | UnsetType
@@ -241,7 +253,7 @@ class LabKeyCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Request payload for another key of a workspace."""
 
     schema_name: ClassVar[str] = "lab_key_create_request"
-    rules: ClassVar[dict[str, fields.Rule]] = {"expires_at": fields.time}
+    rules: ClassVar[dict[str, fields.Rule]] = {"expires_at": fields.time, "scopes": _known_scopes}
     example: ClassVar[dict[str, Any]] = {"name": "Reader", "scopes": ["contacts:read"]}
 
     name: fields.Name = "Test"

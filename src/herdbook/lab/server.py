@@ -27,10 +27,10 @@ from herdbook.http.call import Services
 from herdbook.lab import api as lab_api
 from herdbook.lab import store
 from herdbook.lab.clock import Clock, Surroundings, within
-from herdbook.lab.deliveries import INBOXES
 from herdbook.lab.journal import MOST_BODY
 from herdbook.lab.lab import Lab
 from herdbook.lab.seed_file import FIRST_MOMENT
+from herdbook.lab.store import INBOXES
 from herdbook.settings import Settings
 
 if TYPE_CHECKING:

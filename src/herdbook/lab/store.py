@@ -8,11 +8,13 @@ from uuid import UUID
 
 import asyncpg
 
+from herdbook import ids
 from herdbook.db.migrate import create_schema
 from herdbook.db.pool import Executor, connect
 from herdbook.settings import SettingOutOfRange
 
 DATABASE: Final = "herdbook_lab"
+INBOXES: Final = "/api/herdbook/lab/inboxes/"
 
 # Statements of the product say `now()`, and find this schema before the system's. The clock is a setting of the session.
 _CLOCK: Final[LiteralString] = """
@@ -137,6 +139,20 @@ _COPIES: Final[LiteralString] = """
         perform lab.copy_rows(origin, target, tables);
         insert into lab.copied (workspace, by) values (target, pg_current_xact_id());
     end $$;
+    -- A webhook to the inbox of a workspace is one to the inbox of its copy, whatever the copy is made for.
+    create function lab.rename_inbox(target uuid, of_origin text, of_target text) returns void language plpgsql as $$
+    begin
+        if not exists (select from lab.webhook_endpoint where workspace_id = target) then
+            return;
+        end if;
+        update lab.webhook_endpoint set object = replace(object::text, of_origin, of_target)::json
+            where workspace_id = target and strpos(object::text, of_origin) > 0;
+        update lab.change
+            set object = replace(object::text, of_origin, of_target)::json,
+                previous = replace(previous::text, of_origin, of_target)::json
+            where workspace_id = target and kind = 'w'
+                and (strpos(object::text, of_origin) > 0 or strpos(previous::text, of_origin) > 0);
+    end $$;
     create function lab.touch_all(target uuid) returns void language plpgsql as $$
     begin
         delete from lab.copied where workspace = target;
@@ -207,6 +223,11 @@ class Kept(NamedTuple):
     id: UUID
     tables: Sequence[str]
     changes: int
+
+
+def _inboxes(kept: Kept, workspace_id: UUID) -> list[str]:
+    """Return the paths of the inboxes of a workspace and its copy."""
+    return [INBOXES + ids.encoded(ids.WORKSPACE, each) for each in (kept.id, workspace_id)]
 
 
 def lab_url(database_url: str) -> str:
@@ -280,17 +301,23 @@ async def copy_workspace(
 ) -> None:
     """Create a workspace with the rows of another one, and perhaps a key: id, name, scopes, and the hash of its secret."""
     await statements.execute(
-        "select lab.create_workspace($1, $2, $3, $4, $5, $6, $7)",
+        "select lab.create_workspace($1, $2, $3, $4, $5, $6, $7), lab.rename_inbox($2, $8, $9)",
         kept.id,
         workspace_id,
         list(kept.tables),
         *(key or (None, None, None, None)),
+        *_inboxes(kept, workspace_id),
     )
 
 
 async def reset_workspace(statements: Executor, kept: Kept, workspace_id: UUID) -> None:
     """Give a workspace the rows again that it was created with. It keeps its credentials."""
-    await statements.execute("select lab.reset_workspace($1, $2)", kept.id, workspace_id)
+    await statements.execute(
+        "select lab.reset_workspace($1, $2), lab.rename_inbox($2, $3, $4)",
+        kept.id,
+        workspace_id,
+        *_inboxes(kept, workspace_id),
+    )
 
 
 async def add_key(
@@ -307,12 +334,23 @@ async def add_key(
 
 async def refill_workspace(statements: Executor, kept: Kept, workspace_id: UUID) -> None:
     """Give a workspace the rows of another one instead of its own. It keeps its credentials."""
-    await statements.execute("select lab.refill_workspace($1, $2, $3)", kept.id, workspace_id, list(kept.tables))
+    await statements.execute(
+        "select lab.refill_workspace($1, $2, $3), lab.rename_inbox($2, $4, $5)",
+        kept.id,
+        workspace_id,
+        list(kept.tables),
+        *_inboxes(kept, workspace_id),
+    )
 
 
 async def renew_workspace(statements: Executor, kept: Kept, workspace_id: UUID) -> None:
     """Give a workspace the rows again that it was created with, and take its credentials away."""
-    await statements.execute("select lab.reset_workspace($1, $2), lab.delete_credentials($2)", kept.id, workspace_id)
+    await statements.execute(
+        "select lab.reset_workspace($1, $2), lab.rename_inbox($2, $3, $4), lab.delete_credentials($2)",
+        kept.id,
+        workspace_id,
+        *_inboxes(kept, workspace_id),
+    )
 
 
 async def delete_workspace(statements: Executor, workspace_id: UUID) -> None:
@@ -355,10 +393,17 @@ async def add_person(statements: Executor, person_id: UUID, address: str) -> Non
     await statements.execute("insert into person (id, address) values ($1, $2)", person_id, address)
 
 
-async def expire_credential(statements: Executor, credential_id: UUID) -> None:
-    """Let an API key or an access token end now."""
+async def expire_credential(statements: Executor, credential_id: UUID) -> datetime | None:
+    """Let an API key or an access token end now. Return when a key would have ended; None: never, or it is no key."""
+    ends_at: datetime | None = await statements.fetchval("select expires_at from credential where id = $1", credential_id)
     await statements.execute("update credential set expires_at = now() where id = $1", credential_id)
     await statements.execute("update oauth_access_token set expires_at = now() where id = $1", credential_id)
+    return ends_at
+
+
+async def renew_key(statements: Executor, credential_id: UUID, ends_at: datetime | None) -> None:
+    """Let an API key end at another time; None: never."""
+    await statements.execute("update credential set expires_at = $2 where id = $1", credential_id, ends_at)
 
 
 async def webhook_work(statements: Executor, workspace_id: UUID) -> list[tuple[UUID, datetime]]:

@@ -154,6 +154,8 @@ class LabWorkspace:
         self._console: Console | None = None
         self._importing: asyncio.Task[None] | None = None
         self._has_new_imports = False
+        # The keys that faults have let end, and when they would have ended.
+        self._ended_keys: dict[UUID, datetime | None] = {}
 
     def move_in(self, workspace_id: UUID) -> None:
         """Take a workspace of the database."""
@@ -403,7 +405,8 @@ class LabWorkspace:
         """Let a credential end now."""
         credential_id = ids.decoded(ids.CREDENTIAL, api_key) or ids.decoded(ACCESS_TOKEN_PREFIX, api_key)
         if credential_id is not None:
-            await store.expire_credential(self.pool, credential_id)
+            ends_at = await store.expire_credential(self.pool, credential_id)
+            self._ended_keys.setdefault(credential_id, ends_at)
         self._opened.authenticator.forget()
 
     @asynccontextmanager
@@ -461,6 +464,10 @@ class LabWorkspace:
         opened, self._open, self._console, self._other_key = self._open, None, None, None
         if opened is None:
             return
+        # A workspace that begins anew has keys that work.
+        ended, self._ended_keys = self._ended_keys, {}
+        for credential_id, ends_at in ended.items():
+            await store.renew_key(self.pool, credential_id, ends_at)
         await opened.deliveries.close()
         importing, self._importing, self._has_new_imports = self._importing, None, False
         if importing is not None:

@@ -50,9 +50,10 @@ class LabServer:
 
     def command(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Send a command to the lab, and return its answer. Refusals: LabRefused, LabGone."""
+        content = None if body is None else json.dumps(body, default=_shown)
         connection = self._connection()
         try:
-            self._send(connection, method, path, body)
+            self._send(connection, method, path, content)
             answer = connection.getresponse()
             status, content = answer.status, answer.read()
         except (OSError, HTTPException) as error:
@@ -116,9 +117,9 @@ class LabServer:
         with self._lock:
             return connections.pop(0) if len(connections) >= least else None
 
-    def _send(self, connection: HTTPConnection, method: str, path: str, body: Mapping[str, Any] | None) -> None:
-        content = None if body is None else json.dumps(body, default=_shown)
-        headers = {"Authorization": f"Bearer {self.token}"} | ({} if body is None else {"Content-Type": "application/json"})
+    def _send(self, connection: HTTPConnection, method: str, path: str, content: str | None) -> None:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        headers |= {} if content is None else {"Content-Type": "application/json"}
         connection.request(method, _LAB + path, content, headers)
 
     def _gone(self, connection: HTTPConnection, error: Exception) -> LabGone:
@@ -148,7 +149,9 @@ def _refusal(problem: Mapping[str, Any]) -> LabRefused:
 
 
 def _shown(value: object) -> str:
-    """Return a time as the lab takes it."""
+    """Return a time as the lab takes it. Refusal: LabRefused, for one without a zone, and for what JSON does not have."""
     if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise LabRefused(f"The time {value!r} has no zone. Give it one, as in `datetime(2026, 1, 1, tzinfo=timezone.utc)`.")
         return value.isoformat()
-    raise TypeError(f"{value!r} cannot be sent to the lab. Use texts, numbers, lists, dicts, or times with a zone.")
+    raise LabRefused(f"{value!r} cannot be sent to the lab. Use texts, numbers, lists, dicts, or times with a zone.")

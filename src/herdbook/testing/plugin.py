@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -65,6 +66,8 @@ def _asked(item: pytest.Item) -> dict[str, Any]:
             pytest.fail(f"The mark `{_MARK}` takes its members by name, as in `seed={mark.args[0]!r}`.", pytrace=False)
         if unknown := [name for name in mark.kwargs if name not in _MEMBERS]:
             pytest.fail(f"The mark `{_MARK}` has no `{unknown[0]}`. It has {', '.join(_MEMBERS)}.", pytrace=False)
+        if not isinstance(seed := mark.kwargs.get("seed", ""), str | Path):
+            pytest.fail(f"The mark `{_MARK}` has `seed={seed!r}`. Name a seed, or the file of one.", pytrace=False)
         asked = {**mark.kwargs, **asked}
     return asked
 

@@ -1,7 +1,8 @@
 """A workspace of a lab, as a test commands it."""
 
+import difflib
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,8 @@ __tracebackhide__: Final = True
 
 _MOST_ENTRIES: Final = 2000
 _MOST_SHOWN: Final = 50
+_MOST_NAMES: Final = 20
+_MOST_SECONDS: Final = 30
 _BODY_SHOWN: Final = 300
 
 
@@ -51,11 +54,13 @@ class Workspace:
         self.inbox = Inbox(self, made["inbox_url"])
         self._server = server
         self._faults: list[Fault] = []
+        # The names of the test's own snapshots in the lab, by those that the test gives them.
+        self._snapshots: dict[str, str] = {}
 
     def _take(self, made: Mapping[str, Any]) -> None:
         """Take what the state of the workspace has by name."""
         self.users: list[dict[str, Any]] = made["users"]
-        self.objects: dict[str, str] = made["objects"]
+        self.objects: dict[str, str] = _Objects(made["objects"])
 
     def fault(self, fault: str, **rule: Any) -> "Fault":
         """Add a rule for faults, such as `fault("close", when="after", operation="update-contact", times=1)`.
@@ -82,18 +87,24 @@ class Workspace:
     def verify(self, *expectations: Mapping[str, Any], **members: Any) -> None:
         """Raise AssertionError if an expectation does not hold, with those that do not.
 
-        They are those of `POST .../verify` of the lab, and so are the other members.
+        They are those of `POST .../verify` of the lab, and so are the other members. Without any it could not fail, which is
+        refused with LabRefused.
         """
+        if not expectations and not members.get("no_habits") and members.get("allowed_habits") is None:
+            raise LabRefused("`verify` has nothing that could fail. Give it an expectation, or `no_habits=True`.")
         found = self.command("POST", "/verify", {"expectations": expectations, **members})
         assert found["holds"], "\n".join(each["message"] for each in found["failures"])
 
     def snapshot(self, name: str) -> None:
-        """Keep the state as a seed of this name."""
-        self.command("POST", "/snapshot", {"name": name})
+        """Keep the state under a name, to return to it. It is the test's own, and goes with the workspace."""
+        # A lab has one list of names, and tests that run at once, or again, may use the same.
+        own = f"{name}-{self.id.rpartition('_')[2].lower()}"
+        self.command("POST", "/snapshot", {"name": own})
+        self._snapshots[name] = own
 
     def restore(self, seed: str) -> None:
-        """Return to the state of a seed or a snapshot. The clock goes on."""
-        self._take(self.command("POST", "/restore", {"seed": seed}))
+        """Return to the state of a snapshot of this test, or of a seed. The clock goes on."""
+        self._take(self.command("POST", "/restore", {"seed": self._snapshots.get(seed, seed)}))
 
     def reset(self) -> None:
         """Return to the state and the time of the beginning. Faults and journal go."""
@@ -101,9 +112,15 @@ class Workspace:
         self._faults.clear()
 
     def delete(self) -> None:
-        """Delete the workspace, without waiting for it."""
+        """Delete the workspace and its snapshots. Without any, do not wait for it."""
         self._faults.clear()
-        self._server.tell("DELETE", f"/workspaces/{self.id}")
+        if not self._snapshots:
+            self._server.tell("DELETE", f"/workspaces/{self.id}")
+            return
+        # A seed stays as long as a workspace is of it.
+        self._server.command("DELETE", f"/workspaces/{self.id}")
+        for name in self._snapshots.values():
+            self._server.command("DELETE", f"/seeds?name={name}")
 
     def told(self) -> str:
         """Return the end of the journal for the report of a failure, or why it cannot be read."""
@@ -115,6 +132,27 @@ class Workspace:
     def command(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Send a command to the lab about this workspace, and return the answer."""
         return self._server.command(method, f"/workspaces/{self.id}{path}", body)
+
+
+class _Objects(dict[str, str]):
+    """The ids of the objects of a seed by their names."""
+
+    def __missing__(self, name: str) -> str:
+        raise UnknownObject(name, self)
+
+
+class UnknownObject(KeyError):
+    """A seed has no object of a name. The text names those that it has."""
+
+    def __init__(self, name: str, known: Collection[str]) -> None:
+        super().__init__(name)
+        near = difflib.get_close_matches(str(name), known, n=1)
+        shown = ", ".join([*known][:_MOST_NAMES]) + (", ..." if len(known) > _MOST_NAMES else "")
+        said = f"Did you mean `{near[0]}`? " if near else ""
+        self._text = f"The seed has no object `{name}`. {said}It has {shown or 'none with a name'}."
+
+    def __str__(self) -> str:
+        return self._text
 
 
 class Fault:
@@ -148,7 +186,7 @@ class Clock:
     @property
     def now(self) -> str:
         """The time, in RFC 3339."""
-        return self._moved({})["clock"]["now"]
+        return self._workspace.command("GET", "")["clock"]["now"]
 
     def advance(self, seconds: float = 0, *, minutes: float = 0, hours: float = 0, days: float = 0) -> int:
         """Move the clock ahead; return how many deliveries fell due and were attempted."""
@@ -181,7 +219,11 @@ class Journal:
 
     def wait(self, *, count: int = 1, seconds: int = 10, **conditions: Any) -> list[dict[str, Any]]:
         """Return the entries once there are so many. Raise AssertionError after the seconds."""
-        found = self._found({"limit": _MOST_ENTRIES, "wait": seconds, "count": count, **conditions})
+        left, found = seconds, None
+        while found is None or (found["count"] < count and left > 0):
+            # The lab waits only so long for one answer.
+            found = self._found({"limit": _MOST_ENTRIES, "wait": min(left, _MOST_SECONDS), "count": count, **conditions})
+            left -= _MOST_SECONDS
         asked = ", ".join(f"{name}={value!r}" for name, value in conditions.items()) or "anything"
         assert found["count"] >= count, f"{found['count']} of {count} entries came within {seconds} s: {asked}."
         return found["entries"]
