@@ -42,6 +42,7 @@ FaultKind = Literal[
 ]
 _WEBHOOK: Final = "webhook_"
 READS: Final = frozenset({"GET", "HEAD"})
+_READS_BY_POST: Final = frozenset({"query-contacts", "query-companies", "export-found-objects", "export-some-meetings"})
 _OF_ALL: Final = ("fault", "nth", "every", "probability", "random_seed", "times")
 _OF_REQUESTS: Final = ("operation", "method", "path", "api_key")
 # The members that rules of each fault take beside those of all.
@@ -197,7 +198,7 @@ class _Counted:
         """Whether the fault can change anything for a request, which may be of no operation, or for a delivery."""
         match self.rule.fault:
             case "read_only":
-                return asked.method not in READS
+                return asked.method not in READS and (not asked.operation or asked.operation in self._affected)
             case "invalid_cursor":
                 return asked.has_cursor and asked.operation in self._affected
             case "expire_credential":
@@ -274,7 +275,7 @@ def _affects(rule: FaultRule, operation: Operation) -> bool:
     """Whether the fault of a rule can change anything for requests of an operation."""
     match rule.fault:
         case "read_only":
-            return operation.method not in READS
+            return operation.method not in READS and operation.id not in _READS_BY_POST
         case "invalid_cursor":
             return operation.list_of is not None or "cursor" in getattr(operation.query, "__struct_fields__", ())
         case "expire_credential":
