@@ -41,6 +41,14 @@ async def test_what_is_no_json_is_refused(alice: Person, ada: Thing, stored: Sto
     assert len(await stored.changes()) == 1
 
 
+async def test_a_text_that_is_none_hides_no_other_fault(alice: Person) -> None:
+    """In an array of texts, an item that is no text and one that is not allowed are told together."""
+    asked = {"object_type": "change", "format": "csv", "types": [5, "person"]}
+    response = await alice.post("/api/herdbook/exports", json=asked)
+
+    assert faults(response) == [("types[0]", "invalid_type"), ("types", "invalid_choice")]
+
+
 @pytest.mark.parametrize(
     ("body", "fault"),
     [

@@ -28,10 +28,10 @@ def _position(value: str, path: str) -> Iterator[FieldError]:
         yield FieldError(path, "invalid_format", message)
 
 
-def kinds(values: Sequence[str], path: str) -> Iterator[FieldError]:
+def kinds(values: Sequence[str | None], path: str) -> Iterator[FieldError]:
     """Refuse names that are of no object type."""
     for value in values:
-        if value not in KINDS:
+        if value is not None and value not in KINDS:
             choices = ", ".join(f"`{kind}`" for kind in KINDS)
             yield FieldError(path, "invalid_choice", f"`{path}` cannot be `{quoted(value)}`. Choose from {choices}.")
 

@@ -14,9 +14,9 @@ from herdbook.http.body import did_you_mean
 _Moment = Annotated[str, Meta(description="A time, as ISO 8601 in UTC.", extra_json_schema={"format": "date-time"})]
 
 
-def _known_scopes(value: Sequence[str], path: str) -> Iterator[FieldError]:
+def _known_scopes(value: Sequence[str | None], path: str) -> Iterator[FieldError]:
     for place, scope in enumerate(value):
-        if scope not in SCOPES:
+        if scope is not None and scope not in SCOPES:
             remedy = did_you_mean(scope, SCOPES) or f"Choose from: {', '.join(sorted(SCOPES))}."
             yield FieldError(f"{path}[{place}]", "not_allowed", f"There is no scope `{scope}`. {remedy}")
 
