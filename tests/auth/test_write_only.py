@@ -38,7 +38,7 @@ def objects(answer: Json) -> Iterator[Json]:
 def test_all_kinds_of_objects_are_walked() -> None:
     """The operations below cover all kinds of objects that can be written without being read."""
     assert {operation.tag for operation in WRITES} == {
-        f"subpackage_{kind}" for kind in ("contacts", "companies", "tags", "engagements", "transcriptComments")
+        f"subpackage_{kind}" for kind in ("contacts", "companies", "tags", "engagements", "transcriptComments", "cards")
     }
 
 

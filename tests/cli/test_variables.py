@@ -17,6 +17,7 @@ from tests.cli.programs import Running, command_line, herdbook, serving, until
 
 # Values that `serve` refuses before it starts anything: the refusal proves that the variable was read.
 UNWORKABLE: Final = {
+    "LAB_LIMIT": "0",
     "LAB_WORKSPACES": "0",
     "DATABASE_CONNECTIONS": "1",
     "PORT": "65536",

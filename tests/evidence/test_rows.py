@@ -91,6 +91,8 @@ async def administrator(frank: Person, team: Team, engine: Thing, renewal: Thing
         await made(f"/api/herdbook/contacts/{contact_id}/notes", {"text": "Well."})
         if name == "ada":
             await made(f"/api/v2/contacts/{contact_id}", None, "DELETE")
+    gone = await made("/api/v2/companies", {"domains": [{"domain": "gone.test"}]})
+    await made(f"/api/v2/companies/{gone['id']}", None, "DELETE")
     await made(f"/api/herdbook/companies/{engine.id}/notes", {"text": "Well."})
     call = timed("call", participants=[{"email": "charles@engine.test"}])
     engagement_id = (await made("/api/v2/engagements", call))["id"]

@@ -14,7 +14,7 @@ from herdbook import ids, shared_schemas
 from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import Pool
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
-from herdbook.feed import api, store
+from herdbook.feed import store, telling
 from herdbook.feed.store import LOOKED_AT, PAGE_BYTES, View
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import deleted, restored
@@ -294,7 +294,7 @@ async def test_now_is_the_end(alice: Person, ada: Thing) -> None:
         ("limit=1001", ("limit", "invalid_range")),
         ("limit=x", ("limit", "invalid_type")),
         ("wait=31", ("wait", "invalid_range")),
-        ("wait=-1", ("wait", "invalid_type")),
+        ("wait=-1", ("wait", "invalid_range")),
         ("cursor=x", ("cursor", "unknown_parameter")),
         ("after=1&after=2", ("after", "duplicate")),
     ],
@@ -343,7 +343,7 @@ async def test_changes_are_made_ready_a_few_at_a_time(alice: Person, monkeypatch
         return shared_schemas.shown_time(at)
 
     # Each change is told with its time.
-    monkeypatch.setattr(api, "shown_time", shown_time)
+    monkeypatch.setattr(telling, "shown_time", shown_time)
     counting = asyncio.create_task(count())
     pages = await asyncio.gather(*(read(alice, after=after, limit=1000) for after in range(1, 6)))
     counting.cancel()

@@ -277,7 +277,7 @@ async def test_what_was_merged_does_not_come_back(alice: Person, ada: Thing, gra
         ({"from": []}, [("from", "too_short")]),
         ({"from": NOBODY}, [("from", "invalid_type")]),
         ({"from": [NOBODY] * 51}, [("from", "too_long")]),
-        ({"from": ["cmp_1", 5]}, [("from[1]", "invalid_type")]),
+        ({"from": ["cmp_1", 5]}, [("from[1]", "invalid_type"), ("from[0]", "invalid_format")]),
         ({"from": ["cmp_1", "nobody"]}, [("from[0]", "invalid_format"), ("from[1]", "invalid_format")]),
         ({"from": [NOBODY, NOBODY]}, [("from[1]", "duplicate")]),
         ({"from": [NOBODY], "dry_run": True}, [("dry_run", "unknown_field")]),

@@ -229,7 +229,11 @@ class BodyReader:
                 yield from rule(msgspec.convert(item, self._hints[field.name]), place)
             elif isinstance(item, list) and (item_type := _item_type(field.type)) is not None:
                 yield from rule([_item_or_none(one, item_type) for one in cast("list[Any]", item)[:MAX_ERRORS]], place)
-            elif isinstance(item, list) and (text := _text_type(field.type)) is not None:
+            elif (
+                isinstance(item, list)
+                and (text := _text_type(field.type)) is not None
+                and all(each.field != place for each in found)
+            ):
                 # A rule passes over items that have an error already.
                 texts = cast("list[Any]", item)[:MAX_ERRORS]
                 yield from rule([None if any(value_errors(text, one, "")) else one for one in texts], place)

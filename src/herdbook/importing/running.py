@@ -42,6 +42,8 @@ from herdbook.workspaces.store import region_of
 
 # Rows of one command. A neighbour's write may wait for two of them: one that is saved, and one that was applied ahead.
 SLICE: Final = 50
+# A slice may have as many bytes as a batch, so no two of them share one.
+_SLICE_BYTES: Final = BATCH_BYTES // 2 + 1
 _AT_ONCE: Final = 4
 # Slices that are with the ledger: it applies one while it saves the other.
 _WAITING: Final = 2
@@ -426,7 +428,7 @@ async def _moved(ledger: Ledger, workspace_id: UUID, command: Command, origin: O
     """Carry out a command, also after an outage. One whose outcome is unknown may come twice: the second does nothing."""
     while True:
         try:
-            written = await ledger.write(workspace_id, command, origin)
+            written = await ledger.write(workspace_id, command, origin, size=_SLICE_BYTES)
             return msgspec.json.decode(written.body, type=Moved)
         except (Busy, Unavailable, OutcomeUnknown):
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -19,13 +19,12 @@ from herdbook.ledger.unit_of_work import Need, NotLoaded, Table, UnitOfWork
 
 
 class IndexEntry(msgspec.Struct, frozen=True):
-    """Whether an object is found by a key: a word, or the id of another object. No key of a new object is there yet."""
+    """Whether an object is found by a key: a word, or the id of another object."""
 
     workspace_id: UUID
     key: str | UUID
     object_id: UUID
     is_there: bool
-    is_new: bool = False
 
 
 class _Entries(msgspec.Struct):
@@ -34,14 +33,13 @@ class _Entries(msgspec.Struct):
     workspace_id: UUID
     object_id: UUID
     is_there: bool
-    is_new: bool
     keys: list[str | UUID]
 
 
 def _packed(entries: Sequence[IndexEntry]) -> Sequence[_Entries]:
-    found: dict[tuple[UUID, UUID, bool, bool], _Entries] = {}
+    found: dict[tuple[UUID, UUID, bool], _Entries] = {}
     for each in entries:
-        place = (each.workspace_id, each.object_id, each.is_there, each.is_new)
+        place = (each.workspace_id, each.object_id, each.is_there)
         if (entry := found.get(place)) is None:
             found[place] = _Entries(*place, [each.key])
         else:
@@ -109,9 +107,9 @@ _LOAD: Final[LiteralString] = """
 """
 _SAVE: Final[LiteralString] = """
     $table_entry as (
-        select r.workspace_id, k.key, r.object_id, r.is_there, r.is_new
+        select r.workspace_id, k.key, r.object_id, r.is_there
         from json_to_recordset($rows) as r(
-            workspace_id uuid, object_id uuid, is_there boolean, is_new boolean, keys $type[]
+            workspace_id uuid, object_id uuid, is_there boolean, keys $type[]
         )
         join held on held.id = r.workspace_id
         cross join lateral unnest(r.keys) as k(key)
@@ -120,11 +118,8 @@ _SAVE: Final[LiteralString] = """
         where t.workspace_id = e.workspace_id and t.$key = e.key and t.$object = e.object_id and not e.is_there
     ), $table_learned as (
         insert into $table (workspace_id, $key, $object)
-        select workspace_id, key, object_id from $table_entry where is_there and not is_new
+        select workspace_id, key, object_id from $table_entry where is_there
         on conflict do nothing
-    ), $table_begun as (
-        insert into $table (workspace_id, $key, $object)
-        select workspace_id, key, object_id from $table_entry where is_there and is_new
     )
 """
 
@@ -157,7 +152,7 @@ def reindex(work: UnitOfWork, indexes: Iterable[Index[Any]], before: Any, after:
         old = index.keys(before) if was_there else frozenset[Any]()
         new = index.keys(after) if is_there else frozenset[Any]()
         for key in old ^ new:
-            work.put(index.table, IndexEntry(work.workspace_id, key, after.id, key in new, before is None))
+            work.put(index.table, IndexEntry(work.workspace_id, key, after.id, is_there=key in new))
 
 
 def unindex(work: UnitOfWork, indexes: Iterable[Index[Any]], row: Any) -> None:
