@@ -102,8 +102,10 @@ async def test_keys_are_shown_and_jump(tab: Page) -> None:
     await tab.keyboard.press("?")
     await tab.get_by_role("dialog", name="Keyboard").get_by_text("undoes the last change").wait_for()
     await tab.keyboard.press("Escape")
+    await tab.get_by_role("dialog").wait_for(state="hidden")
 
     await tab.keyboard.press("/")
+    await tab.locator("#search:focus").wait_for()
     await tab.keyboard.type("?go")
     assert await tab.locator("#search").input_value() == "?go"
     assert await tab.get_by_role("dialog").count() == 0

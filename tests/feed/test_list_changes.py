@@ -14,7 +14,7 @@ from herdbook import ids, shared_schemas
 from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import Pool
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
-from herdbook.feed import store, telling
+from herdbook.feed import api, store, telling
 from herdbook.feed.store import LOOKED_AT, PAGE_BYTES, View
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import deleted, restored
