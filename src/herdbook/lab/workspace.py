@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("herdbook.lab")
 # Cursors are the same on each run, and protect nothing here.
 _CURSOR_SECRET: Final = "lab"  # noqa: S105
-# So long a write waits, perhaps for commits of other workspaces that faults hold for 7 seconds each.
+# A write waits this long, perhaps for commits of other workspaces that faults hold for 7 seconds each.
 _LEDGER_PATIENCE_SECONDS: Final = 60.0
 # These make credentials, whose ids no other workspace of the database may have, whatever its random seed is.
 _MAKING_CREDENTIALS: Final = frozenset(
