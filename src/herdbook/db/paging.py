@@ -4,6 +4,7 @@ A workspace's times strictly increase with its versions, so the order by (update
 into that order stays valid when its row is changed or deleted.
 """
 
+import asyncio
 import functools
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,7 +15,7 @@ import msgspec
 
 from herdbook.addresses import addresses_in
 from herdbook.db.placeholders import placeholder
-from herdbook.db.pool import PagePool, Pool
+from herdbook.db.pool import PATIENCE_SECONDS, PagePool, Pool
 from herdbook.search_text import lookups, pattern, readings
 
 Bound: TypeAlias = Literal["gt", "gte", "lt", "lte"]
@@ -112,6 +113,8 @@ class ListQuery:
         for column, bounds in query.times.items():
             for bound, time in bounds.items():
                 self.add(_TIMES[column] + _COMPARISONS[bound] + "$value", time)
+        # Whether the rows are a range of the order's index, which every plan reads.
+        self._is_range = query.times.keys() <= {query.order}
         if self._ahead:
             self.add("c.id <> all($value::uuid[])", list(self._ahead))
         if query.after is not None and query.after.at is not None:
@@ -127,6 +130,7 @@ class ListQuery:
 
     def require(self, condition: LiteralString) -> None:
         """Add a condition."""
+        self._is_range = False
         self._sql += " and " + condition
 
     def add(self, condition: LiteralString, value: Any) -> None:
@@ -241,7 +245,10 @@ class ListQuery:
         source: LiteralString = table + " c" if self._few is None else _fenced(table, self._few)
         if self._is_ahead is not None:
             order = " order by " + is_ahead + " desc, " + time + direction + ", " + tie + direction
-        return ahead + await self._listed(pool.planning_once if self._reads_few_words else pool, select + source, order)
+        if self._reads_few_words or (self._is_range and self._few is None and self._searched is None):
+            async with asyncio.timeout(PATIENCE_SECONDS), pool.turns:
+                return ahead + await self._listed(pool.planning_once, select + source, order)
+        return ahead + await self._listed(pool, select + source, order)
 
     async def _is_walked_to_the_end(self, pool: Pool, table: LiteralString, order: LiteralString) -> bool:
         count: int = await pool.fetchval(

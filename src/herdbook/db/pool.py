@@ -33,6 +33,8 @@ CONNECTION_ERRORS: Final = (
 
 # The limit for waiting for a connection and using it, together.
 PATIENCE_SECONDS: Final = 9.0
+# More of them are no faster on a few cores, and let a write wait for its connection.
+_LISTS_AT_ONCE: Final = 3
 _GIVE_BACK_SECONDS: Final = 0.5
 _CLOSE_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 5.0
@@ -123,6 +125,11 @@ class PagePool(Pool, Protocol):
         """The pool that plans each statement once: this one, unless it was opened to plan anew."""
         ...
 
+    @property
+    def turns(self) -> asyncio.Semaphore:
+        """The turns of lists on `planning_once`: they must leave connections to those who write."""
+        ...
+
 
 async def connect(database_url: str) -> OwnConnection:
     """Open a single connection outside the pool. Refusal: DatabaseUrlInvalid."""
@@ -166,6 +173,7 @@ class _Pool:
     def __init__(self, pool: Any, size: int, planning_once: Pool | None) -> None:
         self.pool = pool
         self.planning_once: Pool = planning_once or self
+        self.turns = asyncio.Semaphore(_LISTS_AT_ONCE)
         # The connections that nobody has. While there are any, nobody waits for one. If it is below zero, so many wait.
         self.free = size
         # Those of them that asyncpg was not given back, because to give back and to borrow takes longer than a short statement.

@@ -35,11 +35,10 @@ class Sessions:
 class ClockedPool:
     """The connections of a pool, while a workspace has them."""
 
-    def __init__(self, pool: Pool, sessions: Sessions, clock: Clock, planning_once: "ClockedPool | None" = None) -> None:
+    def __init__(self, pool: Pool, sessions: Sessions, clock: Clock) -> None:
         self._pool = pool
         self._sessions = sessions
         self._clock = clock
-        self.planning_once: Pool = planning_once or self
 
     async def execute(self, query: LiteralString, *args: Any) -> str:
         """Run a statement."""
@@ -89,10 +88,19 @@ class ClockedPool:
             yield connection
 
 
-def pools(pool: Pool, pages: PagePool, sessions: Sessions, clock: Clock) -> tuple[ClockedPool, ClockedPool]:
+class ClockedPages(ClockedPool):
+    """The connections of lists, while a workspace has them."""
+
+    def __init__(self, pages: PagePool, sessions: Sessions, clock: Clock, planning_once: ClockedPool) -> None:
+        super().__init__(pages, sessions, clock)
+        self.planning_once: Pool = planning_once
+        self.turns = pages.turns
+
+
+def pools(pool: Pool, pages: PagePool, sessions: Sessions, clock: Clock) -> tuple[ClockedPool, ClockedPages]:
     """Return the connections of a workspace, and those for its lists."""
     own = ClockedPool(pool, sessions, clock)
-    return own, ClockedPool(pages, sessions, clock, own)
+    return own, ClockedPages(pages, sessions, clock, own)
 
 
 class LedgerPool(ClockedPool):
