@@ -170,7 +170,7 @@ async def served(database_url: str, tmp_path_factory: pytest.TempPathFactory) ->
         thread.start()
         try:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
-            async with httpx.AsyncClient(headers=headers) as client:
+            async with httpx.AsyncClient(headers=headers, timeout=90) as client:
                 made = {"user_id": (await client.get(url + "/v2/users")).json()["data"][0]["id"]}
                 for path, body in FIRST_OBJECTS.items():
                     answer = await client.post(url + path.format(**made), json=body)
@@ -284,7 +284,7 @@ def make_contact_possible(body: dict[str, Any]) -> None:
 
 def client_of(url: str, headers: dict[str, str]) -> httpx.Client:
     """Return a client. It has no certificates, which take long to read, because nothing here speaks TLS."""
-    return httpx.Client(base_url=url, headers=headers, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    return httpx.Client(base_url=url, headers=headers, timeout=90, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 
 def make_merging_possible(case: schemathesis.Case[Any], url: str, headers: dict[str, str]) -> None:
