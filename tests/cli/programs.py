@@ -63,7 +63,12 @@ class Running:
 def herdbook(*arguments: str, folder: Path, **variables: str) -> Finished:
     """Run a command in a folder until it ends."""
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
-        status = started(*arguments, folder=folder, variables=variables, stdout=said, stderr=complained).wait(PATIENCE)
+        process = started(*arguments, folder=folder, variables=variables, stdout=said, stderr=complained)
+        try:
+            status = process.wait(PATIENCE)
+        finally:
+            if process.poll() is None:
+                process.terminate()
         for file in (said, complained):
             file.seek(0)
         return Finished(status or 0, said.read().decode(), complained.read().decode())
