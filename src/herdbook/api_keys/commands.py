@@ -11,7 +11,7 @@ from herdbook.auth.keys import ApiKey
 from herdbook.auth.scopes import SCOPES
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid
-from herdbook.users.store import all_users
+from herdbook.users.store import find_user
 
 _MAX_NAME: Final = 255
 
@@ -61,5 +61,5 @@ def _faults(key: NewKey) -> Iterator[FieldError]:
 
 
 async def _is_active(statements: Executor, workspace_id: UUID, user_id: UUID) -> bool:
-    shown_id = ids.encoded(ids.USER, user_id)
-    return any(each.id == shown_id and each.role.is_active for each in await all_users(statements, workspace_id))
+    user = await find_user(statements, workspace_id, user_id)
+    return user is not None and user.role.is_active
