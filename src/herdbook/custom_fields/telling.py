@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeGuard
 from herdbook import ids
 from herdbook.console.page import Redirect, isolated, path_of
 from herdbook.console.visit import Listed, Refused, Visit
+from herdbook.custom_fields.defined import defined
 from herdbook.custom_fields.model import LISTS, REFERENCES, Field, FieldKind
 from herdbook.custom_fields.naming import Named, name_of
 from herdbook.fields import parsed_time
@@ -102,11 +103,6 @@ async def instead(visit: Visit, object_type: str, object_id: str, refused: Refus
     return visit.onward(f"{path}/history")
 
 
-async def definitions(visit: Visit, object_type: str) -> list[Field]:
-    """Return the definitions of the fields of contacts or companies, archived ones included."""
-    return await visit.all_of("list-fields", Listed[Field], {"filter[object_type][eq]": object_type})
-
-
 class When(NamedTuple):
     """A day, or a time with its day, which readers see in their own format."""
 
@@ -144,8 +140,8 @@ async def told(
     """
     updates = [entry for entry in entries if entry["action"] == "updated"]
     holders = {type_of(entry) for entry in updates if "fields" in entry["changes"]}
-    found = await asyncio.gather(*(definitions(visit, holder) for holder in sorted(holders)))
-    teller = _Teller({(field.object_type.value, field.key): field for some in found for field in some})
+    found = await asyncio.gather(*(defined(visit, holder) for holder in sorted(holders)))
+    teller = _Teller({(field.object_type.value, field.key): field for some in found for field in some.fields})
     # The first time finds the ids, and the second time they are told by their names.
     for entry in updates:
         teller.changes(type_of(entry), entry["changes"])
