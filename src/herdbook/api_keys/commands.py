@@ -9,6 +9,7 @@ from herdbook import ids, sources
 from herdbook.auth import store
 from herdbook.auth.keys import ApiKey
 from herdbook.auth.scopes import SCOPES
+from herdbook.auth.store import Author
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid
 from herdbook.users.store import find_user
@@ -31,7 +32,9 @@ def check(key: NewKey) -> None:
         raise Invalid(faults)
 
 
-async def create(statements: Executor, workspace_id: UUID, key: NewKey, made: ApiKey | None = None) -> ApiKey:
+async def create(
+    statements: Executor, workspace_id: UUID, key: NewKey, made: ApiKey | None = None, by: Author | None = None
+) -> ApiKey:
     """Create a key; its secret can never be read again. One that is `made` is created once, however often it is sent.
 
     Refusal: Invalid, which names each fault.
@@ -42,7 +45,14 @@ async def create(statements: Executor, workspace_id: UUID, key: NewKey, made: Ap
         message = f"There is no active user `{user}` in this workspace. `herdbook users list` shows all users."
         raise Invalid([FieldError("user", "unknown", message)])
     return await store.create_key(
-        statements, workspace_id, key.name, set(key.scopes), key.expires_at, user_id=key.user_id, key=made
+        statements,
+        workspace_id,
+        key.name,
+        set(key.scopes),
+        key.expires_at,
+        user_id=key.user_id,
+        key=made,
+        by=by or Author(),
     )
 
 
