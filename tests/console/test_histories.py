@@ -143,7 +143,7 @@ async def test_history_of_a_client_tells_each_change(anna: Visitor, carla: Visit
     created = await anna.post("/clients/new", {**facts, "kind": "confidential"})
     path = created.headers["location"].removeprefix("/console").removesuffix("/secret")
     page = (await anna.get(path)).text
-    seen = {name: re.search(rf'name="{name}" value="([^"]*)"', page)[1] for name in ("seen", "version")}  # pyright: ignore[reportOptionalSubscript]
+    seen = dict(re.findall(r'name="(seen|version)" value="([^"]*)"', page))
     await second.post(path, {**facts, **seen, "name": "Planner"})
     await second.post(f"{path}/secret")
 

@@ -1,12 +1,16 @@
 """The templates of all pages, and what each of them may use."""
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache, partial
+from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, PrefixLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 from msgspec import UNSET
 
@@ -20,6 +24,8 @@ from herdbook.time_zones import present_zones
 _KEPT_CHOICES: Final = 32
 # The members without a value that are kept, of some 600 bytes each.
 _KEPT_MEMBERS: Final = 1000
+# The folder in which Python keeps this module.
+_FOLDER: Final = Path(__file__).parent / "__pycache__"
 # Stands for the path of a record in what is the same for all records. No text that is shown has it.
 _PATH: Final = "\0"
 # A time as the API shows it, which is what pages show most.
@@ -29,6 +35,22 @@ _TAG: Final = Markup(
     '<span class="tag"><svg class="dot" viewBox="0 0 8 8" aria-hidden="true"><circle cx="4" cy="4" r="4" fill="{}"/></svg>'
     "{}</span>"
 )
+
+
+class _Compiled(FileSystemBytecodeCache):
+    """Compiled templates, kept as Python keeps compiled modules: beside them, and not at all where it cannot write.
+
+    To compile those of the first page takes 150 ms and 1.8 MB, which stay with the process.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(str(_FOLDER), f"template-%s.{sys.implementation.cache_tag}.cache")
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if not sys.dont_write_bytecode:
+            with suppress(OSError):
+                _FOLDER.mkdir(exist_ok=True)
+                super().dump_bytecode(bucket)
 
 
 class Templates:
@@ -44,6 +66,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
+            bytecode_cache=_Compiled(),
         )
         # A macro that needs no more than these is imported without the context of a page, and thus made once.
         environment.globals |= {"base": BASE, "path_of": path_of, "static": static_files.address_of, "zones": present_zones}
@@ -66,6 +89,11 @@ class Templates:
         }
         environment.tests |= {"given": _is_given}
         self._environment: Environment = environment
+
+    def compile(self) -> None:
+        """Compile all templates, for a program that is installed where it cannot write later."""
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
 
     def render(self, template: str, context: Mapping[str, Any]) -> str:
         """Return a page."""
