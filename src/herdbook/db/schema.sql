@@ -32,7 +32,7 @@ create table credential (
     user_id uuid
 ) with (fillfactor = 80);
 
--- What was done to API keys and OAuth clients, which are in no ledger.
+-- The changes of API keys and OAuth clients, which are in no ledger.
 create table credential_change (
     workspace_id uuid not null,
     credential_id uuid not null,

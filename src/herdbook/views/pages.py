@@ -20,7 +20,7 @@ from herdbook.shared_schemas import Deleted
 
 
 class LastChange(msgspec.Struct):
-    """Who has changed a view last, and when."""
+    """The last change of a view: its author and its time."""
 
     updated_by: str | None
     updated_at: str
