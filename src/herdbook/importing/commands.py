@@ -227,32 +227,34 @@ class _Context:
 
     def __init__(self, work: UnitOfWork) -> None:
         self.companies: dict[str, UUID] = {row.search: row.id for row in work.changed_in(COMPANIES) if row.deleted_at is None}
-        self.contacts: dict[str, list[UUID]] = {}
         self.named: dict[str, UUID] = {}
-        for row in work.changed_in(CONTACTS):
-            if row.deleted_at is None:
-                self._add(row.object.first_name, row.object.last_name, row.id)
+        self._contacts: dict[str, list[UUID]] = {}
+        # Those whose names nobody has asked for.
+        self._unnamed = [row.object for row in work.changed_in(CONTACTS) if row.deleted_at is None]
 
     def note(self, work: UnitOfWork, row: PreparedRow, answer: Any) -> None:
         """Note what a row has created."""
-        company_id = ids.decoded(ids.COMPANY, answer.id)
-        if company_id is not None:
-            self.companies.setdefault(company_key(answer.name or ""), company_id)
-        elif isinstance(answer, ContactRecord):
-            contact_id = ids.decoded(ids.CONTACT, answer.id)
-            assert contact_id is not None, "the server has made it"
-            self._add(answer.first_name, answer.last_name, contact_id)
-            if row.company_name and answer.company is not UNSET:
+        if isinstance(answer, ContactRecord):
+            self._unnamed.append(answer)
+            if row.company_name and answer.company is not UNSET and row.company_name not in self.named:
                 found = ids.decoded(ids.COMPANY, answer.company.id)
                 assert found is not None, "the server has made it"
                 self.named[row.company_name] = found
                 if work.has_changed(COMPANIES, found):
                     self.companies.setdefault(company_key(row.company_name), found)
+        elif (company_id := ids.decoded(ids.COMPANY, answer.id)) is not None:
+            self.companies.setdefault(company_key(answer.name or ""), company_id)
 
-    def _add(self, first_name: str | None, last_name: str | None, contact_id: UUID) -> None:
-        known = self.contacts.setdefault(name_key(first_name or "", last_name or ""), [])
-        if contact_id not in known:
-            known.append(contact_id)
+    def contacts_named(self, key: str) -> Sequence[UUID]:
+        """Return the contacts with a name, in the form in which names are compared."""
+        for contact in self._unnamed:
+            known = self._contacts.setdefault(name_key(contact.first_name or "", contact.last_name or ""), [])
+            contact_id = ids.decoded(ids.CONTACT, contact.id)
+            assert contact_id is not None, "the server has made it"
+            if contact_id not in known:
+                known.append(contact_id)
+        self._unnamed.clear()
+        return self._contacts.get(key, ())
 
 
 def _of_row(row: PreparedRow, plan: Plan, context: "_Context | None" = None) -> "_ImportContact | _ImportCompany":
@@ -304,7 +306,9 @@ class _ImportContact(msgspec.Struct, frozen=True):
                 asked = msgspec.structs.replace(asked, company_id=ids.encoded(ids.COMPANY, company_id))
         asked = _tagged(work, row, asked)
         upsert = UpsertContact(asked, self.plan.region, partial(self._kept.beside, work) if row.card else None)
-        upsert.require_references(work)
+        if self.asked.company_id is not UNSET or self.asked.tag_ids is not UNSET:
+            # All others were found or created here.
+            upsert.require_references(work)
         is_new = False
         if before is not None:
             result = upsert.update(work, before)
@@ -341,7 +345,7 @@ class _ImportContact(msgspec.Struct, frozen=True):
         """Return the oldest contact with the row's name and company. Without a company, the only one with the name will do."""
         stored = work.get(NAMED_CONTACTS, _name_place(self.asked))
         key = name_key(self.asked.first_name or "", self.asked.last_name or "")
-        recent = () if self.context is None else self.context.contacts.get(key, ())
+        recent = () if self.context is None else self.context.contacts_named(key)
         contact_ids = [*dict.fromkeys((*(() if stored is None else stored.contact_ids), *recent))]
         rows = [row for each in work.get_all(CONTACTS, contact_ids) if (row := each) is not None and row.deleted_at is None]
         rows = [row for row in rows if name_key(row.object.first_name or "", row.object.last_name or "") == key]

@@ -254,7 +254,7 @@ async def save(
         for (table, key), seen in work.kept.items():
             kept.setdefault(table, []).append(_KeptRow(work.workspace_id, key, seen))
     tables, kept_tables = _in_order(put), _in_order(kept)
-    texts = [await _each_encoded(put[table] if table.packed is None else table.packed(put[table])) for table in tables]
+    texts = [await _each_encoded(put[table]) for table in tables]
     parameters = [
         *(msgspec.structs.astuple(heads[0]) if is_one else (_encode(heads),)),
         await encoded_in_turns(changes),

@@ -15,7 +15,7 @@ from herdbook import ids, shared_schemas
 from herdbook.errors import Forbidden, NotFound, Stale, Taken
 from herdbook.ledger.changes import Action, Entry, Erased, same
 from herdbook.ledger.claims import HeldKey, UniqueKey, united
-from herdbook.ledger.index_entries import Index, reindex, unindex
+from herdbook.ledger.index_entries import Index, index_new, reindex, unindex
 from herdbook.ledger.unit_of_work import LOAD_BYTES, Need, Removed, Result, Table, UnitOfWork
 from herdbook.shared_schemas import Deleted
 
@@ -526,7 +526,10 @@ def _stored(
 
 def _put(work: UnitOfWork, object_type: ObjectType[RowT, Any], before: RowT | None, after: RowT) -> None:
     work.put(object_type.table, after)
-    reindex(work, object_type.indexes, before, after)
+    if before is None:
+        index_new(work, object_type.indexes, after)
+    else:
+        reindex(work, object_type.indexes, before, after)
 
 
 def stamped(work: UnitOfWork, after: EntryT) -> EntryT:

@@ -7,7 +7,7 @@ the command again. The ledger saves the changed rows of the whole batch in one s
 
 import asyncio
 import itertools
-from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, LiteralString, NamedTuple, Protocol, TypeVar
@@ -63,8 +63,6 @@ class Table(Generic[RowT]):
     load_first: LiteralString | None = field(default=None, kw_only=True)
     """Loads the first of many rows, until they have `$most` bytes; the result has them as `rows`, and as `many` how many it has
     looked up. None if the rows of the table have few bytes."""
-    packed: Callable[[Sequence[Any]], Sequence[Any]] | None = field(default=None, kw_only=True)
-    """Returns rows in the form in which `save` reads them, if it is not their own."""
     removals: "Table[Removed] | None" = field(default=None, kw_only=True)
     """Removes rows. None if no command removes rows of this table."""
     outdated: LiteralString | None = field(default=None, kw_only=True)
@@ -329,6 +327,12 @@ class UnitOfWork:
             for (changed_in, _), row in changed.items()
             if changed_in is table and type(row) is not Removed
         ]
+
+    def all_put_in(self, table: Table[RowT]) -> Iterator[RowT]:
+        """Yield the rows of a table that the batch before has put, if it is not saved yet, and then those that this one has."""
+        if table in self._changed_tables:
+            for rows in (self._before, self.changed_rows):
+                yield from (row for (put_in, _), row in rows.items() if put_in is table)  # type: ignore[misc]  # as in `get`
 
     def remove(self, table: Table[RowT], object_id: UUID) -> None:
         """Remove the row with this id; the batch will delete it."""
