@@ -204,7 +204,7 @@ def each_once(member: str, noun: str, what: str, comparable: Callable[[str], str
 
 
 def primary_index(items: Sequence[ItemT], was_primary: Callable[[ItemT], bool] | None) -> int:
-    """Return the index of the primary item: the marked one, otherwise the previous one if there was any, otherwise the first."""
+    """Return the index of the primary item: the marked one, otherwise the previous one, if any, otherwise the first."""
     for index, item in enumerate(items):
         if item.is_primary is True:
             return index

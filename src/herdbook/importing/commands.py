@@ -71,11 +71,16 @@ _VERDICTS: Final = {Action.CREATED: RowVerdict.CREATE, Action.UPDATED: RowVerdic
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a command on an import: its state, the rows that it is done with, and companies that they named."""
+    """The answer to a command on an import: its state, the rows that it is done with, and companies that they named.
+
+    The workspace's last change was number `began` before it, and number `ended` after it.
+    """
 
     state: ImportState
     done: int
     companies: dict[str, UUID] = {}
+    began: int = 0
+    ended: int = 0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,11 +155,13 @@ class ImportSlice(LongCommand, frozen=True, kw_only=True):
                 continue
         if len(self.rows) > 1:
             require_loaded_at_once(work)
+        companies = context.named
         if self.is_check:
             work.roll_back(start)
             # The ids of a dry run are none.
-            return Result(work.seq, self._move(work, job, found))
-        return Result(work.seq, msgspec.structs.replace(self._move(work, job, found), companies=context.named))
+            companies = {}
+        moved = self._move(work, job, found)
+        return Result(work.seq, msgspec.structs.replace(moved, companies=companies, began=start.seq, ended=work.seq))
 
     @property
     def _state(self) -> ImportState:

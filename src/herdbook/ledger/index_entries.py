@@ -50,10 +50,10 @@ class IndexRange(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class IndexTable(Table[IndexEntries]):
-    """A table of index entries, which is only written; `ranges` reads it, and `additions` writes those of new objects."""
+    """A table of index entries, which is only written; `ranges` reads it, and `of_new` writes those of new objects."""
 
     ranges: Table[IndexRange]
-    additions: Table[NewEntries]
+    of_new: Table[NewEntries]
 
     def needs(self, keys: Iterable[str | UUID]) -> list[Need]:
         """Return the rows that a command must see to find the first objects of these keys."""
@@ -133,7 +133,7 @@ def index_table(table_name: LiteralString, key: LiteralString, key_type: Literal
         load=None,
         save=stated(_SAVE),
         ranges=ranges,
-        additions=Table(row=NewEntries, key=_object_of, load=None, save=stated(_ADD)),
+        of_new=Table(row=NewEntries, key=_object_of, load=None, save=stated(_ADD)),
     )
 
 
@@ -145,7 +145,7 @@ def index_new(work: UnitOfWork, indexes: Iterable[Index[Any]], row: Any) -> None
     """Add the index entries of an object that is created."""
     for index in indexes:
         if not index.is_of_deleted and (keys := index.keys(row)):
-            work.put(index.table.additions, NewEntries(work.workspace_id, row.id, tuple(keys)))
+            work.put(index.table.of_new, NewEntries(work.workspace_id, row.id, tuple(keys)))
 
 
 def reindex(work: UnitOfWork, indexes: Iterable[Index[Any]], before: Any, after: Any) -> None:
@@ -174,11 +174,11 @@ def _change(
     work: UnitOfWork, table: IndexTable, object_id: UUID, learned: AbstractSet[Any], forgotten: AbstractSet[Any]
 ) -> None:
     """Change the keys by which an object is found, in addition to the batch's changes of these so far."""
-    added: Any = work.changed_rows.get((table.additions, object_id))
+    added: Any = work.changed_rows.get((table.of_new, object_id))
     if added is not None:
         # The save would not find entries that it adds itself.
         keys = (set(added.keys) - forgotten) | learned
-        work.put(table.additions, NewEntries(work.workspace_id, object_id, tuple(keys)))
+        work.put(table.of_new, NewEntries(work.workspace_id, object_id, tuple(keys)))
         return
     so_far: Any = work.changed_rows.get((table, object_id))
     if so_far is not None:
@@ -193,7 +193,7 @@ class IndexReader:
         self._work = work
         self._index = index
         self._changed: dict[str | UUID, dict[UUID, bool]] = {}
-        for added in work.all_put_in(index.additions):
+        for added in work.all_put_in(index.of_new):
             self._note(added.object_id, added.keys, is_there=True)
         for entries in work.all_put_in(index):
             self._note(entries.object_id, entries.learned, is_there=True)

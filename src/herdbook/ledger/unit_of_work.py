@@ -63,6 +63,8 @@ class Table(Generic[RowT]):
     load_first: LiteralString | None = field(default=None, kw_only=True)
     """Loads the first of many rows, until they have `$most` bytes; the result has them as `rows`, and as `many` how many it has
     looked up. None if the rows of the table have few bytes."""
+    additions: "Table[Any] | None" = field(default=None, kw_only=True)
+    """Writes rows that are known to be new, for less. None if `save` writes these, too."""
     removals: "Table[Removed] | None" = field(default=None, kw_only=True)
     """Removes rows. None if no command removes rows of this table."""
     outdated: LiteralString | None = field(default=None, kw_only=True)
@@ -163,6 +165,8 @@ class UnitOfWork:
         self._loaded: dict[tuple[Table[Any], Hashable], Row | None] = {}
         # Loads have left these out, because the rows before them had very many bytes.
         self._left_out: set[Need] = set()
+        # The rows of objects that the batch creates.
+        self.new_rows: set[tuple[Table[Any], Hashable]] = set()
         # The rows that were not loaded, but kept since an earlier batch, with the transactions that wrote them.
         self.kept: dict[Need, int] = {}
         # The bytes of large rows, as they were loaded.
@@ -300,6 +304,11 @@ class UnitOfWork:
     def put(self, table: Table[RowT], row: RowT) -> None:
         """Add a new row, or replace a changed one; the batch will save it."""
         self._put((table, table.key(row)), row)
+
+    def put_new(self, table: Table[RowT], row: RowT) -> None:
+        """Add the row of an object that the current command creates, under an id that nothing has had."""
+        self.new_rows.add((table, table.key(row)))
+        self.put(table, row)
 
     @property
     def rows_put(self) -> int:
