@@ -583,8 +583,7 @@ def _label_key(phone_number: str) -> str:
 
 def _patched_emails(before: Contact, items: Sequence[ContactUpdateEmail]) -> tuple[ContactEmail, ...]:
     old = next((comparable_address(item.email) for item in before.emails if item.is_primary), None)
-    is_old = None if old is None else lambda item: comparable_address(item.email.strip()) == old
-    primary = fields.primary_index(items, is_old)
+    primary = fields.primary_index(items, None if old is None else lambda item: comparable_address(item.email.strip()) == old)
     return tuple(ContactEmail(item.email.strip(), index == primary) for index, item in enumerate(items))
 
 
