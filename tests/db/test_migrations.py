@@ -13,8 +13,9 @@ import asyncpg
 import pytest
 
 from herdbook.db.migrate import SchemaTooNew, available, migrate, missing
-from herdbook.db.pool import CONNECTION_ERRORS, Connection, connect
+from herdbook.db.pool import CONNECTION_ERRORS, connect
 from tests.db.conftest import NewDatabase
+from tests.waiting import until_blocked
 
 MIGRATE = """
 import asyncio, sys
@@ -153,7 +154,7 @@ async def test_index_that_was_interrupted_is_made_again(new_database: NewDatabas
     async with writer.transaction():
         await writer.execute(cast("LiteralString", f"lock table {table} in row exclusive mode"))
         migrating = asyncio.create_task(migrate(database_url))
-        await until_a_migration_waits(connection)
+        await until_blocked(connection)
         await connection.execute("select pg_terminate_backend(pid) from pg_locks where not granted and locktype = 'virtualxid'")
         with pytest.raises(CONNECTION_ERRORS):
             await migrating
@@ -182,7 +183,7 @@ async def test_writers_do_not_queue_behind_a_migration(new_database: NewDatabase
     async with reader.transaction():
         await reader.execute("lock table contact in access share mode")
         migrating = asyncio.create_task(migrate(database_url))
-        await until_a_migration_waits(connection)
+        await until_blocked(connection)
         async with asyncio.timeout(20):
             await writer.execute("lock table contact in row exclusive mode; select 1")
         assert not migrating.done()
@@ -191,20 +192,6 @@ async def test_writers_do_not_queue_behind_a_migration(new_database: NewDatabase
 
     assert applied[0] == first
     assert applied[-1] == names[-1]
-
-
-async def until_a_migration_waits(connection: Connection) -> None:
-    """Return once a session waits for a lock."""
-    async with asyncio.timeout(10):
-        while not await connection.fetchval(
-            """
-            select exists (
-                select from pg_stat_activity
-                where datname = current_database() and wait_event_type = 'Lock' and pid <> pg_backend_pid()
-            )
-            """
-        ):
-            pass
 
 
 async def test_migration_that_fails_leaves_nothing(new_database: NewDatabase) -> None:
