@@ -24,6 +24,8 @@ async def blocked(statements: Any, part: str = "") -> list[int]:
 
     It is asked here alone, because a database of several nodes has to be asked in its own way.
     """
+    # In a transaction, what the sessions do would else be as it was at the first look.
+    await statements.execute("select pg_stat_clear_snapshot()")
     records = await statements.fetch(
         """
         select pid from pg_stat_activity
