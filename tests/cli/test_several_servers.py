@@ -99,7 +99,7 @@ async def while_written(pair: Pair, change: _Changing) -> None:
 
 
 async def test_servers_are_replaced_in_turn(pair: Pair) -> None:
-    """Whoever stops finishes what it has begun, and whoever starts serves at once: no write is refused."""
+    """A server that stops finishes what it has begun, and one that starts serves at once: no write is refused."""
 
     async def replace_both(pair: Pair) -> None:
         for place in range(2):
