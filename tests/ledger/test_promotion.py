@@ -17,7 +17,7 @@ from herdbook.settings import Settings
 from tests.ledger.promises import kept_promises
 from tests.replicated import primary_in
 from tests.serving import serving
-from tests.waiting import until
+from tests.waiting import until, until_so
 
 _CONTACTS = "/api/v2/contacts"
 
@@ -40,6 +40,12 @@ async def test_nobody_notices_a_promotion_but_by_waiting(tmp_path: Path) -> None
                 await until(lambda: len(written) > 20)
                 await asyncio.to_thread(primary.end)
                 asked = [asyncio.create_task(client.get(_CONTACTS, headers=_by(key))) for key in strangers]
+
+                async def is_away() -> bool:
+                    # It asks after the look-ups, over the same connections.
+                    return (await client.get("/readyz")).json().get("database") == "It cannot be reached."
+
+                await until_so(is_away)
                 await replica.ask("select pg_promote()")
                 answers = await asyncio.gather(*asked)
                 enough = len(written) + 20
