@@ -11,7 +11,7 @@ from herdbook.auth.store import create_key, create_workspace, revoke_key
 from herdbook.console.store import create_link
 from herdbook.custom_fields.commands import DefineUsualFields
 from herdbook.db.migrate import migrate
-from herdbook.db.pool import Connection, connect
+from herdbook.db.pool import Connection, connect, is_distributed
 from herdbook.erasure.scrub_store import end_scrub
 from herdbook.ledger.batch import load, save
 from herdbook.ledger.unit_of_work import Origin
@@ -127,7 +127,8 @@ async def create_owned_workspace(connection: Connection, name: str) -> UUID:
         workspace_id = await create_workspace(connection, name)
         owner = CreateUser(NewUser("Workspace", "Owner", role=UserRole.OWNER))
         fields = DefineUsualFields()
-        work = (await load(connection, {workspace_id: {*owner.needs(), *fields.needs()}}))[workspace_id]
+        needs = {workspace_id: {*owner.needs(), *fields.needs()}}
+        work = (await load(connection, needs, is_distributed=await is_distributed(connection)))[workspace_id]
         for command in (owner, fields):
             work.carry_out(command, Origin(request_id=ids.new_id(), credential_id=ids.NIL))
         await save(connection, [work])

@@ -57,6 +57,14 @@ _SESSION: Final = {
     # A row that somebody has locked, say by hand, must not delay writes to other rows.
     "lock_timeout": "1s",
 }
+# A plan for any parameters cannot tell which node has the workspace.
+# asyncpg asks the catalog for types, and to hide the parts of tables there takes seconds.
+# No caller waits longer for a node that does not answer than for another database.
+_DISTRIBUTED: Final = {
+    "plan_cache_mode": "auto",
+    "citus.override_table_visibility": "off",
+    "citus.node_connection_timeout": "5s",
+}
 
 
 class DatabaseUrlInvalid(OperatorFault):
@@ -114,6 +122,11 @@ class Pool(Executor, Protocol):
 
     def get_idle_size(self) -> int: ...
 
+    @property
+    def is_distributed(self) -> bool:
+        """Whether the database keeps each workspace on one of several nodes."""
+        ...
+
 
 class PagePool(Pool, Protocol):
     """Connections for lists: best for statements that are planned for each execution."""
@@ -144,27 +157,44 @@ async def open_pool(database_url: str, size: int, *, planning_once: Pool | None 
     depends on the size of the workspace, which a plan for all workspaces cannot know. Planning costs more than many statements
     take, so give the others to `planning_once`.
     """
+    settings = _SESSION if planning_once is None else _SESSION | {"plan_cache_mode": "force_custom_plan"}
+    if planning_once is not None and planning_once.is_distributed:
+        return _Pool(await _opened(database_url, size, settings | _DISTRIBUTED), size, planning_once, is_distributed=True)
+    pool = _Pool(await _opened(database_url, size, settings), size, planning_once)
+    if planning_once is None and await is_distributed(pool):
+        pool.terminate()
+        return _Pool(await _opened(database_url, size, settings | _DISTRIBUTED), size, None, is_distributed=True)
+    return pool
+
+
+async def _opened(database_url: str, size: int, settings: dict[str, str]) -> Any:
     try:
-        pool: Any = await asyncpg.create_pool(
+        return await asyncpg.create_pool(
             database_url,
             min_size=size,
             max_size=size,
             init=_pass_json_through,
             reset=_leave_as_is,
             max_inactive_connection_lifetime=0,
-            server_settings=_SESSION if planning_once is None else _SESSION | {"plan_cache_mode": "force_custom_plan"},
+            server_settings=settings,
             timeout=_CONNECT_SECONDS,
         )
     except OSError as error:
         raise _of_database(error) from None
-    return _Pool(pool, size, planning_once)
+
+
+async def is_distributed(statements: Executor) -> bool:
+    """Whether the database keeps each workspace on one of several nodes, which is what Citus is for."""
+    found: bool = await statements.fetchval("select exists (select from pg_catalog.pg_extension where extname = 'citus')")
+    return found
 
 
 class _Pool:
     """A pool of asyncpg with time limits: by itself, it would wait for ever for a database that hangs."""
 
-    def __init__(self, pool: Any, size: int, planning_once: Pool | None) -> None:
+    def __init__(self, pool: Any, size: int, planning_once: Pool | None, *, is_distributed: bool = False) -> None:
         self.pool = pool
+        self.is_distributed = is_distributed
         self.planning_once: Pool = planning_once or self
         # The connections that nobody has. While there are any, nobody waits for one. If it is below zero, so many wait.
         self.free = size

@@ -159,18 +159,22 @@ ERASURES: Final = Table(
             join held on held.id = r.workspace_id
             on conflict (workspace_id, hash) do update
             set at = excluded.at, request_id = excluded.request_id, credential_id = excluded.credential_id,
-                with_engagements = excluded.with_engagements, found = case
+                with_engagements = excluded.with_engagements,
+                -- A distributed database takes nothing but immutable functions here.
+                found = case
                     when excluded.found is null or excluded.found -> 'kept' is not null
                         then coalesce(excluded.found, erasure.found)
-                    else (erasure.found::jsonb || jsonb_build_object(
-                        'rows', (erasure.found::jsonb -> 'rows') || (excluded.found::jsonb -> 'rows'),
-                        'imports', coalesce(erasure.found::jsonb -> 'imports', '[]') || (
-                            select coalesce(jsonb_agg(i.value), '[]')
-                            from jsonb_array_elements(excluded.found::jsonb -> 'imports') as i
-                            where not coalesce(erasure.found::jsonb -> 'imports', '[]')
-                                @> jsonb_build_array(jsonb_build_object('id', i.value -> 'id'))
+                    else jsonb_set(
+                        jsonb_set(
+                            erasure.found::jsonb, '{rows}', (erasure.found::jsonb -> 'rows') || (excluded.found::jsonb -> 'rows')
+                        ),
+                        '{imports}',
+                        coalesce(erasure.found::jsonb -> 'imports', '[]') || jsonb_path_query_array(
+                            excluded.found::jsonb -> 'imports',
+                            '$[*] ? (!(@.id == $known[*].id))',
+                            jsonb_set('{"known": []}', '{known}', coalesce(erasure.found::jsonb -> 'imports', '[]'))
                         )
-                    ))::json
+                    )::json
                 end
         )
     """,
@@ -262,7 +266,7 @@ CHAIN_RANGES: Final = Table(
         case when k.is_read then octet_length(c.object::text) + coalesce(octet_length(c.previous::text), 0)
         else pg_column_size(c.object) + coalesce(pg_column_size(c.previous), 0) end
         """,
-    ).replace("$previous_entry", PREVIOUS_ENTRY),
+    ).replace("$previous_entry", PREVIOUS_ENTRY.replace("chain.workspace_id", "asked.workspace_id")),
     save=None,
 )
 
@@ -940,7 +944,7 @@ MAX_OUTCOMES: Final = 500
 _LEFT_OUTCOMES: Final[LiteralString] = """
     select s.workspace_id, s.job_id, s.is_check, s.last_row from import_slice s
     where s.workspace_id = $workspace
-        and not exists (select from import_job j where j.workspace_id = s.workspace_id and j.id = s.job_id)
+        and not exists (select from import_job j where j.workspace_id = $workspace and j.id = s.job_id)
     limit 500
 """
 IMPORTS: Final = Table(
@@ -979,18 +983,19 @@ REMOVED_IMPORTS: Final = Table(
             join held on held.id = r.workspace_id
         ), import_slice_removed as (
             delete from import_slice t
-            using (select distinct workspace_id from imports_gone) as g cross join lateral ($left) as l
-            where (t.workspace_id, t.job_id, t.is_check, t.last_row) = (l.workspace_id, l.job_id, l.is_check, l.last_row)
+            using (select distinct workspace_id from imports_gone) as r cross join lateral ($left) as l
+            where t.workspace_id = r.workspace_id
+                and (t.job_id, t.is_check, t.last_row) = (l.job_id, l.is_check, l.last_row)
         ), import_job_removed as (
-            delete from import_job t using imports_gone g, json_array_elements_text(g.import_ids) as gone(id)
-            where t.workspace_id = g.workspace_id and t.id = gone.id::uuid
+            delete from import_job t using imports_gone r, json_array_elements_text(r.import_ids) as gone(id)
+            where t.workspace_id = r.workspace_id and t.id = gone.id::uuid
         ), import_mapping_removed as (
-            delete from import_mapping t using imports_gone g
-            where t.workspace_id = g.workspace_id and exists (
-                select from json_array_elements_text(g.terms) as term(text) where strpos($said, term.text) > 0
+            delete from import_mapping t using imports_gone r
+            where t.workspace_id = r.workspace_id and exists (
+                select from json_array_elements_text(r.terms) as term(text) where strpos($said, term.text) > 0
             )
         )
-    """.replace("$said", searched(MAPPING_TEXT)).replace("$left", _LEFT_OUTCOMES.replace("$workspace", "g.workspace_id")),
+    """.replace("$said", searched(MAPPING_TEXT)).replace("$left", _LEFT_OUTCOMES.replace("$workspace", "r.workspace_id")),
 )
 
 

@@ -40,6 +40,7 @@ class ClockedPool:
         self._sessions = sessions
         self._clock = clock
         self.planning_once: Pool = planning_once or self
+        self.is_distributed = pool.is_distributed
 
     async def execute(self, query: LiteralString, *args: Any) -> str:
         """Run a statement."""

@@ -31,11 +31,16 @@ DECODING_TURN_BYTES: Final = TURN_BYTES // 8
 # A load looks at the bytes of rows if it has more than so many of a table.
 MANY_ROWS: Final = 64
 _LOCK: Final = "select id from workspace where id = any($1) order by id for update"
+_LOCK_ONE: Final = "select id from workspace where id = $1 for update"
 
 # Use the database's time, so that all servers share one clock.
 _LOAD_HEADS: Final[LiteralString] = """
-    clock_timestamp(), (select json_agg(w) from (select id, seq, last_at from workspace where id = any($1)) as w)
+    clock_timestamp(), (select json_agg(w) from (select id, seq, last_at from workspace where id $is_asked) as w)
 """
+
+# Each table of a load has this condition. A load of a single workspace has the parameter in its place.
+_OF_ASKED: Final[LiteralString] = "id = asked.workspace_id"
+_OF_ONE: Final[LiteralString] = "id = $1"
 
 # The end of each statement that saves.
 SAVED: Final[LiteralString] = " select id, pg_current_xact_id()::xid as transaction from held"
@@ -115,9 +120,13 @@ _row_decoders: Final[dict[Table[Any], msgspec.json.Decoder[list[Any]]]] = {}
 _single_decoders: Final[dict[Table[Any], msgspec.json.Decoder[Any]]] = {}
 
 
-async def lock_all(connection: Connection, workspace_ids: Iterable[UUID]) -> None:
-    """Lock the workspaces' rows until the transaction ends, in the order of their ids."""
-    await connection.execute(_LOCK, list(workspace_ids))
+async def lock_all(connection: Connection, workspace_ids: Collection[UUID], *, is_distributed: bool = False) -> None:
+    """Lock the workspaces' rows until the transaction ends, in the order of their ids. A distributed database locks one."""
+    if is_distributed:
+        (workspace_id,) = workspace_ids
+        await connection.execute(_LOCK_ONE, workspace_id)
+    else:
+        await connection.execute(_LOCK, list(workspace_ids))
 
 
 async def lock_at_once(connection: Connection) -> None:
@@ -126,14 +135,20 @@ async def lock_at_once(connection: Connection) -> None:
 
 
 async def load(
-    connection: Connection, needs: Mapping[UUID, Collection[Need]], note_time: Callable[[datetime], None] | None = None
+    connection: Connection,
+    needs: Mapping[UUID, Collection[Need]],
+    note_time: Callable[[datetime], None] | None = None,
+    *,
+    is_distributed: bool = False,
 ) -> dict[UUID, UnitOfWork]:
     """Open a unit of work, with the rows needed, for each workspace that exists. `note_time` is told the time of the database.
+
+    A distributed database loads the rows of one workspace.
 
     One statement loads them, so they share a snapshot. A lock must be taken by an earlier statement, because a statement that
     waits for a lock keeps the snapshot from before it.
     """
-    loaded = await _loaded(connection, needs, LOAD_BYTES)
+    loaded = await _loaded(connection, needs, LOAD_BYTES, is_distributed=is_distributed)
     if note_time is not None:
         note_time(loaded.now)
     units = {
@@ -146,22 +161,29 @@ async def load(
 
 
 async def load_more(
-    connection: Connection, units: Mapping[UUID, UnitOfWork], needs: Mapping[UUID, Collection[Need]], loads: int
+    connection: Connection,
+    units: Mapping[UUID, UnitOfWork],
+    needs: Mapping[UUID, Collection[Need]],
+    loads: int,
+    *,
+    is_distributed: bool = False,
 ) -> set[UUID]:
     """Load further rows into units of work. Return the workspaces that another process has changed since their first load.
 
     After several loads, a load has many more bytes, so that a command which needs all of its rows gets them.
     """
-    loaded = await _loaded(connection, needs, LOAD_BYTES << 2 * max(0, loads - 1))
+    loaded = await _loaded(connection, needs, LOAD_BYTES << 2 * max(0, loads - 1), is_distributed=is_distributed)
     await _add(units, needs, loaded)
     return {
         head.id for head in loaded.heads if (head.seq, head.last_at) != (units[head.id].loaded_seq, units[head.id].loaded_at)
     }
 
 
-async def load_ahead(connection: Connection, before: UnitOfWork, needs: Collection[Need]) -> UnitOfWork | None:
+async def load_ahead(
+    connection: Connection, before: UnitOfWork, needs: Collection[Need], *, is_distributed: bool = False
+) -> UnitOfWork | None:
     """Open the unit of work that follows one which is being saved. Return None if another process has written meanwhile."""
-    loaded = await _loaded(connection, {before.workspace_id: needs}, LOAD_BYTES)
+    loaded = await _loaded(connection, {before.workspace_id: needs}, LOAD_BYTES, is_distributed=is_distributed)
     if not _is_around(before, loaded):
         return None
     work = UnitOfWork.ahead_of(before, loaded.now)
@@ -169,9 +191,11 @@ async def load_ahead(connection: Connection, before: UnitOfWork, needs: Collecti
     return work
 
 
-async def load_more_ahead(connection: Connection, work: UnitOfWork, before: UnitOfWork, needs: Collection[Need]) -> bool:
+async def load_more_ahead(
+    connection: Connection, work: UnitOfWork, before: UnitOfWork, needs: Collection[Need], *, is_distributed: bool = False
+) -> bool:
     """Load further rows into a unit of work that follows one. Return whether no other process has written meanwhile."""
-    loaded = await _loaded(connection, {before.workspace_id: needs}, LOAD_BYTES)
+    loaded = await _loaded(connection, {before.workspace_id: needs}, LOAD_BYTES, is_distributed=is_distributed)
     await _add({work.workspace_id: work}, {work.workspace_id: needs}, loaded)
     return _is_around(before, loaded)
 
@@ -191,7 +215,9 @@ class _Loaded(NamedTuple):
     left_out: Mapping[UUID, Collection[Need]]
 
 
-async def _loaded(connection: Connection, needs: Mapping[UUID, Collection[Need]], most_bytes: int) -> _Loaded:
+async def _loaded(
+    connection: Connection, needs: Mapping[UUID, Collection[Need]], most_bytes: int, *, is_distributed: bool
+) -> _Loaded:
     asked: dict[Table[Any], list[dict[str, Any]]] = {}
     for workspace_id, wanted in needs.items():
         for need in wanted:
@@ -201,9 +227,10 @@ async def _loaded(connection: Connection, needs: Mapping[UUID, Collection[Need]]
     for table in many:
         # A slice of a long task takes the first objects, so these must come first.
         asked[table].sort(key=lambda each: each["key"])
-    statement = _load_statement(tables, many)
+    statement = _load_statement(tables, many, is_one=is_distributed)
     bound = [most_bytes] if many else []
-    record = await connection.fetchrow(statement, list(needs), *(_encode(asked[table]) for table in tables), *bound)
+    workspaces = next(iter(needs)) if is_distributed else list(needs)
+    record = await connection.fetchrow(statement, workspaces, *(_encode(asked[table]) for table in tables), *bound)
     assert record is not None, "a select without `from` has one row"
     heads = _head_decoder.decode(record[1]) if record[1] else ()
     rows: list[tuple[Table[Any], bytes | msgspec.Raw | None]] = []
@@ -311,8 +338,8 @@ def _look_at_times(units: Iterable[UnitOfWork], now: datetime) -> None:
 
 
 @functools.cache
-def _load_statement(tables: tuple[Table[Any], ...], many: tuple[Table[Any], ...]) -> LiteralString:
-    columns: list[LiteralString] = [_LOAD_HEADS]
+def _load_statement(tables: tuple[Table[Any], ...], many: tuple[Table[Any], ...], *, is_one: bool) -> LiteralString:
+    columns: list[LiteralString] = [_LOAD_HEADS.replace("$is_asked", "= $1" if is_one else "= any($1)")]
     most = placeholder(_FIRST_ROWS + len(tables))
     for number, table in enumerate(tables, _FIRST_ROWS):
         assert table.load is not None, "a command needs rows of a table that is only written"
@@ -322,7 +349,8 @@ def _load_statement(tables: tuple[Table[Any], ...], many: tuple[Table[Any], ...]
             )
             continue
         columns.append("(select json_agg(r) from (" + table.load.replace("$rows", placeholder(number)) + ") as r)")
-    return "select " + ", ".join(columns)
+    statement = "select " + ", ".join(columns)
+    return statement.replace(_OF_ASKED, _OF_ONE) if is_one else statement
 
 
 @functools.cache

@@ -581,7 +581,7 @@ _LOAD: Final[LiteralString] = """
 
 # Reads rows in the order of `$rows` until they have very many bytes, and says how many it has looked up.
 _LOAD_FIRST: Final[LiteralString] = """
-    with recursive asked as materialized (
+    with recursive all_asked as materialized (
         select array_agg((a.value ->> 'workspace_id')::uuid order by a.place) as workspace_ids,
             array_agg((a.value ->> 'key')::uuid order by a.place) as ids
         from json_array_elements($rows) with ordinality as a(value, place)
@@ -590,21 +590,23 @@ _LOAD_FIRST: Final[LiteralString] = """
         union all
         select walk.many + 1, walk.bytes + coalesce((
             select octet_length(c.object::text)$columns from $table c
-            where c.workspace_id = asked.workspace_ids[walk.many + 1] and c.id = asked.ids[walk.many + 1]
+            where c.workspace_id = asked.workspace_id and c.id = asked.id
         ), 0)
-        from walk cross join asked
-        where walk.many < cardinality(asked.ids) and walk.bytes < $most
+        from walk cross join all_asked cross join lateral (
+            select all_asked.workspace_ids[walk.many + 1] as workspace_id, all_asked.ids[walk.many + 1] as id
+        ) as asked
+        where walk.many < cardinality(all_asked.ids) and walk.bytes < $most
     ), counted as materialized (
         select max(many) as many from walk
     )
     select json_build_object('many', counted.many, 'rows', coalesce((
         select json_agg(r) from (
             select $selected
-            from unnest(asked.workspace_ids[:counted.many], asked.ids[:counted.many]) as a(workspace_id, key)
-            join $table c on c.workspace_id = a.workspace_id and c.id = a.key
+            from unnest(all_asked.workspace_ids[:counted.many], all_asked.ids[:counted.many]) as asked(workspace_id, id)
+            join $table c on c.workspace_id = asked.workspace_id and c.id = asked.id
         ) as r
     ), '[]'))
-    from counted cross join asked
+    from counted cross join all_asked
 """
 _BYTES: Final[LiteralString] = " + coalesce(octet_length(c.$name::text), 0)"
 
