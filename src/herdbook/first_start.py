@@ -49,6 +49,8 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
             # One that was killed has left the setting.
             await end_scrub(connection)
         async with connection.transaction():
+            if await is_distributed(connection):
+                await connection.execute("set local citus.multi_shard_modify_mode = 'sequential'")
             await connection.execute("lock table setting in share row exclusive mode")
             await connection.execute(
                 """
@@ -128,8 +130,9 @@ async def create_owned_workspace(connection: Connection, name: str) -> UUID:
         owner = CreateUser(NewUser("Workspace", "Owner", role=UserRole.OWNER))
         fields = DefineUsualFields()
         needs = {workspace_id: {*owner.needs(), *fields.needs()}}
-        work = (await load(connection, needs, is_distributed=await is_distributed(connection)))[workspace_id]
+        spread = await is_distributed(connection)
+        work = (await load(connection, needs, is_distributed=spread))[workspace_id]
         for command in (owner, fields):
             work.carry_out(command, Origin(request_id=ids.new_id(), credential_id=ids.NIL))
-        await save(connection, [work])
+        await save(connection, [work], is_distributed=spread)
         return workspace_id

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, LiteralString, Protocol, cast
 
@@ -60,10 +60,12 @@ _SESSION: Final = {
 # A plan for any parameters cannot tell which node has the workspace.
 # asyncpg asks the catalog for types, and to hide the parts of tables there takes seconds.
 # No caller waits longer for a node that does not answer than for another database.
+# Tables that are copied to all nodes have keys between them. Their writes must come to a node by one connection.
 _DISTRIBUTED: Final = {
     "plan_cache_mode": "auto",
     "citus.override_table_visibility": "off",
     "citus.node_connection_timeout": "5s",
+    "citus.multi_shard_modify_mode": "sequential",
 }
 
 
@@ -92,7 +94,11 @@ class Executor(Protocol):
 class Connection(Executor, Protocol):
     """A connection."""
 
+    async def executemany(self, command: LiteralString, args: Iterable[Sequence[Any]]) -> None: ...
+
     def transaction(self) -> AbstractAsyncContextManager[Any]: ...
+
+    def is_in_transaction(self) -> bool: ...
 
     async def close(self) -> None: ...
 
@@ -161,10 +167,14 @@ async def open_pool(database_url: str, size: int, *, planning_once: Pool | None 
     if planning_once is not None and planning_once.is_distributed:
         return _Pool(await _opened(database_url, size, settings | _DISTRIBUTED), size, planning_once, is_distributed=True)
     pool = _Pool(await _opened(database_url, size, settings), size, planning_once)
-    if planning_once is None and await is_distributed(pool):
+    try:
+        if planning_once is not None or not await is_distributed(pool):
+            return pool
+    except BaseException:
         pool.terminate()
-        return _Pool(await _opened(database_url, size, settings | _DISTRIBUTED), size, None, is_distributed=True)
-    return pool
+        raise
+    pool.terminate()
+    return _Pool(await _opened(database_url, size, settings | _DISTRIBUTED), size, None, is_distributed=True)
 
 
 async def _opened(database_url: str, size: int, settings: dict[str, str]) -> Any:

@@ -166,7 +166,9 @@ ERASURES: Final = Table(
                         then coalesce(excluded.found, erasure.found)
                     else jsonb_set(
                         jsonb_set(
-                            erasure.found::jsonb, '{rows}', (erasure.found::jsonb -> 'rows') || (excluded.found::jsonb -> 'rows')
+                            erasure.found::jsonb,
+                            '{rows}',
+                            (erasure.found::jsonb -> 'rows') || (excluded.found::jsonb -> 'rows')
                         ),
                         '{imports}',
                         coalesce(erasure.found::jsonb -> 'imports', '[]') || jsonb_path_query_array(
@@ -291,12 +293,12 @@ EMPTIED_ENTRIES: Final = Table(
             from json_to_recordset($rows) as r(workspace_id uuid, seq bigint, object json, previous json)
             join held on held.id = r.workspace_id
         ), change_emptied as (
-            update change c set object = emptied.object, previous = emptied.previous
-            from emptied where c.workspace_id = emptied.workspace_id and c.seq = emptied.seq
+            update change c set object = r.object, previous = r.previous
+            from emptied r where c.workspace_id = r.workspace_id and c.seq = r.seq
         ), delivery_emptied as (
             update webhook_delivery d set attempts = '[]'
-            from emptied join webhook_reader w on w.workspace_id = emptied.workspace_id
-            where d.workspace_id = emptied.workspace_id and d.endpoint_id = w.endpoint_id and d.seq = emptied.seq
+            from emptied r join webhook_reader w on w.workspace_id = r.workspace_id
+            where d.workspace_id = r.workspace_id and d.endpoint_id = w.endpoint_id and d.seq = r.seq
         )
     """,
 )
@@ -842,11 +844,11 @@ EMPTIED_ANSWERS: Final = Table(
             )
             join held on held.id = r.workspace_id
         ), answer_removed as (
-            delete from idempotency_record i using emptied_answer e
-            where i.workspace_id = e.workspace_id and i.credential_id = e.credential_id and i.key = e.key and e.is_in_key
+            delete from idempotency_record i using emptied_answer r
+            where i.workspace_id = r.workspace_id and i.credential_id = r.credential_id and i.key = r.key and r.is_in_key
         ), answer_emptied as (
-            update idempotency_record i set answer = e.answer from emptied_answer e
-            where i.workspace_id = e.workspace_id and i.credential_id = e.credential_id and i.key = e.key and not e.is_in_key
+            update idempotency_record i set answer = r.answer from emptied_answer r
+            where i.workspace_id = r.workspace_id and i.credential_id = r.credential_id and i.key = r.key and not r.is_in_key
         )
     """,
 )

@@ -1,6 +1,7 @@
 """A batch: one transaction that loads the rows its commands need, applies the commands in memory, and saves the changes."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -16,7 +17,8 @@ import msgspec
 from herdbook import metrics
 from herdbook.db.placeholders import placeholder
 from herdbook.db.pool import Connection
-from herdbook.ledger.changes import SAVE_CHANGES, Change
+from herdbook.ledger.changes import SAVE_CHANGE, SAVE_CHANGES, Change
+from herdbook.ledger.row_statements import RowStatement
 from herdbook.ledger.unit_of_work import LOAD_BYTES, Need, Removed, Row, Table, UnitOfWork
 
 # The first parameter of a batch's statements is its workspaces; the rows of each table follow.
@@ -55,6 +57,11 @@ _HOLD_ONE: Final[LiteralString] = """
         returning w.id
     )
 """
+_MOVE_HEAD: Final[LiteralString] = """
+    update workspace set seq = $4, last_at = $5 where id = $1 and seq = $2 and last_at = $3 returning id
+"""
+# More rows of a table are written by one statement.
+_FEW_ROWS: Final = 16
 # Rows are locked in the order of their ids, so that two processes cannot deadlock.
 _HOLD: Final[LiteralString] = """
     with head as (
@@ -261,23 +268,26 @@ async def _add(units: Mapping[UUID, UnitOfWork], needs: Mapping[UUID, Collection
 
 
 async def save(
-    connection: Connection, units: Sequence[UnitOfWork], note_rows: Callable[[SavedRows], None] | None = None
+    connection: Connection,
+    units: Sequence[UnitOfWork],
+    note_rows: Callable[[SavedRows], None] | None = None,
+    *,
+    is_distributed: bool = False,
 ) -> set[UUID]:
     """Write all changes in one statement; return the workspaces that no other process had changed meanwhile.
 
-    `note_rows` is told the rows that were written, if the transaction commits.
+    `note_rows` is told the rows that were written, if the transaction commits. A distributed database saves one workspace, by a
+    statement for each table or row, in one transaction, and keeps no rows.
     """
+    if is_distributed:
+        return await _save_by_rows(connection, units)
     heads = [_NewHead(work.workspace_id, work.loaded_seq, work.loaded_at, work.seq, work.at) for work in units]
     is_one = len(heads) == 1
-    put: dict[Table[Any], list[Row]] = {}
+    put = _put_by(units)
     changes: list[Change] = []
     kept: dict[Table[Any], list[_KeptRow]] = {}
     for work in units:
         changes += work.changes
-        for (table, _), row in work.changed_rows.items():
-            saving = table.removals if type(row) is Removed else table
-            assert saving is not None, "a command removes rows of a table that allows it"
-            put.setdefault(saving, []).append(row)
         for (table, key), seen in work.kept.items():
             kept.setdefault(table, []).append(_KeptRow(work.workspace_id, key, seen))
     tables, kept_tables = _in_order(put), _in_order(kept)
@@ -300,6 +310,62 @@ async def save(
         ]
         note_rows(SavedRows(records[0]["transaction"], rows))
     return saved
+
+
+def _put_by(units: Iterable[UnitOfWork]) -> dict[Table[Any], list[Row]]:
+    """Return the rows that units of work have put, by the table that saves them."""
+    put: dict[Table[Any], list[Row]] = {}
+    for work in units:
+        for (table, _), row in work.changed_rows.items():
+            saving = table.removals if type(row) is Removed else table
+            assert saving is not None, "a command removes rows of a table that allows it"
+            put.setdefault(saving, []).append(row)
+    return put
+
+
+async def _save_by_rows(connection: Connection, units: Sequence[UnitOfWork]) -> set[UUID]:
+    (work,) = units
+    head = (work.workspace_id, work.loaded_seq, work.loaded_at, work.seq, work.at)
+    # Behind a lock there is a transaction already, and one within it would cost further round trips.
+    async with contextlib.nullcontext() if connection.is_in_transaction() else connection.transaction():
+        if await connection.fetchval(_MOVE_HEAD, *head) is None:
+            return set()
+        put = _put_by(units)
+        await _save_rows(connection, work.workspace_id, SAVE_CHANGES, SAVE_CHANGE, work.changes)
+        for table in _in_order(put):
+            assert table.save is not None, "a command writes rows of a table that is only read"
+            await _save_rows(connection, work.workspace_id, table.save, table.of_one, put[table], table.packed)
+    return {work.workspace_id}
+
+
+async def _save_rows(
+    connection: Connection,
+    workspace_id: UUID,
+    many: LiteralString,
+    of_one: Sequence[RowStatement],
+    rows: Sequence[Any],
+    packed: Callable[[Sequence[Any]], Sequence[Any]] | None = None,
+) -> None:
+    if not rows:
+        return
+    if not of_one or len(rows) > _FEW_ROWS:
+        encoded = await encoded_in_turns(rows if packed is None else packed(rows))
+        await connection.execute(_many_of_one(many), workspace_id, encoded)
+        return
+    for each in of_one:
+        if taken := [(workspace_id, _encode(row)) for row in rows if each.takes(row)]:
+            await connection.executemany(each.sql, taken)
+
+
+@functools.cache
+def _many_of_one(save: LiteralString) -> LiteralString:
+    """Return the statement that writes rows of the workspace `$1`, whose head has been moved in its transaction."""
+    saving = (
+        save.replace("$rows", "$2")
+        .replace("id = r.workspace_id", _OF_ONE)
+        .replace("select r.workspace_id", "select $1::uuid as workspace_id")
+    )
+    return "with held as (select id from workspace where id = $1), " + saving + " select id from held"
 
 
 async def encoded_in_turns(rows: Sequence[Any]) -> bytes:

@@ -15,6 +15,7 @@ import msgspec
 
 from herdbook import ids
 from herdbook.ledger.changes import same
+from herdbook.ledger.row_statements import RowStatement, of_row
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Table, UnitOfWork
 
 
@@ -105,7 +106,12 @@ _LOAD: Final[LiteralString] = """
     ) as object_ids
     from json_to_recordset($rows) as asked(workspace_id uuid, key json)
 """
-_SAVE: Final[LiteralString] = """
+_FORGET: Final[LiteralString] = """
+    delete from $table t$using where t.workspace_id = $workspace and t.$key = $of_key and t.$object = $of_object
+"""
+_LEARN: Final[LiteralString] = "insert into $table (workspace_id, $key, $object) $entry on conflict do nothing"
+_SAVE: Final[LiteralString] = (
+    """
     $table_entry as (
         select r.workspace_id, k.key, r.object_id, r.is_there
         from json_to_recordset($rows) as r(
@@ -114,14 +120,15 @@ _SAVE: Final[LiteralString] = """
         join held on held.id = r.workspace_id
         cross join lateral unnest(r.keys) as k(key)
     ), $table_forgotten as (
-        delete from $table t using $table_entry e
-        where t.workspace_id = e.workspace_id and t.$key = e.key and t.$object = e.object_id and not e.is_there
-    ), $table_learned as (
-        insert into $table (workspace_id, $key, $object)
-        select workspace_id, key, object_id from $table_entry where is_there
-        on conflict do nothing
-    )
-"""
+    """
+    + _FORGET.replace("$using", " using $table_entry r")
+    .replace("$workspace", "r.workspace_id")
+    .replace("$of_key", "r.key")
+    .replace("$of_object", "r.object_id")
+    + " and not r.is_there), $table_learned as ("
+    + _LEARN.replace("$entry", "select workspace_id, key, object_id from $table_entry where is_there")
+    + ")"
+)
 
 
 def index_table(table_name: LiteralString, key: LiteralString, key_type: LiteralString, object_id: LiteralString) -> IndexTable:
@@ -130,12 +137,21 @@ def index_table(table_name: LiteralString, key: LiteralString, key_type: Literal
     def stated(sql: LiteralString) -> LiteralString:
         return sql.replace("$table", table_name).replace("$key", key).replace("$type", key_type).replace("$object", object_id)
 
+    of_key, of_object = of_row("key", key_type), of_row("object_id", "uuid")
+    forget = (
+        _FORGET.replace("$using", "").replace("$workspace", "$1").replace("$of_key", of_key).replace("$of_object", of_object)
+    )
+    learn = _LEARN.replace("$entry", "values ($1, " + of_key + ", " + of_object + ")")
     ranges = Table(row=IndexRange, key=lambda found: (found.key, found.after, found.most), load=stated(_LOAD), save=None)
     return IndexTable(
         row=IndexEntry,
         key=lambda entry: (entry.key, entry.object_id),
         load=None,
         save=stated(_SAVE),
+        of_one=(
+            RowStatement(stated(forget), lambda entry: not entry.is_there),
+            RowStatement(stated(learn), lambda entry: entry.is_there),
+        ),
         ranges=ranges,
         packed=_packed,
     )

@@ -37,7 +37,7 @@ _ROLE: Final[LiteralString] = """(
 _OLD: Final[LiteralString] = """
     with old as (
         delete from $table
-        where ctid = any(array(select ctid from $table where $end < now() order by $end limit $1))
+        where id = any(array(select id from $table where $end < now() order by $end, id limit $1))
         returning id
     )
     select count(*) from old
@@ -217,7 +217,7 @@ async def revoke_client(statements: Executor, client_id: UUID, workspace_id: UUI
     """Revoke a client of a workspace, or of any, and all its tokens now; return whether the client exists."""
     found: UUID | None = await statements.fetchval(
         """
-        update oauth_client set revoked_at = coalesce(revoked_at, now())
+        update oauth_client set revoked_at = coalesce(revoked_at, t.now) from (select now() as now) as t
         where id = $1 and ($2::uuid is null or workspace_id = $2) returning id
         """,
         client_id,
@@ -496,7 +496,7 @@ async def revoke_token(statements: Executor, token: KnownToken) -> None:
 
 async def revoke_grant(statements: Executor, grant_id: UUID) -> None:
     """Revoke a grant and all its tokens."""
-    await statements.execute("update oauth_grant set revoked_at = coalesce(revoked_at, now()) where id = $1", grant_id)
+    await statements.execute("update oauth_grant set revoked_at = now() where id = $1 and revoked_at is null", grant_id)
 
 
 async def forget_old_tokens(pool: Pool) -> None:
