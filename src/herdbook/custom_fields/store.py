@@ -12,7 +12,7 @@ from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields.model import REFERENCES, Field, FieldConversion, FieldKind, UnclaimedValue, blank, patched
 from herdbook.custom_fields.values import Conversion, Converting, FormerList, former_lists, unique_value
-from herdbook.db.database import ObjectRead, find_in
+from herdbook.db.database import Find, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Executor, PagePool, Pool
 from herdbook.ledger.changes import same
@@ -727,7 +727,7 @@ _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _texts: Final = msgspec.json.Decoder(list[str]).decode
 
 
-def find_record_in(table: LiteralString) -> LiteralString:
+def find_record_in(table: LiteralString) -> Find:
     """Return the statement that finds active objects with their own members, for `record_of`."""
     return find_in(table, ", c.own, " + hidden_keys(table))
 

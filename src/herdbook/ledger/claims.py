@@ -41,6 +41,18 @@ _MOVE: Final[LiteralString] = """
 _CLAIM: Final[LiteralString] = "insert into $table (workspace_id, $key, $holder) $claim"
 
 
+def _frees(claim: Claim) -> bool:
+    return claim.holder_id is None and claim.stored_holder_id is not None
+
+
+def _moves(claim: Claim) -> bool:
+    return None not in (claim.holder_id, claim.stored_holder_id) and claim.holder_id != claim.stored_holder_id
+
+
+def _claims(claim: Claim) -> bool:
+    return claim.holder_id is not None and claim.stored_holder_id is None
+
+
 def _of_rows(sql: LiteralString, using: LiteralString) -> LiteralString:
     return (
         sql.replace("$using", using)
@@ -81,14 +93,10 @@ _SAVE: Final[LiteralString] = (
 )
 # One after the other, so that a key is free before another object takes it.
 _SAVE_ONE: Final = (
-    RowStatement(_of_one(_FREE), lambda claim: claim.holder_id is None and claim.stored_holder_id is not None),
+    RowStatement(_of_one(_FREE), _frees),
+    RowStatement(_of_one(_MOVE), _moves),
     RowStatement(
-        _of_one(_MOVE),
-        lambda claim: None not in (claim.holder_id, claim.stored_holder_id) and claim.holder_id != claim.stored_holder_id,
-    ),
-    RowStatement(
-        _CLAIM.replace("$claim", "values ($1, " + of_row("key", "text") + ", " + of_row("holder_id", "uuid") + ")"),
-        lambda claim: claim.holder_id is not None and claim.stored_holder_id is None,
+        _CLAIM.replace("$claim", "values ($1, " + of_row("key", "text") + ", " + of_row("holder_id", "uuid") + ")"), _claims
     ),
 )
 _LOAD: Final[LiteralString] = """

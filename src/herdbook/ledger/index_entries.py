@@ -131,6 +131,14 @@ _SAVE: Final[LiteralString] = (
 )
 
 
+def _is_there(entry: IndexEntry) -> bool:
+    return entry.is_there
+
+
+def _is_gone(entry: IndexEntry) -> bool:
+    return not entry.is_there
+
+
 def index_table(table_name: LiteralString, key: LiteralString, key_type: LiteralString, object_id: LiteralString) -> IndexTable:
     """Return the mapping of a table (workspace_id, key, object_id) whose primary key is all three columns."""
 
@@ -149,8 +157,8 @@ def index_table(table_name: LiteralString, key: LiteralString, key_type: Literal
         load=None,
         save=stated(_SAVE),
         of_one=(
-            RowStatement(stated(forget), lambda entry: not entry.is_there),
-            RowStatement(stated(learn), lambda entry: entry.is_there),
+            RowStatement(stated(forget), _is_gone),
+            RowStatement(stated(learn), _is_there),
         ),
         ranges=ranges,
         packed=_packed,
