@@ -10,6 +10,12 @@ JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript tests/console/b
 # Tests start hundreds of Python programs, which would each be compiled anew.
 unexport PYTHONDONTWRITEBYTECODE
 
+# A PostgreSQL of yours for the tests, on which they make databases of their own: `make test DATABASE_URL=postgresql://...`. A variable of
+# the environment does not count: that one may name the database of a server.
+ifeq ($(origin DATABASE_URL),command line)
+export HERDBOOK_TEST_DATABASE_URL := $(DATABASE_URL)
+endif
+
 .PHONY: demo test made-up others quick check bench kill power deep pictures dev lock
 
 # herdbook with sample data: its address, a key, and a curl to try. HERDBOOK_PORT chooses another port.

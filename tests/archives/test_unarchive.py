@@ -31,6 +31,7 @@ from tests.archives.shelves import (
 from tests.backups.farm import copied, recordings, rows, served
 from tests.backups.test_restore import execute
 from tests.cli.programs import PROGRAM, Finished, Running, environment, herdbook, serving
+from tests.waiting import blocked
 
 COPIED = [place.table for place in PLACES if place.workspace_column and not place.is_secret]
 
@@ -313,7 +314,7 @@ def test_a_killed_one_leaves_nothing(original: Original, archive: Path, tmp_path
         async with connection.transaction():
             await connection.execute("lock table webhook_delivery in access exclusive mode")
             process = begin(url)
-            while not await connection.fetchval("select count(*) from pg_locks where not granted"):
+            while not await blocked(connection):
                 assert process.poll() is None
             assert len(recordings(data)) == 1
             process.send_signal(signal.SIGKILL)

@@ -24,6 +24,7 @@ from herdbook.media_sweep import sweep
 from herdbook.parts_file import Writer, new_file, writing
 from tests.backups.farm import OPTIONS, add_recording, copied, manifest_of, recordings, rows, served, sound_of, tables
 from tests.cli.programs import PATIENCE, PROGRAM, Running, environment, herdbook, serving, until
+from tests.waiting import blocked
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk, or give files away")
 
@@ -249,7 +250,7 @@ def test_a_stopped_backup_leaves_nothing(farm: Path, tmp_path: Path) -> None:
         async with connection.transaction():
             await connection.execute("lock table tag in access exclusive mode")
             process = begin(url)
-            while not await connection.fetchval("select count(*) from pg_locks where not granted"):
+            while not await blocked(connection):
                 assert process.poll() is None
             half_done = [path.suffix for path in (tmp_path / "out").iterdir()]
             process.send_signal(signal.SIGTERM)

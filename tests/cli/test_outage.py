@@ -18,6 +18,7 @@ import requests
 from herdbook.embedded import EmbeddedPostgres, running
 from tests.cli.programs import PATIENCE, Running, environment, kill, serving, until
 from tests.cli.test_workers import workers_of
+from tests.waiting import blocked
 
 # The program, with a patience of one second for the database.
 IMPATIENT = """
@@ -314,9 +315,8 @@ async def end_during_a_start(folder: Path, worker: psutil.Process) -> None:
     try:
         await connection.execute("begin; lock table erasure")
         kill(worker)
-        waiting = "select count(*) from pg_locks where not granted and relation = 'erasure'::regclass"
         async with asyncio.timeout(PATIENCE):
-            while not await connection.fetchval(waiting):
+            while not await blocked(connection, "erasure"):
                 pass
         keep_down(folder)
     finally:

@@ -279,9 +279,9 @@ def test_a_proxy_for_the_world_is_not_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_that_cannot_start(tmp_path: Path, database_url: str, workers: int) -> None:
+def test_workers_that_cannot_start(tmp_path: Path, embedded_url: str, workers: int) -> None:
     """The command fails and ends if it needs more connections than the database has."""
-    options = ("--database-connections=100", f"--workers={workers}", f"--database-url={database_url}")
+    options = ("--database-connections=100", f"--workers={workers}", f"--database-url={embedded_url}")
     refused = herdbook("serve", "--port=0", *options, folder=tmp_path)
 
     assert refused.status == 1
@@ -326,12 +326,12 @@ def few_connections(_: Path) -> dict[str, str]:
     ],
 )
 def test_a_start_that_an_operator_can_mend(
-    tmp_path: Path, database_url: str, workers: int, broken: Callable[[Path], dict[str, str]], why: str
+    tmp_path: Path, embedded_url: str, workers: int, broken: Callable[[Path], dict[str, str]], why: str
 ) -> None:
     """The log has one sentence with the remedy instead of a traceback."""
     (tmp_path / "herdbook-data").mkdir()
     variables = broken(tmp_path)
-    options = (f"--workers={workers}", f"--database-url={database_url}")
+    options = (f"--workers={workers}", f"--database-url={embedded_url}")
     refused = herdbook("serve", "--port=0", *options, folder=tmp_path, **variables)
 
     assert refused.status == 1

@@ -24,6 +24,7 @@ from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import BULK, both_forms, create, delete, results, update, verdicts, write
 from tests.custom_fields.definitions import define
 from tests.serving import serving
+from tests.waiting import blocked
 
 CONTACTS: Final = "/api/v2/contacts"
 UNKNOWN: Final = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
@@ -517,7 +518,7 @@ async def test_what_does_not_fit_in_the_queue_fails(
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute("select from workspace where id = $1 for update", alice.workspace_id)
             under_way = create_task(person.patch(ada.url, json={"last_name": "King"}))
-            while not await pool.fetchval("select exists (select from pg_locks where not granted)"):
+            while not await blocked(pool):
                 assert not under_way.done()
             others = [create_task(person.patch(ada.url, json={"last_name": "Byron"})) for _ in range(2)]
             # The first one to be refused has found the queue full.

@@ -1,4 +1,4 @@
-"""Databases for single tests, on the session's PostgreSQL."""
+"""Databases for single tests, on the server of the session."""
 
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -27,8 +27,17 @@ async def new_database(database_url: str) -> AsyncGenerator[NewDatabase]:
 async def database_on(database_url: str) -> AsyncGenerator[str]:
     """Create an empty database while the block lasts; yield its URL."""
     name = f"test_{secrets.token_hex(4)}"
+    await _on_server(database_url, f"create database {name}")
+    try:
+        yield urlsplit(database_url)._replace(path=f"/{name}").geturl()
+    finally:
+        await _on_server(database_url, f"drop database {name} with (force)")
+
+
+async def _on_server(database_url: str, statement: str) -> None:
+    # Not one connection for both: a server may end those that nobody uses for long.
     connection = await asyncpg.connect(database_url)
-    await connection.execute(f"create database {name}")
-    yield urlsplit(database_url)._replace(path=f"/{name}").geturl()
-    await connection.execute(f"drop database {name} with (force)")
-    await connection.close()
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import LiteralString, cast
 import asyncpg
 import pytest
 
-from herdbook.db.migrate import SchemaTooNew, available, migrate, missing
-from herdbook.db.pool import CONNECTION_ERRORS, Connection, connect
+from herdbook.db import migrate as migrations
+from herdbook.db.migrate import SchemaTooNew, available, migrate, missing, statements_of
+from herdbook.db.pool import CONNECTION_ERRORS, connect
 from tests.db.conftest import NewDatabase
+from tests.waiting import until, until_blocked
 
 MIGRATE = """
 import asyncio, sys
@@ -153,7 +156,7 @@ async def test_index_that_was_interrupted_is_made_again(new_database: NewDatabas
     async with writer.transaction():
         await writer.execute(cast("LiteralString", f"lock table {table} in row exclusive mode"))
         migrating = asyncio.create_task(migrate(database_url))
-        await until_a_migration_waits(connection)
+        await until_blocked(connection)
         await connection.execute("select pg_terminate_backend(pid) from pg_locks where not granted and locktype = 'virtualxid'")
         with pytest.raises(CONNECTION_ERRORS):
             await migrating
@@ -182,7 +185,7 @@ async def test_writers_do_not_queue_behind_a_migration(new_database: NewDatabase
     async with reader.transaction():
         await reader.execute("lock table contact in access share mode")
         migrating = asyncio.create_task(migrate(database_url))
-        await until_a_migration_waits(connection)
+        await until_blocked(connection)
         async with asyncio.timeout(20):
             await writer.execute("lock table contact in row exclusive mode; select 1")
         assert not migrating.done()
@@ -193,18 +196,56 @@ async def test_writers_do_not_queue_behind_a_migration(new_database: NewDatabase
     assert applied[-1] == names[-1]
 
 
-async def until_a_migration_waits(connection: Connection) -> None:
-    """Return once a session waits for a lock."""
-    async with asyncio.timeout(10):
-        while not await connection.fetchval(
+async def test_each_statement_is_sent_by_itself(new_database: NewDatabase) -> None:
+    """The statements of a migration make the same schema one by one, in a protocol that takes no two at once."""
+    migrated, singly = await new_database(), await new_database()
+    await migrate(migrated)
+    connection = await asyncpg.connect(singly)
+    for name, sql in available().items():
+        async with nullcontext() if name.endswith("_concurrently") else connection.transaction():
+            for statement in statements_of(sql):
+                await connection.fetch(statement)
+    await connection.close()
+
+    assert schema_of(singly) == schema_of(migrated)
+
+
+async def test_who_waits_for_a_migration_is_told(
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line names the program, its address and the process that holds up the migration, even if it is an older release."""
+    monkeypatch.setattr(migrations, "_TELL_AFTER_SECONDS", 0.0)
+    database_url = await new_database()
+    holder = await asyncpg.connect(database_url, server_settings={"application_name": "the other one"})
+    await holder.execute("select pg_advisory_lock($1)", int.from_bytes(b"herdbook"))
+    migrating = asyncio.create_task(migrate(database_url))
+    await until(lambda: bool(caplog.messages))
+    await holder.close()
+    applied = await migrating
+
+    assert "Waiting for another migration: that of `the other one` at " in caplog.messages[0]
+    assert f"end the process: select pg_terminate_backend({holder.get_server_pid()})." in caplog.messages[0]
+    assert applied == list(available())
+
+
+async def test_the_lock_ends_with_its_transaction(new_database: NewDatabase) -> None:
+    """A migration takes no lock that would stay with a session which a pooler keeps."""
+    database_url = await new_database()
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await connection.execute("create table migration (name text primary key)")
+        migrating = asyncio.create_task(migrate(database_url))
+        await until_blocked(connection)
+        states = await connection.fetchval(
             """
-            select exists (
-                select from pg_stat_activity
-                where datname = current_database() and wait_event_type = 'Lock' and pid <> pg_backend_pid()
-            )
+            select array_agg(a.state) from pg_locks l join pg_stat_activity a on a.pid = l.pid
+            where l.locktype = 'advisory' and a.datname = current_database()
             """
-        ):
-            pass
+        )
+        migrating.cancel()
+    await connection.close()
+
+    assert states == ["idle in transaction"]
 
 
 async def test_migration_that_fails_leaves_nothing(new_database: NewDatabase) -> None:

@@ -120,9 +120,9 @@ class PlansDatabase(NamedTuple):
 
 
 @pytest_asyncio.fixture(scope="module")
-async def database(request: pytest.FixtureRequest, database_url: str) -> AsyncGenerator[PlansDatabase]:
+async def database(request: pytest.FixtureRequest, embedded_url: str) -> AsyncGenerator[PlansDatabase]:
     """Alice's workspace, with thousands of contacts called Lovelace and one Augusta, beside other workspaces."""
-    async with database_on(database_url) as url:
+    async with database_on(embedded_url) as url:
         await migrate(url)
         pool = await open_pool(f"{url}&{urlencode(_WATCHED)}", 1)
         pages = await open_pool(f"{url}&{urlencode(_WATCHED)}", 1, planning_once=pool)
@@ -151,7 +151,7 @@ async def database(request: pytest.FixtureRequest, database_url: str) -> AsyncGe
             pool,
             pages,
             Database(pool, pages),
-            log_of(database_url),
+            log_of(embedded_url),
             CursorPosition(datetime.now(UTC), 0),
             ada[0],
             company_id,
@@ -191,9 +191,9 @@ async def run_all(database: PlansDatabase) -> None:
         await statement(database)
 
 
-def log_of(database_url: str) -> Path:
+def log_of(embedded_url: str) -> Path:
     """Return the log file of the embedded PostgreSQL."""
-    [host] = parse_qs(urlsplit(database_url).query)["host"]
+    [host] = parse_qs(urlsplit(embedded_url).query)["host"]
     return Path(host).resolve().parent / "postgres.log"
 
 

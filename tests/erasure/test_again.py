@@ -28,6 +28,7 @@ from tests.history.consistency import assert_consistent
 from tests.history.requests import undo
 from tests.merging.merges import contact, merged
 from tests.notes.notes import noted
+from tests.waiting import blocked, until_blocked
 
 
 async def set_back(pool: Any, person: Person, ada: Thing) -> None:
@@ -162,13 +163,8 @@ async def test_an_erasure_that_fails_holds_up_no_other(
     async with pool.acquire() as other, other.transaction():
         await other.execute("lock table saved_view in access exclusive mode")
         starting = asyncio.create_task(erase_again(own_pool, ledger, erasures))
-        waiting = """
-            select pg_cancel_backend(pid) from pg_stat_activity
-            where query ~ 'saved_view' and wait_event_type = 'Lock' and pid <> pg_backend_pid()
-        """
-        async with asyncio.timeout(20):
-            while not await pool.fetch(waiting):  # noqa: ASYNC110  # a lock sends no notification
-                await asyncio.sleep(0.01)
+        await until_blocked(pool, "saved_view")
+        await pool.fetch("select pg_cancel_backend(pid) from unnest($1::int[]) as pid", await blocked(pool, "saved_view"))
     assert await starting == 1
     assert await erase_again(own_pool, ledger, erasures) == 1
     left = await pool.fetchval("select count(*) from contact where id = any($1)", [first.uuid, second.uuid])

@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -188,9 +189,8 @@ async def test_changes_begin_with_the_first_that_is_kept(
     """An export has what is kept; one after a position that is no longer kept is refused, because some would be missing."""
     assert (await frank.patch(ada.url, json={"first_name": "Augusta"})).status_code == 200
     first = int(grace.etag.strip('"'))
-    await pool.execute(
-        "update change set at = at - interval '1 year' where workspace_id = $1 and seq <= $2", frank.workspace_id, first
-    )
+    old = datetime.now(UTC) - timedelta(days=365)
+    await pool.execute("update change set at = $3 where workspace_id = $1 and seq <= $2", frank.workspace_id, first, old)
     connections = await open_pool(database_url, 1)
     await trim_ledgers(connections, 90)
     await connections.close()

@@ -1,6 +1,7 @@
 """Positions older than the oldest entry kept are refused, with the way to continue."""
 
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 import asyncpg
@@ -30,8 +31,8 @@ async def oldest(alice: Person, ada: Thing, grace: Thing, pool: Connections, con
     """The position up to which Alice's workspace is trimmed: Ada was created there, Grace after it."""
     position = int(ada.etag.strip('"'))
     assert grace.id
-    statement = "update change set at = at - interval '1 year' where workspace_id = $1 and seq <= $2"
-    await pool.execute(statement, alice.workspace_id, position)
+    statement = "update change set at = $3 where workspace_id = $1 and seq <= $2"
+    await pool.execute(statement, alice.workspace_id, position, datetime.now(UTC) - timedelta(days=365))
     await trim_ledgers(connections, 90)
     return position
 

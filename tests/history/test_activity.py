@@ -1,5 +1,6 @@
 """GET /herdbook/activity: the changes of a workspace, the latest first."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -175,7 +176,8 @@ async def test_undos_go_with_their_entries(alice: Person, ada: Thing, pool: "asy
     """Once the entries of an undo are no longer kept, nothing is kept of it."""
     changed = (await alice.patch(ada.url, json={"first_name": "Augusta"})).headers["X-Request-Id"]
     await alice.post("/api/herdbook/undo", json={"request_id": changed})
-    await pool.execute("update change set at = at - interval '100 days' where workspace_id = $1", alice.workspace_id)
+    old = datetime.now(UTC) - timedelta(days=100)
+    await pool.execute("update change set at = $2 where workspace_id = $1", alice.workspace_id, old)
     before = await pool.fetchval("select count(*) from undone_request where workspace_id = $1", alice.workspace_id)
 
     await trim_slice(pool, alice.workspace_id, 90)

@@ -67,10 +67,10 @@ class Bench:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def bench(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Bench]:
+async def bench(embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Bench]:
     """The lab of the tests of a file, which may have 40 workspaces."""
     folder = tmp_path_factory.mktemp("lab")
-    async with serving(Settings(lab=True, lab_token=TOKEN, lab_workspaces=40, data_dir=folder), database_url) as client:
+    async with serving(Settings(lab=True, lab_token=TOKEN, lab_workspaces=40, data_dir=folder), embedded_url) as client:
         yield Bench(client)
 
 

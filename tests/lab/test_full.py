@@ -14,10 +14,10 @@ CONTACTS = "/api/v2/contacts"
 
 
 @pytest_asyncio.fixture(scope="module")
-async def desk(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Desk]:
+async def desk(embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Desk]:
     """A workspace of a lab that may have so little that its empty database is too much, made before the lab looks for that."""
     settings = Settings(lab=True, lab_token=TOKEN, lab_limit=1_000_000, data_dir=tmp_path_factory.mktemp("lab"))
-    async with serving(settings, database_url) as client:
+    async with serving(settings, embedded_url) as client:
         yield await Bench(client).workspace()
 
 

@@ -30,11 +30,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def narrow(database_url: str, folder: Path) -> AsyncGenerator[Bench]:
+async def narrow(embedded_url: str, folder: Path) -> AsyncGenerator[Bench]:
     """A lab that has two workspaces at most, little room for files, and lets one request a second through, and two at once."""
     settings = Settings(lab=True, lab_token=TOKEN, lab_workspaces=2, rate_limit=1, rate_limit_burst=2, data_dir=folder)
     settings = replace(settings, lab_limit=LIMIT)
-    async with serving(settings, database_url) as client:
+    async with serving(settings, embedded_url) as client:
         yield Bench(client)
 
 
@@ -71,13 +71,13 @@ async def test_past_its_bound_the_lab_says_what_to_do(narrow: Bench) -> None:
 
 
 async def test_a_second_lab_on_a_database_server_is_refused(
-    narrow: Bench, database_url: str, tmp_path_factory: pytest.TempPathFactory
+    narrow: Bench, embedded_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The second lab must not take the database of the first, and says so."""
     settings = Settings(lab=True, lab_token=TOKEN, data_dir=tmp_path_factory.mktemp("lab"))
 
     with pytest.raises(SettingOutOfRange, match="another server has a lab"):
-        async with serving(settings, database_url):
+        async with serving(settings, embedded_url):
             pass
 
     assert (await narrow.ask("GET", f"{LAB}/state")).status_code == 200

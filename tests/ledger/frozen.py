@@ -5,7 +5,14 @@ import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+only_embedded: Final = pytest.mark.skipif(
+    bool(os.environ.get("HERDBOOK_TEST_DATABASE_URL")), reason="others need an external server, so it is not stopped"
+)
 
 
 @contextmanager

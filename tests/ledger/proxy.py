@@ -11,12 +11,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 Matches: TypeAlias = Callable[[str], bool]
 
 _SOCKET: Final = ".s.PGSQL.5432"
-_ENDS_OF_REQUESTS: Final = frozenset(b"SQXH")
+_PORT: Final = "5432"
+# Passwords, too, are answered.
+_ENDS_OF_REQUESTS: Final = frozenset(b"SQXHp")
 _READY: Final = ord("Z")
 _PATIENCE_SECONDS: Final = 10
 
@@ -76,11 +78,14 @@ class Caught:
 
 
 class Proxy:
-    """The proxy; `url` connects through it."""
+    """The proxy to a database; `url` connects through it."""
 
-    def __init__(self, target: Path, socket: Path) -> None:
-        self.url = f"postgresql://postgres@/herdbook?host={quote(str(socket.parent), safe='/')}&port=5432"
-        self._target = target
+    def __init__(self, database_url: str, socket: Path) -> None:
+        self._parts = urlsplit(database_url)
+        self._query = dict(parse_qsl(self._parts.query))
+        user, separator, _ = self._parts.netloc.rpartition("@")
+        query = urlencode(self._query | {"host": str(socket.parent), "port": _PORT}, safe="/")
+        self.url = urlunsplit(self._parts._replace(netloc=user + separator, query=query))
         self._socket = socket
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
@@ -132,13 +137,20 @@ class Proxy:
                 return True
         return False
 
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host = self._query.get("host") or self._parts.hostname or "localhost"
+        port = int(self._query.get("port") or self._parts.port or _PORT)
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(Path(host, f".s.PGSQL.{port}"))
+        return await asyncio.open_connection(host, port)
+
     async def _serve(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
         try:
-            from_server, to_server = await asyncio.open_unix_connection(self._target)
+            from_server, to_server = await self._connected()
         except OSError:
             to_client.transport.abort()
             return
@@ -232,9 +244,8 @@ def _message(kind: bytes, body: bytes) -> bytes:
 
 @asynccontextmanager
 async def proxy_to(database_url: str, folder: Path) -> AsyncGenerator[Proxy]:
-    """Open a proxy to the embedded PostgreSQL, with a socket in the test's folder."""
-    [host] = parse_qs(urlsplit(database_url).query)["host"]
-    proxy = Proxy(Path(host, _SOCKET), folder / _SOCKET)
+    """Open a proxy to a database, with a socket in the test's folder."""
+    proxy = Proxy(database_url, folder / _SOCKET)
     await proxy.open()
     try:
         yield proxy

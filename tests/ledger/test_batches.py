@@ -424,8 +424,9 @@ async def test_key_is_free_after_a_day(ledger_client: LedgerClient, pool: Pool) 
     """A key older than 24 hours no longer counts, even if its record still exists, and is replaced."""
     first = await ledger_client.create(key=KEY)
     await pool.execute(
-        "update idempotency_record set at = at - interval '24 hours 1 second' where workspace_id = $1",
+        "update idempotency_record set at = $2 where workspace_id = $1",
         ledger_client.workspace_id,
+        datetime.now(UTC) - timedelta(hours=24, seconds=1),
     )
     second = await ledger_client.create(key=KEY)
     third = await ledger_client.create(key=KEY)

@@ -22,7 +22,7 @@ from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.ledger.unit_of_work import LongCommand, Need, Result, UnitOfWork
 from herdbook.settings import Settings
 from tests.cast import Person, Thing
-from tests.ledger.frozen import frozen
+from tests.ledger.frozen import frozen, only_embedded
 from tests.ledger.ledger_client import LedgerClient, id_of, items, ledger_on
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Proxy, proxy_to
@@ -46,6 +46,7 @@ async def outcomes_of(*writes: Awaitable[Written]) -> list[type]:
 # A database that hangs as a whole
 
 
+@only_embedded
 async def test_whoever_asks_a_database_that_hangs_is_told(
     alice: Person, ada: Thing, client: httpx.AsyncClient, database_url: str, pool: Pool
 ) -> None:
@@ -71,6 +72,7 @@ async def test_whoever_asks_a_database_that_hangs_is_told(
     assert len(await kept_promises(pool, alice.workspace_id)) == 2
 
 
+@only_embedded
 async def test_readyz_tells_of_a_database_that_hangs(client: httpx.AsyncClient, database_url: str) -> None:
     """`/readyz` answers soon, and is well again once the database is."""
     with frozen(database_url):
@@ -300,6 +302,7 @@ async def test_callers_are_answered_after_an_unexpected_error(
     assert answered == [Unavailable]
 
 
+@only_embedded
 async def test_every_closing_happens(database_url: str, tmp_path: Path) -> None:
     """A server whose database hangs still stops, and returns all its connections."""
     stopping = Herdbook(Settings(rate_limit=0, data_dir=tmp_path), database_url).running()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
+from datetime import timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from herdbook.auth.store import create_workspace
 from herdbook.db.pool import Connection, Pool, open_pool
 from herdbook.ledger.retention import KEPT_FOR_DISABLED_DAYS, trim_ledgers, trim_slice
 from tests.ledger.ledger_client import LedgerClient, id_of
+from tests.waiting import blocked
 
 Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 DAYS = 90
@@ -28,15 +30,22 @@ class Register:
 
     async def age(self, last: int, days: int = DAYS) -> None:
         """Make the entries up to one older by some days."""
-        await self._pool.execute(
-            "update change set at = at - make_interval(days => $3) where workspace_id = $1 and seq <= $2",
-            *(self._workspace_id, last, days),
+        entries = await self._pool.fetch(
+            "select seq, at from change where workspace_id = $1 and seq <= $2", self._workspace_id, last
+        )
+        await self._pool.executemany(
+            "update change set at = $3 where workspace_id = $1 and seq = $2",
+            [(self._workspace_id, seq, at - timedelta(days=days)) for seq, at in entries],
         )
 
     async def age_marks(self, days: int) -> None:
         """Make the recorded positions of the ledger older by some days."""
-        await self._pool.execute(
-            "update change_mark set at = at - make_interval(days => $2) where workspace_id = $1", self._workspace_id, days
+        marks = await self._pool.fetch(
+            "select seq, at from change_mark where workspace_id = $1 order by at", self._workspace_id
+        )
+        await self._pool.executemany(
+            "update change_mark set at = $3 where workspace_id = $1 and seq = $2",
+            [(self._workspace_id, seq, at - timedelta(days=days)) for seq, at in marks],
         )
 
     async def fill(self, entries: int) -> None:
@@ -244,7 +253,7 @@ async def test_what_is_noted_never_goes_back(
     async with connections.acquire() as connection, connection.transaction():
         await trim_slice(connection, workspace_id, 5)
         other = asyncio.create_task(trim_slice(connections, workspace_id, 50))
-        while not await pool.fetchval("select exists (select from pg_locks where not granted)"):
+        while not await blocked(pool):
             assert not other.done(), "the second waits for the rows of the first"
     await other
 

@@ -7,6 +7,7 @@ from typing import Any, LiteralString
 import httpx
 
 from tests.oauth.conftest import Connections
+from tests.waiting import blocked
 
 
 async def while_locked(
@@ -20,12 +21,6 @@ async def while_locked(
         async with connection.transaction():
             await connection.execute(*locking)
             requests = [asyncio.ensure_future(request()) for _ in range(2)]
-            while (
-                await pool.fetchval(
-                    "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and position($1 in query) > 0",
-                    waiting,
-                )
-                < 2
-            ):
+            while len(await blocked(pool, waiting)) < 2:
                 assert not any(each.done() for each in requests)
         return await asyncio.gather(*requests)

@@ -1,5 +1,6 @@
 """POST /herdbook/webhooks/{webhook_endpoint_id}/enable and /disable, and endpoints that the courier disables."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -192,14 +193,11 @@ async def test_what_went_meanwhile_is_told(
     await delivery_tables.read_to(endpoint, 2)
     await endpoint.post("disable")
     before = await endpoint.read("status")
-    await delivery_tables.pool.execute(
-        "update change set at = at - interval '4 days' where workspace_id = $1", alice.workspace_id
-    )
+    age, now = "update change set at = $2 where workspace_id = $1 and seq < $3", datetime.now(UTC)
+    await delivery_tables.pool.execute(age, alice.workspace_id, now - timedelta(days=4), 1000)
     statements: Any = pool
     kept = await trim_slice(statements, alice.workspace_id, 3)
-    await delivery_tables.pool.execute(
-        "update change set at = at - interval '40 days' where workspace_id = $1 and seq < 4", alice.workspace_id
-    )
+    await delivery_tables.pool.execute(age, alice.workspace_id, now - timedelta(days=44), 4)
     await trim_slice(statements, alice.workspace_id, 3)
     disabled = await endpoint.read("status")
     enabled = await endpoint.post("enable")

@@ -2,12 +2,17 @@
 
 Each runs in a transaction, except those that build an index on a large table concurrently with writes. If a migration needs
 Python, its step has the same name and runs in the same transaction.
+
+The lock is held by a transaction of a connection of its own, and ends with that, whatever becomes of the process. A lock of a
+session would stay where a pooler keeps sessions.
 """
 
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Final, LiteralString, cast
 
@@ -35,6 +40,12 @@ _NOTE: Final = "insert into migration (name) values ($1)"
 # Writes to a table queue behind a migration that waits for its lock, so the migration waits no longer than this.
 _WAIT_FOR_LOCKS: Final = "set local lock_timeout = '3s'"
 _TRY_AGAIN_SECONDS: Final = 1.0
+# Whoever waits longer than this for another migration is told which one that is, and again after each minute.
+_TELL_AFTER_SECONDS: Final = 5.0
+_TELL_AGAIN_SECONDS: Final = 60.0
+# A pair of quotes or dollars, or a comment, is one piece, whatever is in it. A quote in quotes is written twice: two pieces.
+_PIECE: Final = re.compile(r"--[^\n]*|'[^']*'|\"[^\"]*\"|\$(\w*)\$.*?\$\1\$|;|[^;'\"$-]+|.", re.DOTALL)
+_COMMENT: Final = re.compile(r"--[^\n]*")
 
 
 class DatabaseTooOld(OperatorFault):
@@ -79,24 +90,79 @@ async def migrate(database_url: str, *, allows_newer: bool = False, only: Collec
         version = await connection.fetchval("show server_version")
         if int(version.split(".")[0]) < _OLDEST:
             raise DatabaseTooOld(version)
-        # Poll for the lock: a process that waits for it inside a statement blocks `create index concurrently`.
-        while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110  # another process cannot set an event
-            await asyncio.sleep(0.02)
-        await connection.execute(
-            "create table if not exists migration (name text primary key, applied_at timestamptz not null default now())"
-        )
-        newer = await unknown(connection)
-        if newer and not allows_newer:
-            raise SchemaTooNew(newer)
-        lacking = [name for name in await missing(connection) if only is None or name in only]
-        for name in lacking:
-            await _apply(connection, name)
-        if await is_distributed(connection):
-            await distribute(connection)
-        return lacking
+        async with _alone(database_url):
+            await connection.execute(
+                "create table if not exists migration (name text primary key, applied_at timestamptz not null default now())"
+            )
+            newer = await unknown(connection)
+            if newer and not allows_newer:
+                raise SchemaTooNew(newer)
+            lacking = [name for name in await missing(connection) if only is None or name in only]
+            for name in lacking:
+                await _apply(connection, name)
+            if await is_distributed(connection):
+                await distribute(connection)
+            return lacking
     finally:
-        # The session owns the lock, so the lock ends with the connection.
         await connection.close()
+
+
+@asynccontextmanager
+async def _alone(database_url: str) -> AsyncGenerator[None]:
+    """Let no other process migrate the database while the block lasts; wait for one that does."""
+    connection = await connect(database_url)
+    try:
+        began = time.monotonic()
+        tell_at = began + _TELL_AFTER_SECONDS
+        while True:
+            # Poll for the lock: a process that waits for it inside a statement blocks `create index concurrently`. The
+            # transaction of the one that has it does not, because between statements it sees nothing.
+            async with connection.transaction():
+                if await connection.fetchval("select pg_try_advisory_xact_lock($1)", _LOCK):
+                    await connection.execute("set local idle_in_transaction_session_timeout = 0")
+                    yield
+                    return
+                if time.monotonic() > tell_at:
+                    tell_at = time.monotonic() + _TELL_AGAIN_SECONDS
+                    _log.warning(await _holder(connection))
+            await asyncio.sleep(0.02)
+    finally:
+        await connection.close()
+
+
+async def _holder(statements: Executor) -> str:
+    """Return the sentence about the process that migrates."""
+    holder = await statements.fetchrow(
+        """
+        select a.pid, a.usename, coalesce(nullif(a.application_name, ''), 'a program without a name') as application,
+            coalesce(host(a.client_addr), 'this machine') as client, a.state, a.state_change::timestamptz(0) as since
+        from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
+        where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+            and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
+            and (l.classid::int8 << 32 | l.objid::int8) = $1
+        """,
+        _LOCK,
+    )
+    if holder is None:
+        return "Waiting for another migration, which has just ended or is not visible from here."
+    return (
+        f"Waiting for another migration: that of `{holder['application']}` at {holder['client']}, role `{holder['usename']}`, "
+        f"in the database's process {holder['pid']} ({holder['state']} since {holder['since']}). If no such program runs, end "
+        f"the process: select pg_terminate_backend({holder['pid']})."
+    )
+
+
+def statements_of(sql: LiteralString) -> Iterator[LiteralString]:
+    """Yield the statements of a migration. Each is sent by itself, because a distributed database takes no two at once."""
+    statement = ""
+    for piece in _PIECE.finditer(sql):
+        if piece[0] != ";":
+            statement += piece[0]
+        elif statement.strip():
+            yield cast("LiteralString", statement.strip())
+            statement = ""
+    if _COMMENT.sub("", statement).strip():
+        yield cast("LiteralString", statement.strip())
 
 
 async def create_schema(connection: Executor) -> None:
@@ -149,7 +215,8 @@ async def _apply(connection: Connection, name: str) -> None:
         try:
             async with connection.transaction():
                 await connection.execute(_WAIT_FOR_LOCKS)
-                await connection.execute(sql)
+                for statement in statements_of(sql):
+                    await connection.execute(statement)
                 if (step := _STEPS.get(name)) is not None:
                     await step(connection)
                 await connection.execute(_NOTE, name)

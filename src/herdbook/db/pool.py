@@ -69,6 +69,15 @@ _DISTRIBUTED: Final = {
 }
 
 
+# The role has the settings of the server's sessions if those come through a pooler. Commands must be free of them.
+_OTHER_SESSION: Final = {
+    "application_name": "herdbook",
+    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"), "on"),
+    **dict.fromkeys(("idle_in_transaction_session_timeout", "statement_timeout", "lock_timeout"), "0"),
+    "plan_cache_mode": "auto",
+}
+
+
 class DatabaseUrlInvalid(OperatorFault):
     """The address of the database cannot be read."""
 
@@ -146,7 +155,7 @@ class PagePool(Pool, Protocol):
 async def connect(database_url: str) -> OwnConnection:
     """Open a single connection outside the pool. Refusal: DatabaseUrlInvalid."""
     try:
-        connection = await asyncpg.connect(database_url, timeout=10)
+        connection = await asyncpg.connect(database_url, timeout=10, server_settings=_OTHER_SESSION)
     except OSError as error:
         raise _of_database(error) from None
     except ValueError:
