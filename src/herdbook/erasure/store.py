@@ -268,7 +268,7 @@ CHAIN_RANGES: Final = Table(
         case when k.is_read then octet_length(c.object::text) + coalesce(octet_length(c.previous::text), 0)
         else pg_column_size(c.object) + coalesce(pg_column_size(c.previous), 0) end
         """,
-    ).replace("$previous_entry", PREVIOUS_ENTRY.replace("chain.workspace_id", "asked.workspace_id")),
+    ).replace("$previous_entry", PREVIOUS_ENTRY.replace("= $1", "= asked.workspace_id")),
     save=None,
 )
 

@@ -100,17 +100,17 @@ SAVE_CHANGES, SAVE_CHANGE = insertion(
     },
 )
 
-# Continues `from chain`, whose rows have the columns of `change`, with the entry of the same object before each as `e`. Entries
-# of older releases lack the number of that one, so for them the ledger is searched backwards. The limit forces a lookup for
-# each row, by the whole key.
+# Continues `from chain`, whose rows have the columns of `change` in the workspace `$1`, with the entry of the same object
+# before each as `e`. Entries of older releases lack the number of that one, so for them the ledger is searched backwards. The
+# limit forces a lookup for each row, by the whole key.
 PREVIOUS_ENTRY: Final[LiteralString] = """
     cross join lateral (
         select c.* from change c
-        where c.workspace_id = chain.workspace_id and c.seq = coalesce(
+        where c.workspace_id = $1 and c.seq = coalesce(
             chain.previous_version,
             case when chain.action::text <> 'c' then (
                 select p.seq from change p
-                where p.workspace_id = chain.workspace_id and p.seq < chain.seq and p.object_id = chain.object_id
+                where p.workspace_id = $1 and p.seq < chain.seq and p.object_id = chain.object_id
                     and p.kind = chain.kind
                 order by p.seq desc limit 1
             ) end
