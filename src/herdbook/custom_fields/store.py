@@ -720,7 +720,7 @@ _HIDDEN: Final[LiteralString] = """case when c.own is not null then (
     where f.workspace_id = c.workspace_id and f.object_type = '$table' and (f.is_archived or f.deleted_at is not null)
         and not exists (
             select from field_key k
-            where k.workspace_id = f.workspace_id and k.key = f.object_type || '.' || f.key and k.field_id <> f.id
+            where k.workspace_id = c.workspace_id and k.key = f.object_type || '.' || f.key and k.field_id <> f.id
         )
 ) end"""
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -54,7 +54,8 @@ def find_in(table: LiteralString, more: LiteralString = "") -> Find:
     find = _FIND.replace("$more", more)
     return Find(
         find.replace("$place", "asked.place").replace("$source", _OF_MANY).replace("$table", table),
-        find.replace("$place", "c.id").replace("$source", _OF_ONE).replace("$table", table),
+        # The other columns may be selected from tables of the workspace.
+        find.replace("$place", "c.id").replace("$source", _OF_ONE).replace("$table", table).replace("= c.workspace_id", "= $1"),
     )
 
 

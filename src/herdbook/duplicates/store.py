@@ -82,8 +82,8 @@ async def read_search(statements: Executor, workspace_id: UUID, object_type: str
                 where k.workspace_id = $1 and k.key = any($3) and not f.is_archived order by k.key
             )
         from workspace w
-        left join duplicate_search s on s.workspace_id = w.id and s.object_type = $2
-        left join change_trimmed t on t.workspace_id = w.id
+        left join duplicate_search s on s.workspace_id = $1 and s.object_type = $2
+        left join change_trimmed t on t.workspace_id = $1
         where w.id = $1
         """,
         workspace_id,

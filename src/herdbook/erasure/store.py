@@ -1400,7 +1400,7 @@ async def _kept_erasure(statements: Executor, workspace_id: UUID, hashed: str, t
     record = await statements.fetchrow(
         """
         select e.at, e.request_id, e.credential_id,
-            not exists (select from erasure_task t where t.workspace_id = e.workspace_id and t.id = $3),
+            not exists (select from erasure_task t where t.workspace_id = $1 and t.id = $3),
             e.with_engagements, e.found
         from erasure e where e.workspace_id = $1 and e.hash = $2
         """,
@@ -1636,7 +1636,7 @@ MAX_EXPIRED: Final = 25
 _EXPIRABLE: Final[LiteralString] = """
     with read as materialized (
         select c.workspace_id, c.id, c.version, c.deleted_at$columns from $table c
-        where (c.workspace_id, c.id) > ($2, $3) order by c.workspace_id, c.id limit $4
+        where $after order by c.workspace_id, c.id limit $4
     ), found as (
         select r.workspace_id, r.id, r.version from read r
         where (r.deleted_at < now() - make_interval(days => $1) $and_or)
@@ -1688,13 +1688,23 @@ class ExpirableObjects(NamedTuple):
 
 
 async def expirable(
-    statements: Executor, table: LiteralString, days: int, after: tuple[UUID, UUID] = (ids.NIL, ids.NIL)
+    statements: Executor,
+    table: LiteralString,
+    days: int,
+    after: tuple[UUID, UUID] = (ids.NIL, ids.NIL),
+    *,
+    is_of_one: bool = False,
 ) -> ExpirableObjects:
     """Return some objects after a place that were deleted more than this many days ago. The last ones have no place after.
 
-    Merged objects stay as long as the one that replaces them, deleted or not. Notes go once their object is gone.
+    The search goes on in the next workspace, unless `is_of_one`. Merged objects stay as long as the one that replaces them,
+    deleted or not. Notes go once their object is gone.
     """
     statement = _EXPIRABLE_OF.get(table, _EXPIRABLE_OTHERS)
+    if is_of_one:
+        statement = statement.replace("$after", "c.workspace_id = $2 and c.id > $3").replace("= r.workspace_id", "= $2")
+    else:
+        statement = statement.replace("$after", "(c.workspace_id, c.id) > ($2, $3)")
     records = await statements.fetch(statement.replace("$table", table), days, *after, _LOOKED_AT, MAX_EXPIRED)
     objects: dict[UUID, list[tuple[UUID, int]]] = {}
     for workspace_id, object_id, version in records[:-1]:

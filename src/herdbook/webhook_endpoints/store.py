@@ -183,8 +183,8 @@ async def read(pool: Pool, place: EndpointKey) -> EndpointState | None:
         select e.object, r.told, e.secret, e.former_secret, e.former_secret_until, e.own_headers,
             r.position, r.failing_since, r.delivered, r.failed, r.missed_from, r.missed_to, w.seq
         from webhook_endpoint e
-        join webhook_reader r on r.workspace_id = e.workspace_id and r.endpoint_id = e.id
-        join workspace w on w.id = e.workspace_id
+        join webhook_reader r on r.workspace_id = $1 and r.endpoint_id = e.id
+        join workspace w on w.id = $1
         where e.workspace_id = $1 and e.id = $2 and coalesce(e.deleted_at, 'infinity') = 'infinity'
         """,
         *place,
