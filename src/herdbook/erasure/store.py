@@ -35,6 +35,7 @@ from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import PREVIOUS_ENTRY, Action, is_erased
 from herdbook.ledger.idempotency import ERASED_ANSWER
 from herdbook.ledger.object_types import ObjectType, removals_of
+from herdbook.ledger.row_statements import insertion
 from herdbook.ledger.unfinished import Task
 from herdbook.ledger.unit_of_work import Table, UnitOfWork
 from herdbook.phone_numbers import number_keys
@@ -78,6 +79,12 @@ class ErasureTask(msgspec.Struct, frozen=True):
     state: ErasureState
 
 
+_SAVE_TASKS, _SAVE_TASK = insertion(
+    "erasure_task_saved",
+    "erasure_task",
+    {"id": "uuid", "version": "bigint", "state": "json"},
+    "on conflict (workspace_id, id) do update set version = excluded.version, state = excluded.state",
+)
 ERASURE_TASKS: Final = Table(
     row=ErasureTask,
     key=lambda task: task.id,
@@ -86,15 +93,8 @@ ERASURE_TASKS: Final = Table(
         from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
         join erasure_task t on t.workspace_id = asked.workspace_id and t.id = asked.key
     """,
-    save="""
-        erasure_task_saved as (
-            insert into erasure_task (workspace_id, id, version, state)
-            select r.workspace_id, r.id, r.version, r.state
-            from json_to_recordset($rows) as r(workspace_id uuid, id uuid, version bigint, state json)
-            join held on held.id = r.workspace_id
-            on conflict (workspace_id, id) do update set version = excluded.version, state = excluded.state
-        )
-    """,
+    save=_SAVE_TASKS,
+    of_one=_SAVE_TASK,
     removals=removals_of("erasure_task"),
 )
 
@@ -144,19 +144,18 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     found: Found | FoundLater | None = None
 
 
-ERASURES: Final = Table(
-    row=Erasure,
-    key=lambda erasure: erasure.hash,
-    load=None,
-    save="""
-        erasure_saved as (
-            insert into erasure (workspace_id, hash, at, request_id, credential_id, with_engagements, found)
-            select r.workspace_id, r.hash, r.at, r.request_id, r.credential_id, r.with_engagements, r.found
-            from json_to_recordset($rows) as r(
-                workspace_id uuid, hash text, at timestamptz, request_id uuid, credential_id uuid, with_engagements boolean,
-                found json
-            )
-            join held on held.id = r.workspace_id
+_SAVE_ERASURES, _SAVE_ERASURE = insertion(
+    "erasure_saved",
+    "erasure",
+    {
+        "hash": "text",
+        "at": "timestamptz",
+        "request_id": "uuid",
+        "credential_id": "uuid",
+        "with_engagements": "boolean",
+        "found": "json",
+    },
+    """
             on conflict (workspace_id, hash) do update
             set at = excluded.at, request_id = excluded.request_id, credential_id = excluded.credential_id,
                 with_engagements = excluded.with_engagements,
@@ -178,8 +177,14 @@ ERASURES: Final = Table(
                         )
                     )::json
                 end
-        )
     """,
+)
+ERASURES: Final = Table(
+    row=Erasure,
+    key=lambda erasure: erasure.hash,
+    load=None,
+    save=_SAVE_ERASURES,
+    of_one=_SAVE_ERASURE,
 )
 
 

@@ -14,6 +14,7 @@ from herdbook.db.database import ObjectRead
 from herdbook.db.pool import Executor
 from herdbook.ledger.changes import PREVIOUS_ENTRY, Action
 from herdbook.ledger.object_types import ObjectType, ObjectTypes, whole
+from herdbook.ledger.row_statements import insertion
 from herdbook.ledger.unit_of_work import Table
 
 
@@ -711,19 +712,15 @@ class UndoneRequest(msgspec.Struct, frozen=True):
     undone_id: UUID
 
 
+_NOTE_UNDONE, _NOTE_ONE_UNDONE = insertion(
+    "undone_noted", "undone_request", {"request_id": "uuid", "undone_id": "uuid"}, "on conflict do nothing"
+)
 UNDONE: Final = Table(
     row=UndoneRequest,
     key=lambda undone: undone.request_id,
     load=None,
-    save="""
-        undone_noted as (
-            insert into undone_request (workspace_id, request_id, undone_id)
-            select r.workspace_id, r.request_id, r.undone_id
-            from json_to_recordset($rows) as r(workspace_id uuid, request_id uuid, undone_id uuid)
-            join held on held.id = r.workspace_id
-            on conflict do nothing
-        )
-    """,
+    save=_NOTE_UNDONE,
+    of_one=_NOTE_ONE_UNDONE,
 )
 
 

@@ -60,8 +60,6 @@ _HOLD_ONE: Final[LiteralString] = """
 _MOVE_HEAD: Final[LiteralString] = """
     update workspace set seq = $4, last_at = $5 where id = $1 and seq = $2 and last_at = $3 returning id
 """
-# More rows of a table are written by one statement.
-_FEW_ROWS: Final = 16
 # Rows are locked in the order of their ids, so that two processes cannot deadlock.
 _HOLD: Final[LiteralString] = """
     with head as (
@@ -348,7 +346,7 @@ async def _save_rows(
 ) -> None:
     if not rows:
         return
-    if not of_one or len(rows) > _FEW_ROWS:
+    if not of_one:
         encoded = await encoded_in_turns(rows if packed is None else packed(rows))
         await connection.execute(_many_of_one(many), workspace_id, encoded)
         return

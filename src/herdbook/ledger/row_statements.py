@@ -35,8 +35,7 @@ def insertion(
 ) -> tuple[LiteralString, Sequence[RowStatement]]:
     """Return what inserts rows into a table: the `save` of its rows, called `name` there, and the statements for one row.
 
-    `columns` are those behind the workspace, and `computed` others with an expression for each. A row with arrays has no
-    statement of its own.
+    `columns` are those behind the workspace, and `computed` others with an expression for each.
     """
     others = computed or {}
     into: LiteralString = "insert into " + table + " (" + ", ".join(["workspace_id", *columns, *others]) + ") "
@@ -55,6 +54,16 @@ def insertion(
         + ")"
     )
     if any(each.endswith("[]") for each in columns.values()):
-        return many, ()
+        # No expression makes an array of one in JSON. The row of the workspace says which node the statement is for.
+        one: LiteralString = (
+            into
+            + "select "
+            + ", ".join(["$1", *read, *others.values()])
+            + " from workspace w cross join json_to_record($2) as r("
+            + ", ".join(typed)
+            + ") where w.id = $1 "
+            + conflict
+        )
+        return many, (RowStatement(one),)
     values: list[LiteralString] = [of_row(each, columns[each]) for each in columns]
     return many, (RowStatement(into + "values (" + ", ".join(["$1", *values, *others.values()]) + ") " + conflict),)
