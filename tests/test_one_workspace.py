@@ -53,7 +53,6 @@ _SPANNING: Final = {
             *("choose_workspace", "find_link", "invitations", "memberships", "set_password", "_part_from_others"),
         },
         "oauth/store.py": {"programs_of", "add_grant"},
-        "erasure/store.py": {"credential"},
     },
     "an index finds the changes of a request, before the workspace": {"request_log/store.py": {"changes_of"}},
     "the database of a lab is never distributed": {"lab/store.py": {"webhook_work"}},

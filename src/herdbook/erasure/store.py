@@ -1428,24 +1428,25 @@ class Credential(NamedTuple):
 
 async def credential(statements: Executor, credential_id: UUID) -> Credential:
     """Return what is known of a credential. The one of a person in the console has no secret."""
-    record = await statements.fetchrow(
-        """
-        select o.id is not null, coalesce(
-            o.name,
-            case when k.secret_hash = '' then (
-                select nullif(concat_ws(' ', u.object ->> 'first_name', u.object ->> 'last_name'), '')
-                from workspace_user u where u.workspace_id = k.workspace_id and u.id = k.user_id
-            ) end,
-            k.name
-        )
-        from (select $1::uuid as id) as asked
-        left join credential k on k.id = asked.id
-        left join oauth_client o on o.id = asked.id
-        """,
-        credential_id,
+    client: str | None = await statements.fetchval("select name from oauth_client where id = $1", credential_id)
+    if client is not None:
+        return Credential(is_client=True, name=client)
+    key = await statements.fetchrow(
+        "select name, secret_hash = '' as is_person, workspace_id, user_id from credential where id = $1", credential_id
     )
-    assert record is not None, "the id itself is a row"
-    return Credential(record[0], record[1])
+    if key is None:
+        return Credential(is_client=False, name=None)
+    person: str | None = None
+    if key["is_person"]:
+        person = await statements.fetchval(
+            """
+            select nullif(concat_ws(' ', u.object ->> 'first_name', u.object ->> 'last_name'), '')
+            from workspace_user u where u.workspace_id = $1 and u.id = $2
+            """,
+            key["workspace_id"],
+            key["user_id"],
+        )
+    return Credential(is_client=False, name=person or key["name"])
 
 
 # Limits how many contacts or entries a statement looks through.
