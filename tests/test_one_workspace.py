@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-import herdbook.app  # noqa: F401  # it knows all tables
+from herdbook.app import OPERATIONS
 from herdbook.custom_fields.store import find_record_in
 from herdbook.db.database import find_in
 from herdbook.ledger import batch
@@ -70,19 +70,21 @@ _NAMED: Final = re.compile(
 
 
 def _tables() -> list[Table[Any]]:
-    return sorted((each for each in gc.get_objects() if isinstance(each, Table)), key=lambda table: table.number)
+    assert OPERATIONS, "the map has imported all tables"
+    found: list[Table[Any]] = [each for each in gc.get_objects() if isinstance(each, Table)]
+    return sorted(found, key=lambda table: table.number)
 
 
 def _statements() -> Iterator[str]:
     """Yield the statements of the ledger, and of reads of single objects, that are for one workspace."""
-    yield from (batch._LOCK_ONE, batch._MOVE_HEAD, batch._many_of_one(SAVE_CHANGES), *(each.sql for each in SAVE_CHANGE))  # noqa: SLF001
+    yield from (batch.LOCK_ONE, batch.MOVE_HEAD, batch.many_of_one(SAVE_CHANGES), *(each.sql for each in SAVE_CHANGE))
     for table in _tables():
         if table.load is not None:
-            yield batch._load_statement((table,), (), is_one=True)  # noqa: SLF001
+            yield batch.load_statement((table,), (), is_one=True)
         if table.load_first is not None:
-            yield batch._load_statement((table,), (table,), is_one=True)  # noqa: SLF001
+            yield batch.load_statement((table,), (table,), is_one=True)
         if table.save is not None:
-            yield batch._many_of_one(table.save)  # noqa: SLF001
+            yield batch.many_of_one(table.save)
         yield from (each.sql for each in table.of_one)
     for object_type in OBJECT_TYPES:
         yield find_in(object_type.table.name).of_one

@@ -166,6 +166,7 @@ class Herdbook:
         self._settings = settings
         self._is_told_to_stop = is_told_to_stop
         self._database_url = database_url
+        self._direct_url = settings.database_direct_url or database_url
         self._delivers = delivers
         self.request_log = RequestLog() if settings.request_log_hours else None
         self._lifespan = Router(lifespan=lambda _: self.running())
@@ -199,8 +200,11 @@ class Herdbook:
         """Return the connections, those for lists, and the secret that signs cursors."""
         opened: list[PagePool] = []
         try:
-            opened.append(await open_pool(self._database_url, self._settings.database_connections - _PAGE_CONNECTIONS))
-            opened.append(await open_pool(self._database_url, _PAGE_CONNECTIONS, planning_once=opened[0]))
+            size = self._settings.database_connections - _PAGE_CONNECTIONS
+            is_pooled = self._settings.database_direct_url is not None
+            opened.append(await open_pool(self._database_url, size, is_pooled=is_pooled))
+            # A session of a pooler plans for one and all.
+            opened.append(await open_pool(self._direct_url, _PAGE_CONNECTIONS, planning_once=opened[0]))
             secret: str = await opened[0].fetchval("select value from setting where name = 'cursor_secret'")
         except BaseException:
             for pool in opened:
@@ -214,7 +218,7 @@ class Herdbook:
         """Serve for as long as the block lasts; then carry out waiting writes, and close."""
         settings = self._settings
         # Before anything is open that a refusal would leave open.
-        lab = await self._once_reachable(partial(_lab, settings, self._database_url))
+        lab = await self._once_reachable(partial(_lab, settings, self._direct_url))
         pool, pages, secret = await self._once_reachable(self._opened)
         notifier = ChangeNotifier(pool)
         ledger = Ledger(pool, settings.queue_limit, notifier=notifier)
@@ -274,7 +278,11 @@ class Herdbook:
         page_routes = Pages(document, services, Readiness(pool, ledger), disk, of_lab=of_lab).routes()
         page_routes.append(Route("/metrics", MetricsPage((pool, pages), data_dir).get))
         self._pages = _for_web_pages(_pages(page_routes, api), settings.origins)
-        supervisor = WorkerSupervisor(pool, notifier, WorkerConfig(self._database_url, settings.targets, settings.log_level))
+        supervisor = WorkerSupervisor(
+            pool,
+            notifier,
+            WorkerConfig(self._database_url, settings.targets, settings.log_level, settings.database_direct_url),
+        )
         ledger.open()
         # A person who was erased after a backup must not be seen once that is restored.
         await self._once_reachable(partial(erase_again, pool, ledger, erasures))

@@ -30,6 +30,8 @@ def _of_surroundings(error: OSError | asyncpg.PostgresError | asyncpg.InterfaceE
             return f"The database refuses the connection: {error}. Correct --database-url."
         case asyncpg.TooManyConnectionsError():
             return f"The database has too few connections: {error}. Lower --database-connections, or raise `max_connections`."
+        case asyncpg.ProtocolViolationError() if "startup parameter" in str(error):
+            return "--database-url leads through a pooler. Give the database's own address, too: --database-direct-url."
         case OSError(filename=str(path), strerror=str(reason)):
             return f"`{path}` cannot be used: {reason}. Check the file, its folder, and who may read and write them."
         case _:

@@ -122,8 +122,8 @@ async def _healthz(_: Request) -> Response:
 
 
 def _said_of_database(error: Exception) -> str:
-    if isinstance(error, CONNECTION_ERRORS):
-        return "It cannot be reached."
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
         return "It is read-only."
+    if isinstance(error, CONNECTION_ERRORS):
+        return "It cannot be reached."
     return f"It reports an error ({type(error).__name__})."

@@ -59,6 +59,14 @@ class DatabaseSettings:
     database_url: str | None = None
     """An external PostgreSQL 18 or newer, as `postgresql://user@host/database`. Without it, the embedded database is used."""
 
+    database_direct_url: str | None = None
+    """The database's own address, if `--database-url` leads through PgBouncer in transaction mode."""
+
+    @property
+    def direct_url(self) -> str | None:
+        """The address of the external database, past any pooler."""
+        return self.database_direct_url or self.database_url
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(DatabaseSettings):
@@ -213,6 +221,7 @@ class Settings(DatabaseSettings):
         except ValueError as error:
             raise SettingOutOfRange(f"--trusted-proxies must be addresses and networks: {error}.") from None
         self._require_allowed_targets()
+        self._require_database()
         self._require_lab()
         self._require_openid()
         if not _is_uri(self.problem_type_base):
@@ -238,6 +247,10 @@ class Settings(DatabaseSettings):
                 )
             # Paths are appended to it, and begin with a slash.
             object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
+
+    def _require_database(self) -> None:
+        if self.database_direct_url is not None and self.database_url is None:
+            raise SettingOutOfRange("--database-direct-url needs --database-url, which leads through the pooler.")
 
     def _require_lab(self) -> None:
         if not self.lab:

@@ -89,6 +89,20 @@ def test_a_folder_without_data(arguments: list[str], folder: Path, capsys: pytes
     assert list(folder.iterdir()) == []
 
 
+def test_a_server_whose_sessions_have_the_settings_of_their_role(empty: str, tmp_path: Path) -> None:
+    """With a direct address, a start is refused until `migrate --set-role` ran; then all kinds of connections work."""
+    options = (f"--database-url={empty}", f"--database-direct-url={empty}")
+    refused = herdbook("serve", "--port=0", *options, folder=tmp_path)
+    migrated = herdbook("migrate", "--set-role", *options, folder=tmp_path)
+    with serving(tmp_path, *options) as server:
+        created, listed = server.post("/api/v2/contacts", {}), server.get("/api/v2/contacts")
+
+    assert refused.status == 1
+    assert "Run `herdbook migrate --set-role`" in refused.complained
+    assert migrated.said.endswith("\nThe role `postgres` has the settings of herdbook in this database.\n")
+    assert (created.status_code, len(listed.json()["data"])) == (201, 1)
+
+
 def test_a_database_that_is_not_migrated(
     empty: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,7 +53,7 @@ HEARD: Final = {
 }
 # Settings with a test of their own: here, or in the tests of the ready file, the database, recordings, OpenID and the lab.
 ELSEWHERE: Final = {
-    *("DATABASE_URL", "READY_FILE", "RATE_LIMIT_STORE", "PUBLIC_URL", "ALLOWED_TARGETS"),
+    *("DATABASE_URL", "DATABASE_DIRECT_URL", "READY_FILE", "RATE_LIMIT_STORE", "PUBLIC_URL", "ALLOWED_TARGETS"),
     *("OPENID_ISSUER", "OPENID_CLIENT_ID", "OPENID_CLIENT_SECRET_FILE", "LAB", "LAB_TOKEN", "LAB_ANYWHERE"),
 }
 

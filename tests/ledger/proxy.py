@@ -31,6 +31,11 @@ class Caught:
         self.sql = sql
         self._request = request
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether its client is still connected."""
+        return not self._link.to_client.is_closing()
+
     def let_go(self) -> None:
         """Send the request on unchanged."""
         self._link.to_server.write(self._request)

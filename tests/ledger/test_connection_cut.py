@@ -336,3 +336,17 @@ async def assert_answers(pool: Pool, answers: list[Any], expected: list[LedgerCl
         entered = {seq: change["object"] for seq, change in changes.items()}
         assert {seq: entered.get(seq) for seq in shown} == shown
         assert len(its) == len(shown), "no two callers got the same answer"
+
+
+async def test_a_primary_that_was_demoted_is_left(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
+    """A write that a replica refuses is done on a new connection, which may lead to the primary; the old one is closed."""
+    await ledger_client.create()
+    trap = proxy.trap(saves)
+    writing = asyncio.create_task(ledger_client.create())
+    caught = await trap
+    caught.refuse("25006", in_transaction=False)
+    written = await writing
+
+    assert written.version == 2
+    assert len(await kept_promises(pool, ledger_client.workspace_id)) == 2
+    assert not caught.is_connected

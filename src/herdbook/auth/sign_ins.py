@@ -18,7 +18,7 @@ from uuid import UUID
 
 from herdbook.auth.keys import secret_hash
 from herdbook.auth.store import StoredCredential
-from herdbook.db.pool import Executor
+from herdbook.db.pool import CONNECTION_ERRORS, Executor
 from herdbook.errors import RateLimited
 
 # The failures that one address or one credential may have at once, and how many more each second.
@@ -30,6 +30,10 @@ _CREDENTIAL_RATE: Final = 1
 _KNOWN_FOR_SECONDS: Final = 3.0
 _UNKNOWN_FOR_SECONDS: Final = 1.0
 _MAX_REMEMBERED: Final = 10_000
+# A look-up tries for as long as a write, so that nobody is refused while a database fails over; and the pauses between.
+_PATIENCE_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 0.05
+_MAX_PAUSE_SECONDS: Final = 1.0
 # The limit on parallel look-ups of ids that nobody has had the right secret for: they share connections with the writers.
 _MAX_LOOKUPS: Final = 2
 
@@ -143,12 +147,22 @@ class SignIns:
         return await asyncio.shield(lookup)
 
     async def _look_up(self, tried: _Tried, *, is_queued: bool) -> HasSecret | None:
-        find, credential_id = tried
         try:
-            async with self._slots if is_queued else contextlib.nullcontext():
-                return cast("HasSecret | None", await find(self._statements, credential_id))
+            # Those that wait for their turn meanwhile wait no longer, either.
+            async with asyncio.timeout(_PATIENCE_SECONDS), self._slots if is_queued else contextlib.nullcontext():
+                return await self._found_in_the_end(*tried)
         finally:
             del self._lookups[tried]
+
+    async def _found_in_the_end(self, find: Callable[..., Any], credential_id: UUID) -> HasSecret | None:
+        """Look up an id; while the database is away, try again, as writes do."""
+        pause = _PAUSE_SECONDS
+        while True:
+            try:
+                return cast("HasSecret | None", await find(self._statements, credential_id))
+            except CONNECTION_ERRORS:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
 
 def _is_right(stored: HasSecret | None, sent: bytes) -> bool:

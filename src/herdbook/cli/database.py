@@ -24,7 +24,7 @@ T = TypeVar("T")
 def database(settings: DatabaseSettings) -> Generator[str]:
     """Yield the address of the database, which runs at least until the block ends."""
     if settings.database_url is not None:
-        yield settings.database_url
+        yield settings.direct_url or settings.database_url
         return
     if not has_data(settings.data_dir):
         raise CommandFailed(

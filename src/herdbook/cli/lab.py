@@ -19,6 +19,7 @@ class LabSettings(Settings):
 
     data_dir: Annotated[Path, Parameter(parse=False)] = Path("herdbook-lab")
     database_url: Annotated[str | None, Parameter(parse=False)] = None
+    database_direct_url: Annotated[str | None, Parameter(parse=False)] = None
     lab: Annotated[bool, Parameter(parse=False)] = True
 
 

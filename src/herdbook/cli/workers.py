@@ -27,6 +27,7 @@ from herdbook.app import create_app
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.places import LOOPBACK, Opened
 from herdbook.console.model import LINK_MINUTES, link_address
+from herdbook.db.pooler import require_fit
 from herdbook.first_start import Prepared, note_shown, prepare
 from herdbook.http.listener import Server, Worker, keep_what_is_there
 from herdbook.http.protocol import Connection, Front, Limits
@@ -49,7 +50,14 @@ def run(
 ) -> None:
     """Serve until a signal arrives. `prepared` prepares the database, `announce` reports that the server is ready."""
     configure_logs(settings.log_level)
-    ready = asyncio.run(prepared(places.database_url))
+    direct_url = settings.direct_url or places.database_url
+
+    async def prepared_directly() -> Prepared:
+        if settings.database_url is not None:
+            await require_fit(settings.database_url, settings.database_direct_url)
+        return await prepared(direct_url)
+
+    ready = asyncio.run(prepared_directly())
     url = _url(settings.host, places.listeners[0])
 
     def tell() -> None:
@@ -59,7 +67,7 @@ def run(
         told = [_tried(lambda: file.write(_content(url, ready, settings.lab_token)))] if file else []
         told.append(_tried(lambda: announce(url, ready)))
         if ready.api_key is not None and any(told):
-            asyncio.run(note_shown(places.database_url))
+            asyncio.run(note_shown(direct_url))
 
     threading.Thread(target=_when_ready, args=(url, tell), daemon=True).start()
     _run_workers(settings, places.database_url, places.listeners)

@@ -40,7 +40,7 @@ _NOTE: Final = "insert into migration (name) values ($1)"
 # Writes to a table queue behind a migration that waits for its lock, so the migration waits no longer than this.
 _WAIT_FOR_LOCKS: Final = "set local lock_timeout = '3s'"
 _TRY_AGAIN_SECONDS: Final = 1.0
-# Whoever waits longer than this for another migration is told which one that is, and again after each minute.
+# A process that waits longer than this for another migration says which one that is, and again after each minute.
 _TELL_AFTER_SECONDS: Final = 5.0
 _TELL_AGAIN_SECONDS: Final = 60.0
 # A pair of quotes or dollars, or a comment, is one piece, whatever is in it. A quote in quotes is written twice: two pieces.

@@ -29,6 +29,8 @@ CONNECTION_ERRORS: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.TooManyConnectionsError,
+    # A primary that became a replica keeps its sessions, and takes no writes.
+    asyncpg.ReadOnlySQLTransactionError,
 )
 
 # The limit for waiting for a connection and using it, together.
@@ -37,9 +39,9 @@ _GIVE_BACK_SECONDS: Final = 0.5
 _CLOSE_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 5.0
 
-_SESSION: Final = {
-    "application_name": "herdbook",
-    "timezone": "UTC",
+# Settings that a pooler takes from its clients, too.
+_OF_CLIENT: Final = {"application_name": "herdbook", "timezone": "UTC"}
+SESSION_OF_ROLE: Final = {
     "jit": "off",
     "synchronous_commit": "on",
     # Every statement here is written for an index. Most plans are made once (planning costs more than most statements take),
@@ -57,6 +59,7 @@ _SESSION: Final = {
     # A row that somebody has locked, say by hand, must not delay writes to other rows.
     "lock_timeout": "1s",
 }
+_SESSION: Final = _OF_CLIENT | SESSION_OF_ROLE
 # A plan for any parameters cannot tell which node has the workspace.
 # asyncpg asks the catalog for types, and to hide the parts of tables there takes seconds.
 # No caller waits longer for a node that does not answer than for another database.
@@ -154,27 +157,36 @@ class PagePool(Pool, Protocol):
 
 async def connect(database_url: str) -> OwnConnection:
     """Open a single connection outside the pool. Refusal: DatabaseUrlInvalid."""
+    connection = await connect_plainly(database_url, _OTHER_SESSION)
+    await _pass_json_through(connection)
+    return cast("OwnConnection", connection)
+
+
+async def connect_plainly(database_url: str, settings: dict[str, str] = _OF_CLIENT) -> "asyncpg.Connection[asyncpg.Record]":
+    """Open a single connection, and run no statement on it. Refusal: DatabaseUrlInvalid."""
     try:
-        connection = await asyncpg.connect(database_url, timeout=10, server_settings=_OTHER_SESSION)
+        return await asyncpg.connect(database_url, timeout=10, server_settings=settings)
     except OSError as error:
         raise _of_database(error) from None
     except ValueError:
         # Drop the original message: it quotes parts of the URL, perhaps of its password.
         raise DatabaseUrlInvalid from None
-    await _pass_json_through(connection)
-    return cast("OwnConnection", connection)
 
 
-async def open_pool(database_url: str, size: int, *, planning_once: Pool | None = None) -> PagePool:
+async def open_pool(database_url: str, size: int, *, planning_once: Pool | None = None, is_pooled: bool = False) -> PagePool:
     """Open `size` connections, all at once, so that no request waits for a new one.
+
+    Those that come through a pooler (`is_pooled`) have the settings of their role, and not their own.
 
     With `planning_once`, another pool, each execution is planned for its own parameters. Use it for statements whose best plan
     depends on the size of the workspace, which a plan for all workspaces cannot know. Planning costs more than many statements
     take, so give the others to `planning_once`.
     """
-    settings = _SESSION if planning_once is None else _SESSION | {"plan_cache_mode": "force_custom_plan"}
+    planned = _SESSION if planning_once is None else _SESSION | {"plan_cache_mode": "force_custom_plan"}
+    settings = _OF_CLIENT if is_pooled else planned
+    of_nodes = settings if is_pooled else settings | _DISTRIBUTED
     if planning_once is not None and planning_once.is_distributed:
-        return _Pool(await _opened(database_url, size, settings | _DISTRIBUTED), size, planning_once, is_distributed=True)
+        return _Pool(await _opened(database_url, size, of_nodes), size, planning_once, is_distributed=True)
     pool = _Pool(await _opened(database_url, size, settings), size, planning_once)
     try:
         if planning_once is not None or not await is_distributed(pool):
@@ -183,7 +195,7 @@ async def open_pool(database_url: str, size: int, *, planning_once: Pool | None 
         pool.terminate()
         raise
     pool.terminate()
-    return _Pool(await _opened(database_url, size, settings | _DISTRIBUTED), size, None, is_distributed=True)
+    return _Pool(await _opened(database_url, size, of_nodes), size, None, is_distributed=True)
 
 
 async def _opened(database_url: str, size: int, settings: dict[str, str]) -> Any:
@@ -298,6 +310,11 @@ class _Lent:
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._end.cancel()
         pool = self._pool
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            # New connections may lead to a server that takes writes.
+            for connection in (self._connection, *pool.at_hand):
+                connection.terminate()
+            await pool.pool.expire_connections()
         if error is None and pool.free >= 0 and _is_open(self._connection):
             pool.at_hand.append(self._connection)
             pool.free += 1

@@ -33,7 +33,7 @@ DECODING_TURN_BYTES: Final = TURN_BYTES // 8
 # A load looks at the bytes of rows if it has more than so many of a table.
 MANY_ROWS: Final = 64
 _LOCK: Final = "select id from workspace where id = any($1) order by id for update"
-_LOCK_ONE: Final = "select id from workspace where id = $1 for update"
+LOCK_ONE: Final = "select id from workspace where id = $1 for update"
 
 # Use the database's time, so that all servers share one clock.
 _LOAD_HEADS: Final[LiteralString] = """
@@ -57,7 +57,7 @@ _HOLD_ONE: Final[LiteralString] = """
         returning w.id
     )
 """
-_MOVE_HEAD: Final[LiteralString] = """
+MOVE_HEAD: Final[LiteralString] = """
     update workspace set seq = $4, last_at = $5 where id = $1 and seq = $2 and last_at = $3 returning id
 """
 # Rows are locked in the order of their ids, so that two processes cannot deadlock.
@@ -129,7 +129,7 @@ async def lock_all(connection: Connection, workspace_ids: Collection[UUID], *, i
     """Lock the workspaces' rows until the transaction ends, in the order of their ids. A distributed database locks one."""
     if is_distributed:
         (workspace_id,) = workspace_ids
-        await connection.execute(_LOCK_ONE, workspace_id)
+        await connection.execute(LOCK_ONE, workspace_id)
     else:
         await connection.execute(_LOCK, list(workspace_ids))
 
@@ -232,7 +232,7 @@ async def _loaded(
     for table in many:
         # A slice of a long task takes the first objects, so these must come first.
         asked[table].sort(key=lambda each: each["key"])
-    statement = _load_statement(tables, many, is_one=is_distributed)
+    statement = load_statement(tables, many, is_one=is_distributed)
     bound = [most_bytes] if many else []
     workspaces = next(iter(needs)) if is_distributed else list(needs)
     record = await connection.fetchrow(statement, workspaces, *(_encode(asked[table]) for table in tables), *bound)
@@ -326,7 +326,7 @@ async def _save_by_rows(connection: Connection, units: Sequence[UnitOfWork]) -> 
     head = (work.workspace_id, work.loaded_seq, work.loaded_at, work.seq, work.at)
     # Behind a lock there is a transaction already, and one within it would cost further round trips.
     async with contextlib.nullcontext() if connection.is_in_transaction() else connection.transaction():
-        if await connection.fetchval(_MOVE_HEAD, *head) is None:
+        if await connection.fetchval(MOVE_HEAD, *head) is None:
             return set()
         put = _put_by(units)
         await _save_rows(connection, work.workspace_id, SAVE_CHANGES, SAVE_CHANGE, work.changes)
@@ -348,7 +348,7 @@ async def _save_rows(
         return
     if not of_one:
         encoded = await encoded_in_turns(rows if packed is None else packed(rows))
-        await connection.execute(_many_of_one(many), workspace_id, encoded)
+        await connection.execute(many_of_one(many), workspace_id, encoded)
         return
     for each in of_one:
         if taken := [(workspace_id, _encode(row)) for row in rows if each.takes(row)]:
@@ -356,7 +356,7 @@ async def _save_rows(
 
 
 @functools.cache
-def _many_of_one(save: LiteralString) -> LiteralString:
+def many_of_one(save: LiteralString) -> LiteralString:
     """Return the statement that writes rows of the workspace `$1`, whose head has been moved in its transaction."""
     saving = (
         save.replace("$rows", "$2")
@@ -402,7 +402,8 @@ def _look_at_times(units: Iterable[UnitOfWork], now: datetime) -> None:
 
 
 @functools.cache
-def _load_statement(tables: tuple[Table[Any], ...], many: tuple[Table[Any], ...], *, is_one: bool) -> LiteralString:
+def load_statement(tables: tuple[Table[Any], ...], many: tuple[Table[Any], ...], *, is_one: bool) -> LiteralString:
+    """Return the statement that loads rows of tables, of the first rows of `many`, for several workspaces or for one."""
     columns: list[LiteralString] = [_LOAD_HEADS.replace("$is_asked", "= $1" if is_one else "= any($1)")]
     most = placeholder(_FIRST_ROWS + len(tables))
     for number, table in enumerate(tables, _FIRST_ROWS):

@@ -80,7 +80,7 @@ _PAUSE_SECONDS: Final = 0.05
 _MAX_PAUSE_SECONDS: Final = 1.0
 # The pause before a workspace with a locked row is tried again; its writer serves other workspaces meanwhile.
 _ASIDE_SECONDS: Final = 0.25
-_NOT_NOW: Final = (*CONNECTION_ERRORS, asyncpg.InsufficientResourcesError, asyncpg.ReadOnlySQLTransactionError)
+_NOT_NOW: Final = (*CONNECTION_ERRORS, asyncpg.InsufficientResourcesError)
 # A distributed database may say this when the node that has the workspace has not answered.
 _MAYBE_COMMITTED: Final = (asyncpg.InternalServerError, asyncpg.PostgresIOError)
 _UNCLEAR_ATTEMPTS: Final = 3
@@ -582,7 +582,7 @@ class Ledger:
         _log.error("writes are given up", extra={"writes": len(waiting), "in_doubt": in_doubt, "error": error})
         for one in waiting:
             is_blocked = one.workspace_id in self._blocked
-            reason = "Rows of this workspace are locked in the database" if is_blocked else "The database cannot be reached"
+            reason = "Rows of this workspace are locked in the database" if is_blocked else _reason(self.trouble)
             one.answer(OutcomeUnknown() if one.is_sent else Unavailable(f"{reason}. Nothing was written. Try again shortly."))
 
     def _note_failure(self, error: Exception) -> None:
@@ -626,7 +626,9 @@ class Ledger:
                 # The node that has the workspace may have committed what this one could not hear of.
                 is_unclear = self._is_distributed and isinstance(error, _MAYBE_COMMITTED) and unclear < _UNCLEAR_ATTEMPTS
                 unclear += is_unclear
-                if trial.saved_ids and (is_away or is_unclear or not isinstance(error, asyncpg.PostgresError)):
+                is_unwritten = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+                may_be_written = is_away or is_unclear or not isinstance(error, asyncpg.PostgresError)
+                if trial.saved_ids and not is_unwritten and may_be_written:
                     doubts.append(trial)
                 for one in waiting:
                     one.is_sent = _is_in_doubt(one, doubts)
@@ -677,11 +679,8 @@ class Ledger:
         await self._carry_out(batch, waiting[middle:], [*doubts])
 
     def _refuse(self, waiting: Sequence[_Waiting], error: Exception) -> None:
-        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            refusal = Unavailable("The database takes no writes now. Nothing was written. Try again shortly.")
-        else:
-            # Not the database's own message: it names files.
-            refusal = Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
+        # Not the database's own message: it names files.
+        refusal = Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
         for one in waiting:
             one.answer(refusal)
 
@@ -867,6 +866,11 @@ class Ledger:
         now = time.monotonic()
         self._locked_until = {key: until for key, until in self._locked_until.items() if until > now}
         return any(one.workspace_id in self._locked_until for one in waiting)
+
+
+def _reason(trouble: Trouble | None) -> str:
+    is_read_only = trouble is not None and isinstance(trouble.error, asyncpg.ReadOnlySQLTransactionError)
+    return "The database takes no writes now" if is_read_only else "The database cannot be reached"
 
 
 def _is_long(one: _Waiting) -> bool:

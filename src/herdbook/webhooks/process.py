@@ -36,13 +36,16 @@ _NICE: Final = 10
 
 async def deliver(config: WorkerConfig, is_over: asyncio.Event) -> None:
     """Deliver until `is_over` is set."""
-    pool = await open_pool(config.database_url, COURIER_CONNECTIONS - 1)
+    pool = await open_pool(config.database_url, COURIER_CONNECTIONS - 1, is_pooled=config.direct_url is not None)
     ledger = Ledger(pool, queue_limit=1000)
     ledger.open()
     rules = config.targets
     targets = Targets(rules.allowed, allows_loopback=rules.allows_loopback, allows_private=rules.allows_private)
     courier = Courier(DeliveryContext(pool, ledger, Sender(targets), ids.new_id()))
-    tasks = [asyncio.create_task(courier.run()), asyncio.create_task(_listen(config.database_url, courier))]
+    tasks = [
+        asyncio.create_task(courier.run()),
+        asyncio.create_task(_listen(config.direct_url or config.database_url, courier)),
+    ]
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     await is_over.wait()

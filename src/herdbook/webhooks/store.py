@@ -87,8 +87,7 @@ async def totals(pool: Pool) -> Totals:
     )
     assert record is not None, "an aggregate returns one row"
     waiting: int = await pool.fetchval("select count(*) from webhook_delivery where next_attempt_at is not null")
-    *endpoints, delivered, failed = record
-    return Totals(*endpoints, waiting, delivered, failed)
+    return Totals(*record[:4], waiting, *record[4:])
 
 
 async def count_waiting(pool: Pool, place: EndpointKey) -> int:

@@ -23,6 +23,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     database_url: str
     targets: TargetRules
     log_level: str
+    # Set if the other URL leads through a pooler.
+    direct_url: str | None = None
 
 
 class WorkerSupervisor:
