@@ -87,7 +87,8 @@ async def totals(pool: Pool) -> Totals:
     )
     assert record is not None, "an aggregate returns one row"
     waiting: int = await pool.fetchval("select count(*) from webhook_delivery where next_attempt_at is not null")
-    return Totals(*record[:4], waiting, *record[4:])
+    enabled, failing, disabled, behind, delivered, failed = record
+    return Totals(enabled, failing, disabled, behind, waiting, delivered, failed)
 
 
 async def count_waiting(pool: Pool, place: EndpointKey) -> int:
