@@ -50,9 +50,9 @@ _SPANNING: Final = {
     "a person may belong to several workspaces, and is found first": {
         "console/sign_in_store.py": {"person_with_proven_address"},
         "console/store.py": {
-            *("choose_workspace", "find_link", "invitations", "memberships", "set_password", "_part_from_others"),
+            *("find_link", "invitations", "memberships", "set_password", "_part_from_others"),
         },
-        "oauth/store.py": {"programs_of", "add_grant"},
+        "oauth/store.py": {"programs_of"},
     },
     "an index finds the changes of a request, before the workspace": {"request_log/store.py": {"changes_of"}},
     "the database of a lab is never distributed": {"lab/store.py": {"webhook_work"}},

@@ -247,23 +247,21 @@ async def add_grant(
     statements: Executor, client: Client, user_id: UUID, request: CodeRequest, scopes: Sequence[str], code: Token
 ) -> UUID | None:
     """Store a user's grant to a client; return its id, or None if the workspace has no such active user."""
+    if await active_user(statements, client.workspace_id, user_id) is None:
+        return None
     added: UUID | None = await statements.fetchval(
         """
         insert into oauth_grant (id, client_id, user_id, scopes, redirect_uri, code_challenge, secret_hash, ends_at)
-        select $1, $2, u.id, $3, $4, $5, $6, now() + $7::interval
-        from workspace_user u
-        where u.workspace_id = $8 and u.id = $9 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-        returning id
+        values ($1, $2, $3, $4, $5, $6, $7, now() + $8::interval) returning id
         """,
         code.id,
         client.id,
+        user_id,
         list(scopes),
         request.redirect_uri,
         request.code_challenge,
         secret_hash(code.secret),
         CODE_LIFETIME,
-        client.workspace_id,
-        user_id,
     )
     return added
 
