@@ -373,7 +373,8 @@ async def use_refresh_token(statements: Executor, token_id: UUID, issued: Issued
         """
         with used as (
             update oauth_refresh_token
-            set used_at = now(), received_at = coalesce(received_at, now()), successor_id = $2, successor_salt = $9
+            set used_at = now(), received_at = coalesce(received_at, t.now), successor_id = $2, successor_salt = $9
+            from (select now() as now) as t
             where id = $1 and used_at is null and expires_at > now()
             returning grant_id
         ), granted as (
