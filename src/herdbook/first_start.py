@@ -11,7 +11,7 @@ from herdbook.auth.store import create_key, create_workspace, revoke_key
 from herdbook.console.store import create_link
 from herdbook.custom_fields.commands import DefineUsualFields
 from herdbook.db.migrate import migrate
-from herdbook.db.pool import Connection, connect
+from herdbook.db.pool import Connection, connect, is_distributed
 from herdbook.erasure.scrub_store import end_scrub
 from herdbook.ledger.batch import load, save
 from herdbook.ledger.unit_of_work import Origin
@@ -49,6 +49,8 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
             # One that was killed has left the setting.
             await end_scrub(connection)
         async with connection.transaction():
+            if await is_distributed(connection):
+                await connection.execute("set local citus.multi_shard_modify_mode = 'sequential'")
             await connection.execute("lock table setting in share row exclusive mode")
             await connection.execute(
                 """
@@ -127,8 +129,10 @@ async def create_owned_workspace(connection: Connection, name: str) -> UUID:
         workspace_id = await create_workspace(connection, name)
         owner = CreateUser(NewUser("Workspace", "Owner", role=UserRole.OWNER))
         fields = DefineUsualFields()
-        work = (await load(connection, {workspace_id: {*owner.needs(), *fields.needs()}}))[workspace_id]
+        needs = {workspace_id: {*owner.needs(), *fields.needs()}}
+        spread = await is_distributed(connection)
+        work = (await load(connection, needs, is_distributed=spread))[workspace_id]
         for command in (owner, fields):
             work.carry_out(command, Origin(request_id=ids.new_id(), credential_id=ids.NIL))
-        await save(connection, [work])
+        await save(connection, [work], is_distributed=spread)
         return workspace_id

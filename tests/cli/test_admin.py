@@ -138,6 +138,17 @@ def test_a_second_workspace_has_keys_of_its_own(tmp_path: Path) -> None:
         assert theirs["data"] == []
 
 
+def test_workspaces_of_one_node_have_no_place(server: Running) -> None:
+    """A database that keeps all workspaces on one node says so, and what it takes to have several."""
+    where = herdbook("workspaces", "where", folder=server.folder)
+    workspace = re.findall(r"wrks_\w+", herdbook("workspaces", "list", folder=server.folder).said)[0]
+    move = herdbook("workspaces", "move", workspace, "db1:5432", folder=server.folder)
+
+    assert (where.status, move.status) == (1, 1)
+    assert "Citus" in where.complained
+    assert "Citus" in move.complained
+
+
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 256], ids=["empty", "blank", "line", "long"])
 @pytest.mark.parametrize(
     "command",

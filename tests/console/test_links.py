@@ -103,8 +103,8 @@ async def test_links_of_a_new_user_that_are_used_at_once_are_of_one_person(
         visitor, link = next(opened)
         return await visitor.open(link)
 
-    # A new credential of the workspace waits for this row.
-    locking = ("select from workspace where id = $1 for update", workspace_id)
+    # A new credential waits for this.
+    locking = ("lock table credential in share mode",)
     answers = await while_locked(pool, locking, "", request)
 
     assert [each.status_code for each in answers] == [303, 303]

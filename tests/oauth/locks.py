@@ -11,7 +11,10 @@ from tests.waiting import blocked
 
 
 async def while_locked(
-    pool: Connections, locking: tuple[LiteralString, Any], waiting: str, request: Callable[[], Awaitable[httpx.Response]]
+    pool: Connections,
+    locking: tuple[LiteralString, *tuple[Any, ...]],
+    waiting: str,
+    request: Callable[[], Awaitable[httpx.Response]],
 ) -> list[httpx.Response]:
     """Make a request twice at once, so that both read a row before either writes it; return the answers.
 

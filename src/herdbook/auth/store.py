@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -162,7 +162,7 @@ async def revoke_key(statements: Executor, key_id: UUID, workspace_id: UUID | No
     found: UUID | None = await statements.fetchval(
         """
         with done as (
-            update credential set revoked_at = coalesce(revoked_at, now())
+            update credential set revoked_at = coalesce(revoked_at, t.now) from (select now() as now) as t
             where id = $1 and ($2::uuid is null or workspace_id = $2) and secret_hash <> ''
             returning workspace_id, id, old.revoked_at is null as is_now
         ), noted as (
@@ -179,38 +179,52 @@ async def revoke_key(statements: Executor, key_id: UUID, workspace_id: UUID | No
     return found is not None
 
 
+# `coalesce` rules out the partial index, so the planner uses the primary key.
+_ACTIVE_USER: Final[LiteralString] = """
+    select u.id, u.object ->> 'role' from workspace_user u
+    where u.workspace_id = $1 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+"""
+
+
+class ActiveUser(NamedTuple):
+    """An active user of a workspace, and the user's role."""
+
+    id: UUID
+    role: str
+
+
+async def active_user(statements: Executor, workspace_id: UUID, user_id: UUID) -> ActiveUser | None:
+    """Return an active user, or None if the workspace has no such user."""
+    record = await statements.fetchrow(_ACTIVE_USER + " and u.id = $2", workspace_id, user_id)
+    return None if record is None else ActiveUser(*record)
+
+
+async def _first_user(statements: Executor, workspace_id: UUID) -> ActiveUser | None:
+    record = await statements.fetchrow(_ACTIVE_USER + " order by u.id limit 1", workspace_id)
+    return None if record is None else ActiveUser(*record)
+
+
 async def find_key(statements: Executor, key_id: UUID) -> StoredCredential | None:
     """Return a stored API key. It is over when it has expired or was revoked, or its named user is not active.
 
     A key without a user acts for the first active user of the workspace, and for nobody if none is active.
     """
-    # `coalesce` rules out the partial index on users, so the planner uses the primary key.
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        with found as materialized (
-            select c.*, case
-                when c.user_id is not null then (
-                    select u.id from workspace_user u
-                    where u.workspace_id = c.workspace_id and u.id = c.user_id
-                        and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-                )
-                else (
-                    select u.id from workspace_user u
-                    where u.workspace_id = c.workspace_id
-                        and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-                    order by u.id limit 1
-                )
-            end as acting_user_id
-            from credential c where c.id = $1
-        )
-        select workspace_id, id, secret_hash, scopes, acting_user_id, user_id,
-            revoked_at is not null or coalesce(expires_at <= now(), false) or user_id is not null and acting_user_id is null,
-            extract(epoch from expires_at - now())::float8
-        from found
+        select workspace_id, id, secret_hash, scopes, user_id, user_id,
+            revoked_at is not null or coalesce(expires_at <= now(), false), extract(epoch from expires_at - now())::float8
+        from credential where id = $1
         """,
         key_id,
     )
-    return None if record is None else StoredCredential(*record)
+    if record is None:
+        return None
+    stored = StoredCredential(*record)
+    if stored.own_user_id is None:
+        first = await _first_user(statements, stored.workspace_id)
+        return stored._replace(user_id=None if first is None else first.id)
+    user = await active_user(statements, stored.workspace_id, stored.own_user_id)
+    return stored if user is not None else stored._replace(user_id=None, is_over=True)
 
 
 async def find_access_token(statements: Executor, token_id: UUID) -> StoredCredential | None:
@@ -218,39 +232,30 @@ async def find_access_token(statements: Executor, token_id: UUID) -> StoredCrede
 
     It has only those scopes that the client and the role of the user have now.
     """
-    # `coalesce` rules out the partial index on users, so the planner uses the primary key.
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        with found as materialized (
-            select client.workspace_id, client.id, token.secret_hash,
-                array(select each from unnest(token.scopes) each where each = any(client.scopes)) as scopes,
-                acting.id as user_id, acting.role,
-                token.expires_at, token.grant_id, greatest(client.revoked_at, g.revoked_at) as revoked_at,
-                coalesce(
-                    (select r.received_at is null from oauth_refresh_token r where r.id = token.refresh_token_id), false
-                ) as is_first_use
-            from oauth_access_token token
-            join oauth_client client on client.id = token.client_id
-            left join oauth_grant g on g.id = token.grant_id
-            left join lateral (
-                select u.id, u.object ->> 'role' as role from workspace_user u
-                where u.workspace_id = client.workspace_id and u.id = g.user_id
-                    and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-            ) acting on true
-            where token.id = $1
-        )
-        select workspace_id, id, secret_hash, scopes, user_id, user_id,
-            expires_at <= now() or revoked_at is not null or grant_id is not null and user_id is null,
-            extract(epoch from expires_at - now())::float8, is_first_use, role
-        from found
+        select client.workspace_id, client.id, token.secret_hash,
+            array(select each from unnest(token.scopes) each where each = any(client.scopes)), g.user_id, g.user_id,
+            token.expires_at <= now() or client.revoked_at is not null or g.revoked_at is not null
+                or token.grant_id is not null and g.id is null,
+            extract(epoch from token.expires_at - now())::float8,
+            coalesce((select r.received_at is null from oauth_refresh_token r where r.id = token.refresh_token_id), false)
+        from oauth_access_token token
+        join oauth_client client on client.id = token.client_id
+        left join oauth_grant g on g.id = token.grant_id
+        where token.id = $1
         """,
         token_id,
     )
     if record is None:
         return None
-    *found, role = record
-    stored = StoredCredential(*found)
-    return stored if stored.user_id is None else stored._replace(scopes=within_role(stored.scopes, role))
+    stored = StoredCredential(*record)
+    if stored.own_user_id is None:
+        return stored
+    user = await active_user(statements, stored.workspace_id, stored.own_user_id)
+    if user is None:
+        return stored._replace(user_id=None, own_user_id=None, is_over=True)
+    return stored._replace(scopes=within_role(stored.scopes, user.role))
 
 
 async def note_received(statements: Executor, token_id: UUID) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from herdbook.db.pool import Pool
 from herdbook.ledger.object_types import removals_of
+from herdbook.ledger.row_statements import insertion
 from herdbook.ledger.unit_of_work import Table, UnitOfWork
 
 
@@ -25,6 +26,9 @@ class CardRow(msgspec.Struct, frozen=True, kw_only=True):
     left_out: tuple[str, ...] = ()
 
 
+_SAVE, _SAVE_ONE = insertion(
+    "card_saved", "card", {"id": "uuid", "contact_id": "uuid", "properties": "text", "left_out": "text[]"}
+)
 CARDS: Final = Table(
     row=CardRow,
     key=lambda card: card.id,
@@ -34,16 +38,8 @@ CARDS: Final = Table(
         from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
         join card c on c.workspace_id = asked.workspace_id and c.id = asked.key
     """,
-    save="""
-        card_saved as (
-            insert into card (workspace_id, id, contact_id, properties, left_out)
-            select r.workspace_id, r.id, r.contact_id, r.properties, r.left_out
-            from json_to_recordset($rows) as r(
-                workspace_id uuid, id uuid, contact_id uuid, properties text, left_out text[]
-            )
-            join held on held.id = r.workspace_id
-        )
-    """,
+    save=_SAVE,
+    of_one=_SAVE_ONE,
     removals=removals_of("card"),
 )
 

@@ -1,18 +1,26 @@
 """`herdbook workspaces`: tenants."""
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Final
 
 from cyclopts import App, Parameter
+from rich.filesize import decimal
 
 from herdbook import ids
 from herdbook.auth import store
-from herdbook.cli.database import with_connection
+from herdbook.cli.database import database as open_database
+from herdbook.cli.database import with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, environment, require_name
 from herdbook.cli.tables import new_table, show
+from herdbook.db import distribution
+from herdbook.db.pool import Connection, connect
+from herdbook.faults import OperatorFault
 from herdbook.first_start import create_owned_workspace
 from herdbook.phone_numbers import region_named
 from herdbook.settings import DatabaseSettings
 from herdbook.workspaces.store import set_region
+
+_PROGRESS_SECONDS: Final = 2.0
 
 app = App(name="workspaces", help="Create, change and list workspaces: tenants with separate data.", version_flags=[])
 
@@ -68,3 +76,68 @@ def list_workspaces(*, database: Annotated[DatabaseSettings, Parameter(name="*")
             workspace.region or "",
         )
     show(table)
+
+
+@app.command
+def where(*, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()) -> None:
+    """List the nodes of a distributed database that have the workspaces.
+
+    The size is that of all workspaces that are kept together with one; the last column has their number.
+    """
+    table = new_table("Workspace", "Name", "Node", "Changes", "Size", "Together")
+    for place in with_connection(database, distribution.places):
+        size = decimal(place.bytes)
+        table.add_row(
+            ids.encoded(ids.WORKSPACE, place.workspace_id),
+            place.name,
+            place.node,
+            str(place.changes),
+            size,
+            str(place.workspaces),
+        )
+    show(table)
+
+
+@app.command
+def move(workspace: str, node: str, *, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()) -> None:
+    """Move a workspace to another node of a distributed database, while it is in use.
+
+    Its writes pause for a moment at the end. The workspace is parted first from those that are kept together with it.
+
+    Parameters
+    ----------
+    workspace
+        The id of the workspace.
+    node
+        The name of the node, as `herdbook workspaces where` shows it.
+
+    """
+
+    async def moved(connection: Connection) -> bool:
+        workspace_id = await workspace_called(connection, workspace)
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(_show_progress(url))
+            try:
+                return await distribution.move(connection, workspace_id, node, environment.say)
+            finally:
+                watch.cancel()
+
+    with open_database(database) as url:
+        try:
+            has_moved = with_connection(DatabaseSettings(database_url=url), moved)
+        except* OperatorFault as faults:
+            raise faults.exceptions[0] from None
+    environment.say(f"Moved to {node}." if has_moved else f"It is on {node} already.")
+
+
+async def _show_progress(url: str) -> None:
+    """Show how much of a move is done, every few seconds, until it is cancelled."""
+    connection = await connect(url)
+    try:
+        while True:
+            await asyncio.sleep(_PROGRESS_SECONDS)
+            done, total = await distribution.moved_bytes(connection)
+            if total:
+                environment.say(f"{decimal(done)} of {decimal(total)}")
+    finally:
+        await connection.close()

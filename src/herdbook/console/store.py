@@ -35,19 +35,20 @@ _SEEN_EVERY: Final = timedelta(minutes=1)
 CONSOLE: Final = "Console"
 
 
-_SESSION: Final[LiteralString] = (
-    """
+_SESSION: Final[LiteralString] = """
     select s.id, s.secret_hash, s.person_id, s.workspace_id, s.user_id, m.credential_id, s.is_by_link, p.address,
-        p.password_hash is not null, u.object ->> 'role', """
-    + _NAME
-    + """, w.name
+        p.password_hash is not null
     from console_session s
     join person p on p.id = s.person_id
     join person_user m on m.workspace_id = s.workspace_id and m.user_id = s.user_id and m.person_id = s.person_id
-    join workspace_user u on u.workspace_id = s.workspace_id and u.id = s.user_id
-    join workspace w on w.id = s.workspace_id
     where s.id = $1 and s.seen_at > now() - $2::interval and s.created_at > now() - $3::interval
-        and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+    """
+_USER: Final[LiteralString] = (
+    "select u.object ->> 'role', "
+    + _NAME
+    + """, w.name
+    from workspace_user u join workspace w on w.id = $1
+    where u.workspace_id = $1 and u.id = $2 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
     """
 )
 
@@ -67,13 +68,20 @@ async def find_session(statements: Executor, session_id: UUID) -> StoredSession 
         _MAX_AGE,
         _SEEN_EVERY,
     )
-    return None if record is None else StoredSession(*record)
+    return await _with_user(statements, record)
 
 
 async def look_at_session(statements: Executor, session_id: UUID) -> StoredSession | None:
     """Return a session like find_session, for a request that a script makes by itself: nobody has used the session."""
-    record: asyncpg.Record | None = await statements.fetchrow(_SESSION, session_id, _IDLE, _MAX_AGE)
-    return None if record is None else StoredSession(*record)
+    return await _with_user(statements, await statements.fetchrow(_SESSION, session_id, _IDLE, _MAX_AGE))
+
+
+async def _with_user(statements: Executor, record: asyncpg.Record | None) -> StoredSession | None:
+    """Return a session, if its user is active in the chosen workspace."""
+    if record is None:
+        return None
+    user = await statements.fetchrow(_USER, record["workspace_id"], record["user_id"])
+    return None if user is None else StoredSession(*record, *user)
 
 
 async def create_session(  # noqa: PLR0913  # the parts of a row
@@ -133,23 +141,29 @@ async def end_other_sessions(statements: Executor, person_id: UUID, session_id: 
 
 async def choose_workspace(statements: Executor, session_id: UUID, workspace_id: UUID) -> bool:
     """Let a session, and the next ones, go on in another workspace of its person; return whether the person belongs to it."""
-    done = await statements.execute(
+    users = await statements.fetch(
         """
-        with chosen as (
-            select s.id as session_id, m.person_id, m.workspace_id, m.user_id
-            from console_session s
-            join person_user m on m.person_id = s.person_id
-            join workspace_user u on u.workspace_id = m.workspace_id and u.id = m.user_id
-            where s.id = $1 and m.workspace_id = $2 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-            limit 1
-        ), remembered as (
-            update person p set last_workspace_id = chosen.workspace_id from chosen where p.id = chosen.person_id
-        )
-        update console_session s set workspace_id = chosen.workspace_id, user_id = chosen.user_id
-        from chosen where s.id = chosen.session_id
+        select m.user_id from console_session s join person_user m on m.person_id = s.person_id
+        where s.id = $1 and m.workspace_id = $2 order by m.user_id
         """,
         session_id,
         workspace_id,
+    )
+    for (user_id,) in users:
+        if await statements.fetchrow(_USER, workspace_id, user_id) is not None:
+            break
+    else:
+        return False
+    done = await statements.execute(
+        """
+        with remembered as (
+            update person p set last_workspace_id = $2 from console_session s where s.id = $1 and p.id = s.person_id
+        )
+        update console_session set workspace_id = $2, user_id = $3 where id = $1
+        """,
+        session_id,
+        workspace_id,
+        user_id,
     )
     return done == "UPDATE 1"
 
@@ -218,7 +232,7 @@ async def find_link(statements: Executor, link_id: UUID) -> StoredLink | None:
         + """, l.is_invitation
         from sign_in_link l
         join workspace_user u on u.workspace_id = l.workspace_id and u.id = l.user_id
-        join workspace w on w.id = l.workspace_id
+        join workspace w on w.id = u.workspace_id
         where l.id = $1 and l.expires_at > now() and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
             and not (l.is_invitation and exists (
                 select from person_user m where m.workspace_id = l.workspace_id and m.user_id = l.user_id
@@ -420,8 +434,8 @@ async def memberships(statements: Executor, person_id: UUID) -> Sequence[Members
         """
         select m.workspace_id, m.user_id, w.name, u.object ->> 'role'
         from person_user m
-        join workspace w on w.id = m.workspace_id
         join workspace_user u on u.workspace_id = m.workspace_id and u.id = m.user_id
+        join workspace w on w.id = u.workspace_id
         join person p on p.id = m.person_id
         where m.person_id = $1 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
         order by p.last_workspace_id is distinct from m.workspace_id, m.workspace_id

@@ -12,7 +12,7 @@ from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields.model import REFERENCES, Field, FieldConversion, FieldKind, UnclaimedValue, blank, patched
 from herdbook.custom_fields.values import Conversion, Converting, FormerList, former_lists, unique_value
-from herdbook.db.database import ObjectRead, find_in
+from herdbook.db.database import Find, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Executor, PagePool, Pool
 from herdbook.ledger.changes import same
@@ -184,7 +184,7 @@ DEFINITIONS_STATES: Final = Table(
             select coalesce(md5(string_agg(
                 concat_ws(' ', f.id, f.version, f.xmin, f.converting is not null and exists (
                     select from unfinished u
-                    where u.workspace_id = f.workspace_id and u.task = 'convert_values' and u.object_id = f.id
+                    where u.workspace_id = asked.workspace_id and u.task = 'convert_values' and u.object_id = f.id
                 )), ',' order by f.id
             )), '')
             from field f
@@ -202,7 +202,7 @@ DEFINITIONS: Final = Table(
         select asked.workspace_id, asked.key as object_type, coalesce((
             select json_agg(json_build_object('field', f.object, 'former', f.former, 'converting', case when exists (
                 select from unfinished u
-                where u.workspace_id = f.workspace_id and u.task = 'convert_values' and u.object_id = f.id
+                where u.workspace_id = asked.workspace_id and u.task = 'convert_values' and u.object_id = f.id
             ) then f.converting end)) from field f
             where f.workspace_id = asked.workspace_id and f.object_type = asked.key
                 and coalesce(f.deleted_at, 'infinity') = 'infinity'
@@ -464,7 +464,7 @@ SET_SINCE: Final = Table(
                 select e.*, chain.place + 1 from chain
                 cross join lateral (
                     select c.* from change c
-                    where c.workspace_id = chain.workspace_id and c.seq = chain.previous_version limit 1
+                    where c.workspace_id = asked.workspace_id and c.seq = chain.previous_version limit 1
                 ) as e
                 where chain.previous_version > (asked.key ->> 4)::bigint and chain.place < 1000
             )
@@ -663,7 +663,8 @@ _DEFAULT_REGIONS: Final = Table(
     key=lambda found: found.key,
     load="""
         select asked.workspace_id, asked.key, w.region
-        from json_to_recordset($rows) as asked(workspace_id uuid, key text) join workspace w on w.id = asked.workspace_id
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+        join workspace w on w.id = asked.workspace_id
     """,
     save=None,
 )
@@ -719,14 +720,14 @@ _HIDDEN: Final[LiteralString] = """case when c.own is not null then (
     where f.workspace_id = c.workspace_id and f.object_type = '$table' and (f.is_archived or f.deleted_at is not null)
         and not exists (
             select from field_key k
-            where k.workspace_id = f.workspace_id and k.key = f.object_type || '.' || f.key and k.field_id <> f.id
+            where k.workspace_id = c.workspace_id and k.key = f.object_type || '.' || f.key and k.field_id <> f.id
         )
 ) end"""
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _texts: Final = msgspec.json.Decoder(list[str]).decode
 
 
-def find_record_in(table: LiteralString) -> LiteralString:
+def find_record_in(table: LiteralString) -> Find:
     """Return the statement that finds active objects with their own members, for `record_of`."""
     return find_in(table, ", c.own, " + hidden_keys(table))
 

@@ -1,26 +1,43 @@
 """Shared reads: one statement reads all single objects that are requested in the same turn of the event loop."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
-from typing import Any, Final, LiteralString, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
+from functools import cache, partial
+from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
+from herdbook.db.distribution import Nodes
 from herdbook.db.pool import PagePool, Pool
 
 T = TypeVar("T")
 
 _MAX_AT_ONCE: Final = 256
+# Reads of so many workspaces are remembered, even if nobody waits for them.
+_MOST_READS: Final = 10_000
 # Iterations of the event loop between two statements of shared reads: an answer, and a request after it, take some.
 _ITERATIONS: Final = 4
 
 
 # The plan is made once, perhaps for an empty table. `coalesce` rules out the partial indexes, so the planner uses the key.
 _FIND: Final[LiteralString] = """
-    select asked.place, c.version, c.object$more
-    from unnest($1::uuid[], $2::uuid[]) with ordinality as asked(workspace_id, id, place)
-    join $table c on c.workspace_id = asked.workspace_id and c.id = asked.id
-    where coalesce(c.deleted_at, 'infinity') = 'infinity'
+    select $place, c.version, c.object$more from $source and coalesce(c.deleted_at, 'infinity') = 'infinity'
 """
+_OF_MANY: Final[LiteralString] = """
+    unnest($1::uuid[], $2::uuid[]) with ordinality as asked(workspace_id, id, place)
+    join $table c on c.workspace_id = asked.workspace_id and c.id = asked.id
+    where true
+"""
+_OF_ONE: Final[LiteralString] = "$table c where c.workspace_id = $1 and c.id = any($2::uuid[])"
+
+
+class Find(NamedTuple):
+    """The statement that finds active objects, given as two arrays of workspaces and ids, by their places in these (from 1).
+
+    `of_one` finds objects of a single workspace by their ids.
+    """
+
+    of_many: LiteralString
+    of_one: LiteralString
 
 
 class ObjectRead(NamedTuple):
@@ -31,19 +48,29 @@ class ObjectRead(NamedTuple):
     more: Sequence[Any] = ()
 
 
-def find_in(table: LiteralString, more: LiteralString = "") -> LiteralString:
+@cache
+def find_in(table: LiteralString, more: LiteralString = "") -> Find:
     """Return the statement that finds a table's active objects; `more` are other columns, each with a comma before it."""
-    return _FIND.replace("$table", table).replace("$more", more)
+    find = _FIND.replace("$more", more)
+    return Find(
+        find.replace("$place", "asked.place").replace("$source", _OF_MANY).replace("$table", table),
+        # The other columns may be selected from tables of the workspace.
+        find.replace("$place", "c.id").replace("$source", _OF_ONE).replace("$table", table).replace("= c.workspace_id", "= $1"),
+    )
 
 
 class _Reads:
     """The pending reads that share one statement."""
 
-    def __init__(self, pool: Pool, statement: LiteralString) -> None:
-        self._pool = pool
-        self._statement: LiteralString = statement
+    def __init__(self, read: "_Read") -> None:
+        self._read_all = read
         self._waiting: list[tuple[UUID, UUID, asyncio.Future[ObjectRead | None]]] = []
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether somebody waits for a read."""
+        return self._task is not None
 
     def wait_for(self, workspace_id: UUID, object_id: UUID) -> asyncio.Future[ObjectRead | None]:
         done: asyncio.Future[ObjectRead | None] = asyncio.get_running_loop().create_future()
@@ -57,7 +84,7 @@ class _Reads:
         while self._waiting:
             batch, self._waiting = self._waiting[:_MAX_AT_ONCE], self._waiting[_MAX_AT_ONCE:]
             try:
-                records = await self._pool.fetch(self._statement, [one[0] for one in batch], [one[1] for one in batch])
+                found = await self._read_all([one[0] for one in batch], [one[1] for one in batch])
             except Exception as error:
                 if isinstance(error, TimeoutError):
                     # Fail the reads that arrived meanwhile, too: they would wait as long again for the same database.
@@ -66,15 +93,17 @@ class _Reads:
                     if not done.done():
                         done.set_exception(error)
                 continue
-            found = {record[0]: ObjectRead(record[1], record[2], record[3:]) for record in records}
-            for place, (*_, done) in enumerate(batch, start=1):
+            for read, (*_, done) in zip(found, batch, strict=True):
                 if not done.done():
-                    done.set_result(found.get(place))
+                    done.set_result(read)
             if self._waiting:
                 # Clients that are answered now ask again, and their reads share the next statement.
                 for _ in range(_ITERATIONS):
                     await asyncio.sleep(0)
         self._task = None
+
+
+_Read: TypeAlias = Callable[[Sequence[UUID], Sequence[UUID]], Awaitable[Sequence[ObjectRead | None]]]
 
 
 class Database:
@@ -83,29 +112,44 @@ class Database:
     def __init__(self, pool: Pool, pages: PagePool) -> None:
         self.pool = pool
         self.pages = pages
-        self._reads: dict[LiteralString, _Reads] = {}
+        self._nodes = Nodes(pool) if pool.is_distributed else None
+        # A distributed database reads each workspace by itself.
+        self._reads: dict[tuple[Find, UUID | None], _Reads] = {}
         self._shared: dict[Hashable, asyncio.Task[Any]] = {}
 
-    async def find(self, statement: LiteralString, workspace_id: UUID, object_id: UUID) -> ObjectRead | None:
-        """Return the object that the statement finds, or None.
+    async def find(self, find: Find, workspace_id: UUID, object_id: UUID) -> ObjectRead | None:
+        """Return the object that the statement finds, or None."""
+        return await self._reads_by(find, workspace_id).wait_for(workspace_id, object_id)
 
-        The statement takes the workspaces' and the objects' ids as arrays `$1` and `$2`. For each object that exists, it
-        selects the index in these arrays (from 1), the version and the body.
-        """
-        return await self._reads_by(statement).wait_for(workspace_id, object_id)
-
-    async def find_each(
-        self, statement: LiteralString, workspace_id: UUID, object_ids: Iterable[UUID]
-    ) -> list[ObjectRead | None]:
+    async def find_each(self, find: Find, workspace_id: UUID, object_ids: Iterable[UUID]) -> list[ObjectRead | None]:
         """Return what `find` returns for each of several objects, in their order."""
-        reads = self._reads_by(statement)
+        reads = self._reads_by(find, workspace_id)
         return await asyncio.gather(*(reads.wait_for(workspace_id, each) for each in object_ids))
 
-    def _reads_by(self, statement: LiteralString) -> _Reads:
-        reads = self._reads.get(statement)
+    def _reads_by(self, find: Find, workspace_id: UUID) -> _Reads:
+        key = (find, None if self._nodes is None else workspace_id)
+        reads = self._reads.get(key)
         if reads is None:
-            reads = self._reads[statement] = _Reads(self.pool, statement)
+            if len(self._reads) > _MOST_READS:
+                self._reads = {key: reads for key, reads in self._reads.items() if reads.is_at_work}
+            read = self._read_many if self._nodes is None else partial(self._read_one, self._nodes)
+            reads = self._reads[key] = _Reads(partial(read, find))
         return reads
+
+    async def _read_many(
+        self, find: Find, workspace_ids: Sequence[UUID], object_ids: Sequence[UUID]
+    ) -> Sequence[ObjectRead | None]:
+        records = await self.pool.fetch(find.of_many, workspace_ids, object_ids)
+        found = {record[0]: ObjectRead(record[1], record[2], record[3:]) for record in records}
+        return [found.get(place) for place in range(1, len(object_ids) + 1)]
+
+    async def _read_one(
+        self, nodes: Nodes, find: Find, workspace_ids: Sequence[UUID], object_ids: Sequence[UUID]
+    ) -> Sequence[ObjectRead | None]:
+        async with await nodes.share_of(workspace_ids[0]):
+            records = await self.pool.fetch(find.of_one, workspace_ids[0], object_ids)
+        found = {record[0]: ObjectRead(record[1], record[2], record[3:]) for record in records}
+        return [found.get(each) for each in object_ids]
 
     async def shared(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of `read`; callers with the same key in the same turn of the event loop share one read."""

@@ -19,8 +19,9 @@ from typing import Final, LiteralString, cast
 import asyncpg
 
 from herdbook.db.claims_by_case import claim_by_case
+from herdbook.db.distribution import distribute
 from herdbook.db.domains_without_www import claim_without_www
-from herdbook.db.pool import Connection, Executor, connect
+from herdbook.db.pool import Connection, Executor, connect, is_distributed
 from herdbook.faults import OperatorFault
 
 _log: Final = logging.getLogger("herdbook.db")
@@ -99,6 +100,8 @@ async def migrate(database_url: str, *, allows_newer: bool = False, only: Collec
             lacking = [name for name in await missing(connection) if only is None or name in only]
             for name in lacking:
                 await _apply(connection, name)
+            if await is_distributed(connection):
+                await distribute(connection)
             return lacking
     finally:
         await connection.close()

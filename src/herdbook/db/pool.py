@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, LiteralString, Protocol, cast
 
@@ -62,6 +62,16 @@ SESSION_OF_ROLE: Final = {
     "lock_timeout": "1s",
 }
 _SESSION: Final = _OF_CLIENT | SESSION_OF_ROLE
+# A plan for any parameters cannot tell which node has the workspace.
+# asyncpg asks the catalog for types, and to hide the parts of tables there takes seconds.
+# No caller waits longer for a node that does not answer than for another database.
+# Tables that are copied to all nodes have keys between them. Their writes must come to a node by one connection.
+_DISTRIBUTED: Final = {
+    "plan_cache_mode": "auto",
+    "citus.override_table_visibility": "off",
+    "citus.node_connection_timeout": "5s",
+    "citus.multi_shard_modify_mode": "sequential",
+}
 
 
 # The role has the settings of the server's sessions if those come through a pooler. Commands must be free of them.
@@ -98,7 +108,11 @@ class Executor(Protocol):
 class Connection(Executor, Protocol):
     """A connection."""
 
+    async def executemany(self, command: LiteralString, args: Iterable[Sequence[Any]]) -> None: ...
+
     def transaction(self) -> AbstractAsyncContextManager[Any]: ...
+
+    def is_in_transaction(self) -> bool: ...
 
     async def close(self) -> None: ...
 
@@ -127,6 +141,11 @@ class Pool(Executor, Protocol):
     def get_size(self) -> int: ...
 
     def get_idle_size(self) -> int: ...
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether the database keeps each workspace on one of several nodes."""
+        ...
 
 
 class PagePool(Pool, Protocol):
@@ -170,28 +189,50 @@ async def open_pool(database_url: str, size: int, *, planning_once: Pool | None 
     depends on the size of the workspace, which a plan for all workspaces cannot know. Planning costs more than many statements
     take, so give the others to `planning_once`.
     """
-    settings = _SESSION if planning_once is None else _SESSION | {"plan_cache_mode": "force_custom_plan"}
+    planned = _SESSION if planning_once is None else _SESSION | {"plan_cache_mode": "force_custom_plan"}
+    settings = _OF_CLIENT if is_pooled else planned
+    of_nodes = settings if is_pooled else settings | _DISTRIBUTED
+    if planning_once is not None and planning_once.is_distributed:
+        return _Pool(await _opened(database_url, size, of_nodes), size, planning_once, is_distributed=True)
+    pool = _Pool(await _opened(database_url, size, settings), size, planning_once)
     try:
-        pool: Any = await asyncpg.create_pool(
+        if planning_once is not None or not await is_distributed(pool):
+            return pool
+    except BaseException:
+        pool.terminate()
+        raise
+    pool.terminate()
+    return _Pool(await _opened(database_url, size, of_nodes), size, None, is_distributed=True)
+
+
+async def _opened(database_url: str, size: int, settings: dict[str, str]) -> Any:
+    try:
+        return await asyncpg.create_pool(
             database_url,
             min_size=size,
             max_size=size,
             init=_pass_json_through,
             reset=_leave_as_is,
             max_inactive_connection_lifetime=0,
-            server_settings=_OF_CLIENT if is_pooled else settings,
+            server_settings=settings,
             timeout=_CONNECT_SECONDS,
         )
     except OSError as error:
         raise _of_database(error) from None
-    return _Pool(pool, size, planning_once)
+
+
+async def is_distributed(statements: Executor) -> bool:
+    """Whether the database keeps each workspace on one of several nodes, which is what Citus is for."""
+    found: bool = await statements.fetchval("select exists (select from pg_catalog.pg_extension where extname = 'citus')")
+    return found
 
 
 class _Pool:
     """A pool of asyncpg with time limits: by itself, it would wait for ever for a database that hangs."""
 
-    def __init__(self, pool: Any, size: int, planning_once: Pool | None) -> None:
+    def __init__(self, pool: Any, size: int, planning_once: Pool | None, *, is_distributed: bool = False) -> None:
         self.pool = pool
+        self.is_distributed = is_distributed
         self.planning_once: Pool = planning_once or self
         self.turns = asyncio.Semaphore(_LISTS_AT_ONCE)
         # The connections that nobody has. While there are any, nobody waits for one. If it is below zero, so many wait.

@@ -20,7 +20,7 @@ create table workspace (
 
 create table credential (
     id uuid primary key,
-    workspace_id uuid not null references workspace,
+    workspace_id uuid not null,
     name text not null,
     scopes text[] not null,
     secret_hash bytea not null,
@@ -600,7 +600,7 @@ create table company_tag (
 
 create table oauth_client (
     id uuid primary key,
-    workspace_id uuid not null references workspace,
+    workspace_id uuid not null,
     name text not null,
     scopes text[] not null,
     redirect_uris text[] not null,

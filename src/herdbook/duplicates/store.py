@@ -82,8 +82,8 @@ async def read_search(statements: Executor, workspace_id: UUID, object_type: str
                 where k.workspace_id = $1 and k.key = any($3) and not f.is_archived order by k.key
             )
         from workspace w
-        left join duplicate_search s on s.workspace_id = w.id and s.object_type = $2
-        left join change_trimmed t on t.workspace_id = w.id
+        left join duplicate_search s on s.workspace_id = $1 and s.object_type = $2
+        left join change_trimmed t on t.workspace_id = $1
         where w.id = $1
         """,
         workspace_id,
@@ -457,16 +457,16 @@ FORGOTTEN_DUPLICATES: Final = Table(
             select r.* from json_to_recordset($rows) as r(workspace_id uuid, id uuid) join held on held.id = r.workspace_id
         ), duplicate_key_forgotten as (
             delete from duplicate_key k
-            using duplicate_forgotten f join duplicate_object o on o.workspace_id = f.workspace_id and o.id = f.id
-            where k.workspace_id = f.workspace_id and k.key = any(o.keys) and k.object_id = f.id
+            using duplicate_forgotten r join duplicate_object o on o.workspace_id = r.workspace_id and o.id = r.id
+            where k.workspace_id = r.workspace_id and k.key = any(o.keys) and k.object_id = r.id
         ), duplicate_object_forgotten as (
-            delete from duplicate_object o using duplicate_forgotten f where o.workspace_id = f.workspace_id and o.id = f.id
+            delete from duplicate_object o using duplicate_forgotten r where o.workspace_id = r.workspace_id and o.id = r.id
         ), duplicate_pair_forgotten as (
-            delete from duplicate_pair p using duplicate_forgotten f
-            where p.workspace_id = f.workspace_id and (p.one_id = f.id or p.other_id = f.id)
+            delete from duplicate_pair p using duplicate_forgotten r
+            where p.workspace_id = r.workspace_id and (p.one_id = r.id or p.other_id = r.id)
         ), distinct_pair_forgotten as (
-            delete from distinct_pair d using duplicate_forgotten f
-            where d.workspace_id = f.workspace_id and (d.one_id = f.id or d.other_id = f.id)
+            delete from distinct_pair d using duplicate_forgotten r
+            where d.workspace_id = r.workspace_id and (d.one_id = r.id or d.other_id = r.id)
         )
     """,
 )

@@ -18,6 +18,7 @@ from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import Executor, Pool
+from herdbook.db.slices import slices_of_workspaces
 from herdbook.db.survivors import survivors
 from herdbook.erasure import again_store, store
 from herdbook.erasure.commands import EraseAddress, EraseContact, EraseSlice, Expirable, ExpireObjects, RemoveImports
@@ -389,6 +390,13 @@ async def expire(
 
     Stop early if a slice is refused.
     """
+    if pool.is_distributed and only is None:
+        # No statement goes on from one workspace to the next where these are on several nodes.
+        types = [*object_types]
+        async for workspace_ids in slices_of_workspaces(pool):
+            for each in workspace_ids:
+                await expire(pool, ledger, types, days, each)
+        return
     for object_type in object_types:
         try:
             place: tuple[UUID, UUID] | None = (only or ids.NIL, ids.NIL)
@@ -408,7 +416,7 @@ async def _expire_slice(
 ) -> tuple[UUID, UUID] | None:
     """Remove some objects after a place. Return the place after them, or None at the end."""
     began = time.monotonic()
-    found, place = await store.expirable(pool, object_type.table.name, days, after)
+    found, place = await store.expirable(pool, object_type.table.name, days, after, is_of_one=pool.is_distributed)
     for workspace_id, objects in found.items():
         if only not in (None, workspace_id):
             continue

@@ -35,6 +35,7 @@ from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import PREVIOUS_ENTRY, Action, is_erased
 from herdbook.ledger.idempotency import ERASED_ANSWER
 from herdbook.ledger.object_types import ObjectType, removals_of
+from herdbook.ledger.row_statements import insertion
 from herdbook.ledger.unfinished import Task
 from herdbook.ledger.unit_of_work import Table, UnitOfWork
 from herdbook.phone_numbers import number_keys
@@ -78,6 +79,12 @@ class ErasureTask(msgspec.Struct, frozen=True):
     state: ErasureState
 
 
+_SAVE_TASKS, _SAVE_TASK = insertion(
+    "erasure_task_saved",
+    "erasure_task",
+    {"id": "uuid", "version": "bigint", "state": "json"},
+    "on conflict (workspace_id, id) do update set version = excluded.version, state = excluded.state",
+)
 ERASURE_TASKS: Final = Table(
     row=ErasureTask,
     key=lambda task: task.id,
@@ -86,15 +93,8 @@ ERASURE_TASKS: Final = Table(
         from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
         join erasure_task t on t.workspace_id = asked.workspace_id and t.id = asked.key
     """,
-    save="""
-        erasure_task_saved as (
-            insert into erasure_task (workspace_id, id, version, state)
-            select r.workspace_id, r.id, r.version, r.state
-            from json_to_recordset($rows) as r(workspace_id uuid, id uuid, version bigint, state json)
-            join held on held.id = r.workspace_id
-            on conflict (workspace_id, id) do update set version = excluded.version, state = excluded.state
-        )
-    """,
+    save=_SAVE_TASKS,
+    of_one=_SAVE_TASK,
     removals=removals_of("erasure_task"),
 )
 
@@ -144,36 +144,47 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     found: Found | FoundLater | None = None
 
 
+_SAVE_ERASURES, _SAVE_ERASURE = insertion(
+    "erasure_saved",
+    "erasure",
+    {
+        "hash": "text",
+        "at": "timestamptz",
+        "request_id": "uuid",
+        "credential_id": "uuid",
+        "with_engagements": "boolean",
+        "found": "json",
+    },
+    """
+            on conflict (workspace_id, hash) do update
+            set at = excluded.at, request_id = excluded.request_id, credential_id = excluded.credential_id,
+                with_engagements = excluded.with_engagements,
+                -- A distributed database takes nothing but immutable functions here.
+                found = case
+                    when excluded.found is null or excluded.found -> 'kept' is not null
+                        then coalesce(excluded.found, erasure.found)
+                    else jsonb_set(
+                        jsonb_set(
+                            erasure.found::jsonb,
+                            '{rows}',
+                            (erasure.found::jsonb -> 'rows') || (excluded.found::jsonb -> 'rows')
+                        ),
+                        '{imports}',
+                        coalesce(erasure.found::jsonb -> 'imports', '[]') || jsonb_path_query_array(
+                            excluded.found::jsonb -> 'imports',
+                            '$[*] ? (!(@.id == $known[*].id))',
+                            jsonb_set('{"known": []}', '{known}', coalesce(erasure.found::jsonb -> 'imports', '[]'))
+                        )
+                    )::json
+                end
+    """,
+)
 ERASURES: Final = Table(
     row=Erasure,
     key=lambda erasure: erasure.hash,
     load=None,
-    save="""
-        erasure_saved as (
-            insert into erasure (workspace_id, hash, at, request_id, credential_id, with_engagements, found)
-            select r.workspace_id, r.hash, r.at, r.request_id, r.credential_id, r.with_engagements, r.found
-            from json_to_recordset($rows) as r(
-                workspace_id uuid, hash text, at timestamptz, request_id uuid, credential_id uuid, with_engagements boolean,
-                found json
-            )
-            join held on held.id = r.workspace_id
-            on conflict (workspace_id, hash) do update
-            set at = excluded.at, request_id = excluded.request_id, credential_id = excluded.credential_id,
-                with_engagements = excluded.with_engagements, found = case
-                    when excluded.found is null or excluded.found -> 'kept' is not null
-                        then coalesce(excluded.found, erasure.found)
-                    else (erasure.found::jsonb || jsonb_build_object(
-                        'rows', (erasure.found::jsonb -> 'rows') || (excluded.found::jsonb -> 'rows'),
-                        'imports', coalesce(erasure.found::jsonb -> 'imports', '[]') || (
-                            select coalesce(jsonb_agg(i.value), '[]')
-                            from jsonb_array_elements(excluded.found::jsonb -> 'imports') as i
-                            where not coalesce(erasure.found::jsonb -> 'imports', '[]')
-                                @> jsonb_build_array(jsonb_build_object('id', i.value -> 'id'))
-                        )
-                    ))::json
-                end
-        )
-    """,
+    save=_SAVE_ERASURES,
+    of_one=_SAVE_ERASURE,
 )
 
 
@@ -262,7 +273,7 @@ CHAIN_RANGES: Final = Table(
         case when k.is_read then octet_length(c.object::text) + coalesce(octet_length(c.previous::text), 0)
         else pg_column_size(c.object) + coalesce(pg_column_size(c.previous), 0) end
         """,
-    ).replace("$previous_entry", PREVIOUS_ENTRY),
+    ).replace("$previous_entry", PREVIOUS_ENTRY.replace("= $1", "= asked.workspace_id")),
     save=None,
 )
 
@@ -287,12 +298,12 @@ EMPTIED_ENTRIES: Final = Table(
             from json_to_recordset($rows) as r(workspace_id uuid, seq bigint, object json, previous json)
             join held on held.id = r.workspace_id
         ), change_emptied as (
-            update change c set object = emptied.object, previous = emptied.previous
-            from emptied where c.workspace_id = emptied.workspace_id and c.seq = emptied.seq
+            update change c set object = r.object, previous = r.previous
+            from emptied r where c.workspace_id = r.workspace_id and c.seq = r.seq
         ), delivery_emptied as (
             update webhook_delivery d set attempts = '[]'
-            from emptied join webhook_reader w on w.workspace_id = emptied.workspace_id
-            where d.workspace_id = emptied.workspace_id and d.endpoint_id = w.endpoint_id and d.seq = emptied.seq
+            from emptied r join webhook_reader w on w.workspace_id = r.workspace_id
+            where d.workspace_id = r.workspace_id and d.endpoint_id = w.endpoint_id and d.seq = r.seq
         )
     """,
 )
@@ -838,11 +849,11 @@ EMPTIED_ANSWERS: Final = Table(
             )
             join held on held.id = r.workspace_id
         ), answer_removed as (
-            delete from idempotency_record i using emptied_answer e
-            where i.workspace_id = e.workspace_id and i.credential_id = e.credential_id and i.key = e.key and e.is_in_key
+            delete from idempotency_record i using emptied_answer r
+            where i.workspace_id = r.workspace_id and i.credential_id = r.credential_id and i.key = r.key and r.is_in_key
         ), answer_emptied as (
-            update idempotency_record i set answer = e.answer from emptied_answer e
-            where i.workspace_id = e.workspace_id and i.credential_id = e.credential_id and i.key = e.key and not e.is_in_key
+            update idempotency_record i set answer = r.answer from emptied_answer r
+            where i.workspace_id = r.workspace_id and i.credential_id = r.credential_id and i.key = r.key and not r.is_in_key
         )
     """,
 )
@@ -940,7 +951,7 @@ MAX_OUTCOMES: Final = 500
 _LEFT_OUTCOMES: Final[LiteralString] = """
     select s.workspace_id, s.job_id, s.is_check, s.last_row from import_slice s
     where s.workspace_id = $workspace
-        and not exists (select from import_job j where j.workspace_id = s.workspace_id and j.id = s.job_id)
+        and not exists (select from import_job j where j.workspace_id = $workspace and j.id = s.job_id)
     limit 500
 """
 IMPORTS: Final = Table(
@@ -979,18 +990,19 @@ REMOVED_IMPORTS: Final = Table(
             join held on held.id = r.workspace_id
         ), import_slice_removed as (
             delete from import_slice t
-            using (select distinct workspace_id from imports_gone) as g cross join lateral ($left) as l
-            where (t.workspace_id, t.job_id, t.is_check, t.last_row) = (l.workspace_id, l.job_id, l.is_check, l.last_row)
+            using (select distinct workspace_id from imports_gone) as r cross join lateral ($left) as l
+            where t.workspace_id = r.workspace_id
+                and (t.job_id, t.is_check, t.last_row) = (l.job_id, l.is_check, l.last_row)
         ), import_job_removed as (
-            delete from import_job t using imports_gone g, json_array_elements_text(g.import_ids) as gone(id)
-            where t.workspace_id = g.workspace_id and t.id = gone.id::uuid
+            delete from import_job t using imports_gone r, json_array_elements_text(r.import_ids) as gone(id)
+            where t.workspace_id = r.workspace_id and t.id = gone.id::uuid
         ), import_mapping_removed as (
-            delete from import_mapping t using imports_gone g
-            where t.workspace_id = g.workspace_id and exists (
-                select from json_array_elements_text(g.terms) as term(text) where strpos($said, term.text) > 0
+            delete from import_mapping t using imports_gone r
+            where t.workspace_id = r.workspace_id and exists (
+                select from json_array_elements_text(r.terms) as term(text) where strpos($said, term.text) > 0
             )
         )
-    """.replace("$said", searched(MAPPING_TEXT)).replace("$left", _LEFT_OUTCOMES.replace("$workspace", "g.workspace_id")),
+    """.replace("$said", searched(MAPPING_TEXT)).replace("$left", _LEFT_OUTCOMES.replace("$workspace", "r.workspace_id")),
 )
 
 
@@ -1393,7 +1405,7 @@ async def _kept_erasure(statements: Executor, workspace_id: UUID, hashed: str, t
     record = await statements.fetchrow(
         """
         select e.at, e.request_id, e.credential_id,
-            not exists (select from erasure_task t where t.workspace_id = e.workspace_id and t.id = $3),
+            not exists (select from erasure_task t where t.workspace_id = $1 and t.id = $3),
             e.with_engagements, e.found
         from erasure e where e.workspace_id = $1 and e.hash = $2
         """,
@@ -1416,24 +1428,25 @@ class Credential(NamedTuple):
 
 async def credential(statements: Executor, credential_id: UUID) -> Credential:
     """Return what is known of a credential. The one of a person in the console has no secret."""
-    record = await statements.fetchrow(
-        """
-        select o.id is not null, coalesce(
-            o.name,
-            case when k.secret_hash = '' then (
-                select nullif(concat_ws(' ', u.object ->> 'first_name', u.object ->> 'last_name'), '')
-                from workspace_user u where u.workspace_id = k.workspace_id and u.id = k.user_id
-            ) end,
-            k.name
-        )
-        from (select $1::uuid as id) as asked
-        left join credential k on k.id = asked.id
-        left join oauth_client o on o.id = asked.id
-        """,
-        credential_id,
+    client: str | None = await statements.fetchval("select name from oauth_client where id = $1", credential_id)
+    if client is not None:
+        return Credential(is_client=True, name=client)
+    key = await statements.fetchrow(
+        "select name, secret_hash = '' as is_person, workspace_id, user_id from credential where id = $1", credential_id
     )
-    assert record is not None, "the id itself is a row"
-    return Credential(record[0], record[1])
+    if key is None:
+        return Credential(is_client=False, name=None)
+    person: str | None = None
+    if key["is_person"]:
+        person = await statements.fetchval(
+            """
+            select nullif(concat_ws(' ', u.object ->> 'first_name', u.object ->> 'last_name'), '')
+            from workspace_user u where u.workspace_id = $1 and u.id = $2
+            """,
+            key["workspace_id"],
+            key["user_id"],
+        )
+    return Credential(is_client=False, name=person or key["name"])
 
 
 # Limits how many contacts or entries a statement looks through.
@@ -1629,7 +1642,7 @@ MAX_EXPIRED: Final = 25
 _EXPIRABLE: Final[LiteralString] = """
     with read as materialized (
         select c.workspace_id, c.id, c.version, c.deleted_at$columns from $table c
-        where (c.workspace_id, c.id) > ($2, $3) order by c.workspace_id, c.id limit $4
+        where $after order by c.workspace_id, c.id limit $4
     ), found as (
         select r.workspace_id, r.id, r.version from read r
         where (r.deleted_at < now() - make_interval(days => $1) $and_or)
@@ -1681,13 +1694,23 @@ class ExpirableObjects(NamedTuple):
 
 
 async def expirable(
-    statements: Executor, table: LiteralString, days: int, after: tuple[UUID, UUID] = (ids.NIL, ids.NIL)
+    statements: Executor,
+    table: LiteralString,
+    days: int,
+    after: tuple[UUID, UUID] = (ids.NIL, ids.NIL),
+    *,
+    is_of_one: bool = False,
 ) -> ExpirableObjects:
     """Return some objects after a place that were deleted more than this many days ago. The last ones have no place after.
 
-    Merged objects stay as long as the one that replaces them, deleted or not. Notes go once their object is gone.
+    The search goes on in the next workspace, unless `is_of_one`. Merged objects stay as long as the one that replaces them,
+    deleted or not. Notes go once their object is gone.
     """
     statement = _EXPIRABLE_OF.get(table, _EXPIRABLE_OTHERS)
+    if is_of_one:
+        statement = statement.replace("$after", "c.workspace_id = $2 and c.id > $3").replace("= r.workspace_id", "= $2")
+    else:
+        statement = statement.replace("$after", "(c.workspace_id, c.id) > ($2, $3)")
     records = await statements.fetch(statement.replace("$table", table), days, *after, _LOOKED_AT, MAX_EXPIRED)
     objects: dict[UUID, list[tuple[UUID, int]]] = {}
     for workspace_id, object_id, version in records[:-1]:

@@ -14,6 +14,7 @@ from herdbook.db.database import ObjectRead
 from herdbook.db.pool import Executor
 from herdbook.ledger.changes import PREVIOUS_ENTRY, Action
 from herdbook.ledger.object_types import ObjectType, ObjectTypes, whole
+from herdbook.ledger.row_statements import insertion
 from herdbook.ledger.unit_of_work import Table
 
 
@@ -290,9 +291,9 @@ async def ledger_range(statements: Executor, workspace_id: UUID) -> LedgerRange:
         """
         select w.seq, coalesce(t.seq, 0), coalesce(
             case when t.at_seq = t.seq then t.at end,
-            (select c.at from change c where c.workspace_id = w.id and c.seq = coalesce(t.seq, 0) + 1)
+            (select c.at from change c where c.workspace_id = $1 and c.seq = coalesce(t.seq, 0) + 1)
         )
-        from workspace w left join change_trimmed t on t.workspace_id = w.id
+        from workspace w left join change_trimmed t on t.workspace_id = $1
         where w.id = $1
         """,
         workspace_id,
@@ -711,19 +712,15 @@ class UndoneRequest(msgspec.Struct, frozen=True):
     undone_id: UUID
 
 
+_NOTE_UNDONE, _NOTE_ONE_UNDONE = insertion(
+    "undone_noted", "undone_request", {"request_id": "uuid", "undone_id": "uuid"}, "on conflict do nothing"
+)
 UNDONE: Final = Table(
     row=UndoneRequest,
     key=lambda undone: undone.request_id,
     load=None,
-    save="""
-        undone_noted as (
-            insert into undone_request (workspace_id, request_id, undone_id)
-            select r.workspace_id, r.request_id, r.undone_id
-            from json_to_recordset($rows) as r(workspace_id uuid, request_id uuid, undone_id uuid)
-            join held on held.id = r.workspace_id
-            on conflict do nothing
-        )
-    """,
+    save=_NOTE_UNDONE,
+    of_one=_NOTE_ONE_UNDONE,
 )
 
 
@@ -745,7 +742,9 @@ async def undone_by(statements: Executor, workspace_id: UUID, request_ids: Colle
         select distinct on (u.undone_id) u.undone_id, u.request_id, e.at, e.credential_id, coalesce(k.name, o.name),
             k.user_id, o.id is not null
         from undone_request u
-        cross join lateral (select c.at, c.credential_id from change c where c.request_id = u.request_id limit 1) as e
+        cross join lateral (
+            select c.at, c.credential_id from change c where c.workspace_id = $1 and c.request_id = u.request_id limit 1
+        ) as e
         left join lateral (select k.name, k.user_id from credential k where k.id = e.credential_id limit 1) as k on true
         left join lateral (select o.id, o.name from oauth_client o where o.id = e.credential_id limit 1) as o on true
         where u.workspace_id = $1 and u.undone_id = any($2) and not exists (

@@ -20,6 +20,7 @@ from herdbook.importing.model import (
     RowVerdict,
     SavedMapping,
 )
+from herdbook.ledger.row_statements import insertion
 from herdbook.ledger.unit_of_work import Table
 
 
@@ -90,20 +91,17 @@ class SliceRow(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[ImportedRow, ...]
 
 
+_NOTE_SLICES, _NOTE_SLICE = insertion(
+    "import_slice_noted",
+    "import_slice",
+    {"job_id": "uuid", "is_check": "boolean", "last_row": "bigint", "verdicts": "text[]", "rows": "json"},
+)
 SLICES: Final = Table(
     row=SliceRow,
     key=lambda each: (each.job_id, each.is_check, each.last_row),
     load=None,
-    save="""
-        import_slice_noted as (
-            insert into import_slice (workspace_id, job_id, is_check, last_row, verdicts, rows)
-            select r.workspace_id, r.job_id, r.is_check, r.last_row, r.verdicts, r.rows
-            from json_to_recordset($rows) as r(
-                workspace_id uuid, job_id uuid, is_check boolean, last_row bigint, verdicts text[], rows json
-            )
-            join held on held.id = r.workspace_id
-        )
-    """,
+    save=_NOTE_SLICES,
+    of_one=_NOTE_SLICE,
 )
 
 

@@ -7,6 +7,8 @@ from uuid import UUID
 
 import msgspec
 
+from herdbook.ledger.row_statements import insertion
+
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -80,33 +82,35 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     merged_into: UUID | None = None
 
 
-SAVE_CHANGES: Final[LiteralString] = """
-    change_entered as (
-        insert into change
-            (workspace_id, seq, at, kind, object_id, action, request_id, credential_id, previous, object,
-                previous_version, merged_into)
-        select r.workspace_id, r.seq, r.at, r.kind, r.object_id, r.action, r.request_id, r.credential_id, r.previous, r.object,
-            r.previous_version, r.merged_into
-        from json_to_recordset($rows) as r(
-            workspace_id uuid, seq bigint, at timestamptz, kind "char", object_id uuid, action "char",
-            request_id uuid, credential_id uuid, previous json, object json,
-            previous_version bigint, merged_into uuid
-        )
-        join held on held.id = r.workspace_id
-    )
-"""
+SAVE_CHANGES, SAVE_CHANGE = insertion(
+    "change_entered",
+    "change",
+    {
+        "seq": "bigint",
+        "at": "timestamptz",
+        "kind": '"char"',
+        "object_id": "uuid",
+        "action": '"char"',
+        "request_id": "uuid",
+        "credential_id": "uuid",
+        "previous": "json",
+        "object": "json",
+        "previous_version": "bigint",
+        "merged_into": "uuid",
+    },
+)
 
-# Continues `from chain`, whose rows have the columns of `change`, with the entry of the same object before each as `e`. Entries
-# of older releases lack the number of that one, so for them the ledger is searched backwards. The limit forces a lookup for
-# each row, by the whole key.
+# Continues `from chain`, whose rows have the columns of `change` in the workspace `$1`, with the entry of the same object
+# before each as `e`. Entries of older releases lack the number of that one, so for them the ledger is searched backwards. The
+# limit forces a lookup for each row, by the whole key.
 PREVIOUS_ENTRY: Final[LiteralString] = """
     cross join lateral (
         select c.* from change c
-        where c.workspace_id = chain.workspace_id and c.seq = coalesce(
+        where c.workspace_id = $1 and c.seq = coalesce(
             chain.previous_version,
             case when chain.action::text <> 'c' then (
                 select p.seq from change p
-                where p.workspace_id = chain.workspace_id and p.seq < chain.seq and p.object_id = chain.object_id
+                where p.workspace_id = $1 and p.seq < chain.seq and p.object_id = chain.object_id
                     and p.kind = chain.kind
                 order by p.seq desc limit 1
             ) end

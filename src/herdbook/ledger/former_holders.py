@@ -25,7 +25,7 @@ _LOAD: Final[LiteralString] = """
         select c.id
         from $index h cross join lateral (
             select c.id, c.version from $table c
-            where c.workspace_id = h.workspace_id and c.id = h.$table_id offset 0
+            where c.workspace_id = asked.workspace_id and c.id = h.$table_id offset 0
         ) as c
         where h.workspace_id = asked.workspace_id and h.$key = asked.key
         order by c.version desc

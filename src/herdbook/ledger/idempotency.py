@@ -10,6 +10,7 @@ import msgspec
 from herdbook.db.pool import Pool
 from herdbook.db.slices import SLICE, each_slice
 from herdbook.errors import Refusal
+from herdbook.ledger.row_statements import insertion
 from herdbook.ledger.unit_of_work import Need, Result, Table, UnitOfWork
 
 # The answer once it was erased, because it had personal data.
@@ -71,6 +72,24 @@ class FirstAnswer(msgspec.Struct, frozen=True):
         raise NotDoneYet
 
 
+_SAVE, _SAVE_ONE = insertion(
+    "idempotency_kept",
+    "idempotency_record",
+    {
+        "credential_id": "uuid",
+        "key": "text",
+        "fingerprint": "text",
+        "version": "bigint",
+        "answer": "json",
+        "canonical_fingerprint": "text",
+    },
+    """
+    on conflict (workspace_id, credential_id, key) do update
+    set fingerprint = excluded.fingerprint, at = excluded.at, version = excluded.version, answer = excluded.answer,
+        canonical_fingerprint = excluded.canonical_fingerprint
+    """,
+    {"at": "now()"},
+)
 # `coalesce` rules out the index by time, so the planner uses the primary key.
 IDEMPOTENCY_RECORDS: Final = Table(
     row=IdempotencyRecord,
@@ -84,23 +103,8 @@ IDEMPOTENCY_RECORDS: Final = Table(
             and i.key = substr(asked.key, 38)
         where coalesce(i.at, 'infinity') > now() - interval '24 hours'
     """,
-    save="""
-        idempotency_kept as (
-            insert into idempotency_record (
-                workspace_id, credential_id, key, fingerprint, at, version, answer, canonical_fingerprint
-            )
-            select
-                r.workspace_id, r.credential_id, r.key, r.fingerprint, now(), r.version, r.answer, r.canonical_fingerprint
-            from json_to_recordset($rows) as r(
-                workspace_id uuid, credential_id uuid, key text, fingerprint text, version bigint, answer json,
-                canonical_fingerprint text
-            )
-            join held on held.id = r.workspace_id
-            on conflict (workspace_id, credential_id, key) do update
-            set fingerprint = excluded.fingerprint, at = excluded.at, version = excluded.version, answer = excluded.answer,
-                canonical_fingerprint = excluded.canonical_fingerprint
-        )
-    """,
+    save=_SAVE,
+    of_one=_SAVE_ONE,
 )
 
 
@@ -120,13 +124,14 @@ async def _forget(pool: Pool, since: str, until: str) -> None:
         record = await pool.fetchrow(
             """
             with old as (
-                delete from idempotency_record
-                where ctid = any(array(
-                    select ctid from idempotency_record
+                delete from idempotency_record i
+                using (
+                    select workspace_id, credential_id, key from idempotency_record
                     where at >= coalesce($1, now() + $2::text::interval) and at < now() + $3::text::interval
                     order by at limit $4
-                ))
-                returning at
+                ) as each
+                where i.workspace_id = each.workspace_id and i.credential_id = each.credential_id and i.key = each.key
+                returning i.at
             )
             select count(*), max(at) from old
             """,

@@ -15,6 +15,7 @@ import msgspec
 
 from herdbook import ids
 from herdbook.ledger.changes import same
+from herdbook.ledger.row_statements import RowStatement
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Table, UnitOfWork
 
 
@@ -32,7 +33,7 @@ class NewEntries(msgspec.Struct, frozen=True):
 
     workspace_id: UUID
     object_id: UUID
-    keys: tuple[str | UUID, ...]
+    learned: tuple[str | UUID, ...]
 
 
 class IndexRange(msgspec.Struct, frozen=True):
@@ -94,30 +95,49 @@ _LOAD: Final[LiteralString] = """
     ) as object_ids
     from json_to_recordset($rows) as asked(workspace_id uuid, key json)
 """
-_SAVE: Final[LiteralString] = """
+_FORGET: Final[LiteralString] = """
+    delete from $table t using $changed cross join lateral unnest(r.forgotten) as k(key)
+    where t.workspace_id = $workspace and t.$key = k.key and t.$object = r.object_id
+"""
+_LEARN: Final[LiteralString] = """
+    insert into $table (workspace_id, $key, $object)
+    select $workspace, k.key, r.object_id from $changed cross join lateral unnest(r.learned) as k(key)
+"""
+_SAVE: Final[LiteralString] = (
+    """
     $table_entry as (
         select r.workspace_id, r.object_id, r.learned, r.forgotten
         from json_to_recordset($rows) as r(workspace_id uuid, object_id uuid, learned $type[], forgotten $type[])
         join held on held.id = r.workspace_id
     ), $table_forgotten as (
-        delete from $table t using $table_entry e cross join lateral unnest(e.forgotten) as k(key)
-        where t.workspace_id = e.workspace_id and t.$key = k.key and t.$object = e.object_id
-    ), $table_learned as (
-        insert into $table (workspace_id, $key, $object)
-        select e.workspace_id, k.key, e.object_id from $table_entry e cross join lateral unnest(e.learned) as k(key)
-        on conflict do nothing
-    )
-"""
+    """
+    + _FORGET
+    + "), $table_learned as ("
+    + _LEARN
+    + " on conflict do nothing)"
+).replace("$changed", "$table_entry r")
 # A new object has no entries yet. Without `on conflict`, an entry costs half as much.
-_ADD: Final[LiteralString] = """
-    $table_added as (
-        insert into $table (workspace_id, $key, $object)
-        select r.workspace_id, k.key, r.object_id
-        from json_to_recordset($rows) as r(workspace_id uuid, object_id uuid, keys $type[])
-        join held on held.id = r.workspace_id
-        cross join lateral unnest(r.keys) as k(key)
+_ADD: Final[LiteralString] = (
+    "$table_added as ("
+    + _LEARN.replace(
+        "$changed",
+        "json_to_recordset($rows) as r(workspace_id uuid, object_id uuid, learned $type[])"
+        " join held on held.id = r.workspace_id",
     )
-"""
+    + ")"
+)
+# The row of the workspace says which node the statement is for.
+_OF_ONE: Final[LiteralString] = (
+    "workspace w cross join json_to_record($2) as r(object_id uuid, learned $type[], forgotten $type[])"
+)
+
+
+def _learns(entries: "IndexEntries") -> bool:
+    return bool(entries.learned)
+
+
+def _forgets(entries: "IndexEntries") -> bool:
+    return bool(entries.forgotten)
 
 
 def index_table(table_name: LiteralString, key: LiteralString, key_type: LiteralString, object_id: LiteralString) -> IndexTable:
@@ -126,14 +146,26 @@ def index_table(table_name: LiteralString, key: LiteralString, key_type: Literal
     def stated(sql: LiteralString) -> LiteralString:
         return sql.replace("$table", table_name).replace("$key", key).replace("$type", key_type).replace("$object", object_id)
 
+    of_one = stated(_FORGET.replace("$changed", _OF_ONE) + " and w.id = $1").replace("$workspace", "$1")
+    of_one_learned = stated(_LEARN.replace("$changed", _OF_ONE) + " where w.id = $1").replace("$workspace", "$1")
     ranges = Table(row=IndexRange, key=lambda found: (found.key, found.after, found.most), load=stated(_LOAD), save=None)
     return IndexTable(
         row=IndexEntries,
         key=_object_of,
         load=None,
-        save=stated(_SAVE),
+        save=stated(_SAVE).replace("$workspace", "r.workspace_id"),
+        of_one=(
+            RowStatement(of_one, _forgets),
+            RowStatement(of_one_learned + " on conflict do nothing", _learns),
+        ),
         ranges=ranges,
-        of_new=Table(row=NewEntries, key=_object_of, load=None, save=stated(_ADD)),
+        of_new=Table(
+            row=NewEntries,
+            key=_object_of,
+            load=None,
+            save=stated(_ADD).replace("$workspace", "r.workspace_id"),
+            of_one=(RowStatement(of_one_learned),),
+        ),
     )
 
 
@@ -177,7 +209,7 @@ def _change(
     added: Any = work.changed_rows.get((table.of_new, object_id))
     if added is not None:
         # The save would not find entries that it adds itself.
-        keys = (set(added.keys) - forgotten) | learned
+        keys = (set(added.learned) - forgotten) | learned
         work.put(table.of_new, NewEntries(work.workspace_id, object_id, tuple(keys)))
         return
     so_far: Any = work.changed_rows.get((table, object_id))
@@ -194,7 +226,7 @@ class IndexReader:
         self._index = index
         self._changed: dict[str | UUID, dict[UUID, bool]] = {}
         for added in work.all_put_in(index.of_new):
-            self._note(added.object_id, added.keys, is_there=True)
+            self._note(added.object_id, added.learned, is_there=True)
         for entries in work.all_put_in(index):
             self._note(entries.object_id, entries.learned, is_there=True)
             self._note(entries.object_id, entries.forgotten, is_there=False)

@@ -25,6 +25,7 @@ import asyncpg
 import msgspec
 
 from herdbook import metrics
+from herdbook.db.distribution import Nodes
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
 from herdbook.errors import (
     DATABASE_IS_FULL,
@@ -66,6 +67,8 @@ LARGE_ROW_BYTES: Final = BATCH_BYTES // 2
 TURN_ROWS: Final = 100
 # A batch leaves its further commands for the next attempt once those before them have missed this many rows.
 MAX_MISSED_ROWS: Final = 500
+# The writers of the workspaces of a database that is not distributed.
+_LOCAL: Final = ""
 _LOCKED_FOR_SECONDS: Final = 1.0
 # Limits how often more rows are loaded for one command after all earlier ones of its workspace are applied. Each load gets all
 # rows that the command has missed so far, so honest commands need a few loads: one for each step of a path from row to row.
@@ -78,6 +81,9 @@ _MAX_PAUSE_SECONDS: Final = 1.0
 # The pause before a workspace with a locked row is tried again; its writer serves other workspaces meanwhile.
 _ASIDE_SECONDS: Final = 0.25
 _NOT_NOW: Final = (*CONNECTION_ERRORS, asyncpg.InsufficientResourcesError)
+# A distributed database may say this when the node that has the workspace has not answered.
+_MAYBE_COMMITTED: Final = (asyncpg.InternalServerError, asyncpg.PostgresIOError)
+_UNCLEAR_ATTEMPTS: Final = 3
 _BEGIN_AGAIN: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -321,6 +327,14 @@ class _Batch:
         self.connection: Connection | None = None
 
 
+class _Lane:
+    """The workspaces whose commands wait for the same writers."""
+
+    def __init__(self) -> None:
+        self.ready: deque[UUID] = deque()
+        self.work = asyncio.Event()
+
+
 class Trouble(NamedTuple):
     """A failure of writes: its first and its last time, by `time.monotonic()`, and the error."""
 
@@ -345,15 +359,20 @@ class Ledger:
         self._patience_seconds = patience_seconds
         self._notifier = notifier
         self._queues: dict[UUID, deque[_Waiting]] = {}
-        self._ready: deque[UUID] = deque()
+        # A distributed database has one of these for each of its nodes.
+        self._nodes = Nodes(pool) if pool.is_distributed else None
+        self._lanes = {_LOCAL: _Lane()}
+        self._placing: set[asyncio.Task[None]] = set()
         self._held: set[UUID] = set()
-        self._work = asyncio.Event()
         self._locked_until: dict[UUID, float] = {}
         self._blocked: set[UUID] = set()
         self._aside: set[UUID] = set()
         self._batches: set[_Batch] = set()
         self._ahead: dict[UUID, asyncio.Task[_Ahead | None]] = {}
         self._kept = kept or Kept()
+        # No statement of a distributed database locks, or guards, the heads of several workspaces.
+        self._batch_workspaces = 1 if pool.is_distributed else _BATCH_WORKSPACES
+        self._is_distributed = pool.is_distributed
         self._closing = False
         self._writers: list[asyncio.Task[None]] = []
         self._watch: asyncio.Task[None] | None = None
@@ -361,16 +380,43 @@ class Ledger:
 
     def open(self) -> None:
         """Start the writers."""
-        self._writers = [asyncio.create_task(self._write_batches(), name=f"ledger writer {n}") for n in range(_WRITERS)]
+        self._start_writers(self._lanes[_LOCAL], _WRITERS)
         self._watch = asyncio.create_task(self._look_again(), name="ledger watch")
+
+    def _start_writers(self, lane: "_Lane", many: int) -> None:
+        begun = len(self._writers)
+        self._writers += [
+            asyncio.create_task(self._write_batches(lane), name=f"ledger writer {begun + n}") for n in range(many)
+        ]
+
+    def _make_ready(self, workspace_id: UUID) -> None:
+        """Let the next free writer take the commands of a workspace."""
+        if self._nodes is None:
+            self._add_to(self._lanes[_LOCAL], workspace_id)
+            return
+        task = asyncio.create_task(self._place(self._nodes, workspace_id), name="ledger place")
+        self._placing.add(task)
+        task.add_done_callback(self._placing.discard)
+
+    async def _place(self, nodes: Nodes, workspace_id: UUID) -> None:
+        node = await nodes.of(workspace_id)
+        lane = self._lanes.get(node)
+        if lane is None:
+            lane = self._lanes[node] = _Lane()
+            self._start_writers(lane, nodes.share_size)
+        self._add_to(lane, workspace_id)
+
+    def _add_to(self, lane: "_Lane", workspace_id: UUID) -> None:
+        lane.ready.append(workspace_id)
+        lane.work.set()
 
     async def close(self) -> None:
         """Refuse new commands, carry out those that callers wait for, and stop. This takes no longer than the patience."""
         self._closing = True
-        self._work.set()
-        pending = set(self._writers)
-        while pending:
-            _, pending = await asyncio.wait(pending, timeout=_LOOK_EVERY_SECONDS)
+        for lane in self._lanes.values():
+            lane.work.set()
+        while pending := {writer for writer in self._writers if not writer.done()}:
+            await asyncio.wait(pending, timeout=_LOOK_EVERY_SECONDS)
             # Callers may have gone meanwhile. Their commands are not worth waiting for a database that is away.
             if not any(_is_awaited(waiting) for waiting in (*self._queues.values(), *(each.waiting for each in self._batches))):
                 self._cut()
@@ -408,22 +454,21 @@ class Ledger:
         if queue is None:
             queue = self._queues[workspace_id] = deque()
             if workspace_id not in self._held:
-                self._ready.append(workspace_id)
+                self._make_ready(workspace_id)
         if len(queue) >= self._queue_limit:
             raise Busy(len(queue))
         waiting = _Waiting(workspace_id, command, origin, key, size)
         queue.append(waiting)
-        self._work.set()
         return waiting.done
 
-    async def _write_batches(self) -> None:
+    async def _write_batches(self, lane: "_Lane") -> None:
         while True:
-            while not self._ready:
+            while not lane.ready:
                 if self._closing and not self._queues:
                     return
-                self._work.clear()
-                await self._work.wait()
-            waiting, workspace_ids = self._take()
+                lane.work.clear()
+                await lane.work.wait()
+            waiting, workspace_ids = self._take(lane.ready)
             batch = _Batch(waiting)
             self._batches.add(batch)
             began = time.perf_counter()
@@ -442,7 +487,7 @@ class Ledger:
                 metrics.WAIT_SECONDS.observe(began - waiting[0].since)
                 metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
 
-    def _take(self) -> tuple[list[_Waiting], set[UUID]]:
+    def _take(self, ready: deque[UUID]) -> tuple[list[_Waiting], set[UUID]]:
         """Take the commands of the next batch, and hold their workspaces: each is in one batch at a time.
 
         A blocked workspace has a batch of its own, so that no other one waits with it. Commands without a waiting caller are
@@ -451,12 +496,12 @@ class Ledger:
         taken: list[_Waiting] = []
         room = _Room()
         workspace_ids: set[UUID] = set()
-        for _ in range(min(len(self._ready), _BATCH_WORKSPACES)):
-            workspace_id = self._ready[0]
+        for _ in range(min(len(ready), self._batch_workspaces)):
+            workspace_id = ready[0]
             queue = self._queues[workspace_id]
             if workspace_ids and (workspace_id in self._blocked or (queue and not room.fits(queue[0]))):
                 break
-            self._ready.popleft()
+            ready.popleft()
             self._held.add(workspace_id)
             workspace_ids.add(workspace_id)
             while queue and room.fits(queue[0]):
@@ -478,9 +523,10 @@ class Ledger:
             if workspace_id in self._aside:
                 asyncio.get_running_loop().call_later(_ASIDE_SECONDS, self._bring_back, workspace_id)
             elif workspace_id in self._queues:
-                self._ready.append(workspace_id)
-        if self._ready or self._closing:
-            self._work.set()
+                self._make_ready(workspace_id)
+        if self._closing:
+            for lane in self._lanes.values():
+                lane.work.set()
 
     def _put_aside(self, waiting: Sequence[_Waiting]) -> None:
         """Put commands back for a while, because rows of their workspaces are locked."""
@@ -494,8 +540,7 @@ class Ledger:
 
     def _bring_back(self, workspace_id: UUID) -> None:
         self._aside.discard(workspace_id)
-        self._ready.append(workspace_id)
-        self._work.set()
+        self._make_ready(workspace_id)
 
     async def _look_again(self) -> None:
         """Answer callers that have waited too long, and cut batches without a waiting caller, for ever."""
@@ -565,6 +610,7 @@ class Ledger:
         lock = bool(doubts) or self._is_contended(waiting)
         pause = _PAUSE_SECONDS
         has_failed = False
+        unclear = 0
         while waiting := [one for one in waiting if not one.done.done()]:
             trial = _Trial()
             try:
@@ -577,15 +623,19 @@ class Ledger:
             except Exception as error:
                 self._kept.forget_heads(one.workspace_id for one in waiting)
                 is_away = isinstance(error, CONNECTION_ERRORS)
+                # The node that has the workspace may have committed what this one could not hear of.
+                is_unclear = self._is_distributed and isinstance(error, _MAYBE_COMMITTED) and unclear < _UNCLEAR_ATTEMPTS
+                unclear += is_unclear
                 is_unwritten = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
-                if trial.saved_ids and not is_unwritten and (is_away or not isinstance(error, asyncpg.PostgresError)):
+                may_be_written = is_away or is_unclear or not isinstance(error, asyncpg.PostgresError)
+                if trial.saved_ids and not is_unwritten and may_be_written:
                     doubts.append(trial)
                 for one in waiting:
                     one.is_sent = _is_in_doubt(one, doubts)
                 if isinstance(error, asyncpg.LockNotAvailableError):
                     await self._part(batch, waiting, doubts)
                     return
-                if not isinstance(error, (*_NOT_NOW, *_BEGIN_AGAIN)):
+                if not (is_unclear or isinstance(error, (*_NOT_NOW, *_BEGIN_AGAIN))):
                     await self._halve(batch, waiting, error, doubts)
                     return
                 self._note_failure(error)
@@ -647,7 +697,7 @@ class Ledger:
                     async with connection.transaction():
                         if is_blocked:
                             await lock_at_once(connection)
-                        await lock_all(connection, workspace_ids)
+                        await lock_all(connection, workspace_ids, is_distributed=self._is_distributed)
                         if doubts:
                             waiting = await self._without_committed(connection, waiting, doubts)
                         again = await self._work_through(connection, waiting, trial)
@@ -692,7 +742,8 @@ class Ledger:
             is_small = len(trial.outcomes) <= MAX_COMMANDS and not any(_is_long(one) for one, _ in trial.outcomes)
             if len(changed) == 1 and not again and not trial.later:
                 self._begin_ahead(changed[0])
-            again |= trial.saved_ids - await save(connection, changed, trial.note_rows if is_small else None)
+            note_rows = trial.note_rows if is_small else None
+            again |= trial.saved_ids - await save(connection, changed, note_rows, is_distributed=self._is_distributed)
         # Unchanged workspaces need not begin again: their answers only claim what was read at one moment.
         return again
 
@@ -702,14 +753,14 @@ class Ledger:
         needs = _needs_of(waiting)
         for each in ahead:
             needs[each.one.workspace_id].update(each.work.seen)
-        trial.units = await load(connection, needs, self._kept.note_time)
+        trial.units = await load(connection, needs, self._kept.note_time, is_distributed=self._is_distributed)
         waiting = trial.take_over(waiting, ahead)
         again: set[UUID] = set()
         waiting, missed = await trial.apply(trial.with_room(waiting))
         loads = 0
         while missed:
             loads += 1
-            again |= await load_more(connection, trial.units, missed, loads)
+            again |= await load_more(connection, trial.units, missed, loads, is_distributed=self._is_distributed)
             waiting, missed = await trial.apply(trial.with_room([one for one in waiting if one.workspace_id not in again]))
         return again
 
@@ -742,7 +793,7 @@ class Ledger:
         """Apply a command to the rows that there will be once a unit of work is saved. Return None if this cannot be told."""
         try:
             async with self._pool.acquire() as connection:
-                work = await load_ahead(connection, before, one.needs)
+                work = await load_ahead(connection, before, one.needs, is_distributed=self._is_distributed)
                 loads = 0
                 while work is not None and loads <= MAX_LOADS:
                     outcome = _outcome(work, one)
@@ -751,7 +802,7 @@ class Ledger:
                     if not isinstance(outcome, NotLoaded):
                         return _Ahead(one, work, outcome) if isinstance(outcome, Written) else None
                     loads += 1
-                    if not await load_more_ahead(connection, work, before, outcome.needs):
+                    if not await load_more_ahead(connection, work, before, outcome.needs, is_distributed=self._is_distributed):
                         break
         except Exception as error:
             # The command is applied again behind the save, whose outcome tells of all that is wrong.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import accumulate, takewhile
-from typing import Any, ClassVar, Final, Generic, LiteralString, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, LiteralString, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -16,6 +16,7 @@ from herdbook.errors import Forbidden, NotFound, Stale, Taken
 from herdbook.ledger.changes import Action, Entry, Erased, same
 from herdbook.ledger.claims import HeldKey, UniqueKey, united
 from herdbook.ledger.index_entries import Index, index_new, reindex, unindex
+from herdbook.ledger.row_statements import Columns, RowStatement, insertion, of_row
 from herdbook.ledger.unit_of_work import LOAD_BYTES, Need, Removed, Result, Table, UnitOfWork
 from herdbook.shared_schemas import Deleted
 
@@ -110,8 +111,6 @@ def whole(object_: bytes, own: bytes | None) -> bytes:
 
 RowT = TypeVar("RowT", bound=ObjectRow)
 EntryT = TypeVar("EntryT", bound=msgspec.Struct)
-# Types by name, of the columns that a table has beside those of all object tables.
-Columns: TypeAlias = dict[LiteralString, LiteralString]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -551,29 +550,15 @@ def _changed(before: msgspec.Struct, after: msgspec.Struct) -> dict[str, Any]:
     }
 
 
-_ADD: Final[LiteralString] = """
-    $table_added as (
-        insert into $table (workspace_id, id, version, updated_at, deleted_at$names, object)
-        select r.workspace_id, r.id, r.version, r.updated_at, r.deleted_at$values, r.object
-        from json_to_recordset($rows) as r(
-            workspace_id uuid, id uuid, version bigint, updated_at timestamptz, deleted_at timestamptz$types, object json
-        )
-        join held on held.id = r.workspace_id
-        $on_conflict
-    )
+_CONFLICT: Final[LiteralString] = """
+    on conflict (workspace_id, id) do update
+    set version = excluded.version, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at$sets,
+        object = excluded.object
 """
-_ON_CONFLICT: Final[LiteralString] = """
-        on conflict (workspace_id, id) do update
-        set version = excluded.version, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at$sets,
-            object = excluded.object
-"""
-_REMOVE: Final[LiteralString] = """
-    $table_removed as (
-        delete from $table t
-        using json_to_recordset($rows) as r(workspace_id uuid, id uuid) join held on held.id = r.workspace_id
-        where t.workspace_id = r.workspace_id and t.id = r.id
-    )
-"""
+_REMOVE: Final[LiteralString] = "delete from $table t$using where t.workspace_id = $workspace and t.id = $id"
+_REMOVE_MANY: Final[LiteralString] = (
+    "json_to_recordset($rows) as r(workspace_id uuid, id uuid) join held on held.id = r.workspace_id"
+)
 _OUTDATED: Final[LiteralString] = """
     select kept.workspace_id
     from json_to_recordset($rows) as kept(workspace_id uuid, id uuid, seen xid)
@@ -588,7 +573,7 @@ _LOAD: Final[LiteralString] = """
 
 # Reads rows in the order of `$rows` until they have very many bytes, and says how many it has looked up.
 _LOAD_FIRST: Final[LiteralString] = """
-    with recursive asked as materialized (
+    with recursive all_asked as materialized (
         select array_agg((a.value ->> 'workspace_id')::uuid order by a.place) as workspace_ids,
             array_agg((a.value ->> 'key')::uuid order by a.place) as ids
         from json_array_elements($rows) with ordinality as a(value, place)
@@ -597,35 +582,40 @@ _LOAD_FIRST: Final[LiteralString] = """
         union all
         select walk.many + 1, walk.bytes + coalesce((
             select octet_length(c.object::text)$columns from $table c
-            where c.workspace_id = asked.workspace_ids[walk.many + 1] and c.id = asked.ids[walk.many + 1]
+            where c.workspace_id = asked.workspace_id and c.id = asked.id
         ), 0)
-        from walk cross join asked
-        where walk.many < cardinality(asked.ids) and walk.bytes < $most
+        from walk cross join all_asked cross join lateral (
+            select all_asked.workspace_ids[walk.many + 1] as workspace_id, all_asked.ids[walk.many + 1] as id
+        ) as asked
+        where walk.many < cardinality(all_asked.ids) and walk.bytes < $most
     ), counted as materialized (
         select max(many) as many from walk
     )
     select json_build_object('many', counted.many, 'rows', coalesce((
         select json_agg(r) from (
             select $selected
-            from unnest(asked.workspace_ids[:counted.many], asked.ids[:counted.many]) as a(workspace_id, key)
-            join $table c on c.workspace_id = a.workspace_id and c.id = a.key
+            from unnest(all_asked.workspace_ids[:counted.many], all_asked.ids[:counted.many]) as asked(workspace_id, id)
+            join $table c on c.workspace_id = asked.workspace_id and c.id = asked.id
         ) as r
     ), '[]'))
-    from counted cross join asked
+    from counted cross join all_asked
 """
 _BYTES: Final[LiteralString] = " + coalesce(octet_length(c.$name::text), 0)"
 
 
 def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *, is_large: bool = False) -> ObjectTable[RowT]:
     """Return the mapping of a table of objects; `columns` are those beside the columns of all object tables."""
-    add = (
-        _ADD.replace("$table", table_name)
-        .replace("$names", _each(columns, ", $name"))
-        .replace("$values", _each(columns, ", r.$name"))
-        .replace("$types", _each(columns, ", $name $type"))
-    )
-    on_conflict = _ON_CONFLICT.replace("$sets", _each(columns, ", $name = excluded.$name"))
-    save = add.replace("_added", "_saved").replace("$on_conflict", on_conflict)
+    of_table: Columns = {
+        "id": "uuid",
+        "version": "bigint",
+        "updated_at": "timestamptz",
+        "deleted_at": "timestamptz",
+        **columns,
+        "object": "json",
+    }
+    conflict = _CONFLICT.replace("$sets", _each(columns, ", $name = excluded.$name"))
+    save, of_one = insertion(table_name + "_saved", table_name, of_table, conflict)
+    add, of_new = insertion(table_name + "_added", table_name, of_table)
     load = "select " + row_columns(columns) + _LOAD.replace("$table", table_name)
     versions = Table(
         row=ObjectVersion,
@@ -641,8 +631,9 @@ def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *
         .replace("$table", table_name)
         .replace("$columns", _each(columns, _BYTES)),
         save=save,
+        of_one=of_one,
         is_large=is_large,
-        additions=Table(row=row, key=_id_of, load=None, save=add.replace("$on_conflict", "")),
+        additions=Table(row=row, key=_id_of, load=None, save=add, of_one=of_new),
         removals=removals_of(table_name),
         outdated=None if is_large else _OUTDATED.replace("$table", table_name),
         name=table_name,
@@ -656,7 +647,16 @@ def _id_of(row: ObjectRow) -> UUID:
 
 def removals_of(table_name: LiteralString) -> Table[Removed]:
     """Return the mapping that removes rows of a table by their ids."""
-    return Table(row=Removed, key=lambda each: each.id, load=None, save=_REMOVE.replace("$table", table_name))
+    remove = _REMOVE.replace("$table", table_name)
+    many = remove.replace("$using", " using " + _REMOVE_MANY).replace("$workspace", "r.workspace_id").replace("$id", "r.id")
+    one = remove.replace("$using", "").replace("$workspace", "$1").replace("$id", of_row("id", "uuid"))
+    return Table(
+        row=Removed,
+        key=lambda each: each.id,
+        load=None,
+        save=table_name + "_removed as (" + many + ")",
+        of_one=(RowStatement(one),),
+    )
 
 
 def row_columns(columns: Columns) -> LiteralString:

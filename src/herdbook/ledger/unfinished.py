@@ -50,8 +50,8 @@ UNFINISHED: Final = Table(
             )
             join held on held.id = r.workspace_id
         ), unfinished_forgotten as (
-            delete from unfinished u using unfinished_noted n
-            where u.workspace_id = n.workspace_id and u.task = n.task and u.object_id = n.object_id and not n.is_there
+            delete from unfinished u using unfinished_noted r
+            where u.workspace_id = r.workspace_id and u.task = r.task and u.object_id = r.object_id and not r.is_there
         ), unfinished_learned as (
             insert into unfinished (workspace_id, task, object_id, request_id, credential_id)
             select workspace_id, task, object_id, request_id, credential_id from unfinished_noted where is_there

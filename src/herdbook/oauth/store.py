@@ -11,7 +11,7 @@ import msgspec
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX, Token, new_secret, secret_hash
 from herdbook.auth.roles import within_role
-from herdbook.auth.store import Author
+from herdbook.auth.store import Author, active_user
 from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice
 from herdbook.oauth.model import (
@@ -30,16 +30,10 @@ from herdbook.oauth.model import (
     check_client,
 )
 
-# The role of the user of the grant `g` to `client`, or null if the user is not active any more.
-_ROLE: Final[LiteralString] = """(
-    select u.object ->> 'role' from workspace_user u
-    where u.workspace_id = client.workspace_id and u.id = g.user_id
-        and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-)"""
 _OLD: Final[LiteralString] = """
     with old as (
         delete from $table
-        where ctid = any(array(select ctid from $table where $end < now() order by $end limit $1))
+        where id = any(array(select id from $table where $end < now() order by $end, id limit $1))
         returning id
     )
     select count(*) from old
@@ -258,7 +252,7 @@ async def revoke_client(statements: Executor, client_id: UUID, workspace_id: UUI
     found: UUID | None = await statements.fetchval(
         """
         with done as (
-            update oauth_client set revoked_at = coalesce(revoked_at, now())
+            update oauth_client set revoked_at = coalesce(revoked_at, t.now) from (select now() as now) as t
             where id = $1 and ($2::uuid is null or workspace_id = $2)
             returning workspace_id, id, old.revoked_at is null as is_now
         ), noted as (
@@ -293,38 +287,29 @@ async def find_client(statements: Executor, client_id: UUID) -> Client | None:
 
 async def role_of(statements: Executor, workspace_id: UUID, user_id: UUID) -> str | None:
     """Return the role of an active user, or None if the workspace has no such user."""
-    role: str | None = await statements.fetchval(
-        """
-        select object ->> 'role' from workspace_user
-        where workspace_id = $1 and id = $2 and coalesce(deleted_at, 'infinity') = 'infinity' and is_active
-        """,
-        workspace_id,
-        user_id,
-    )
-    return role
+    user = await active_user(statements, workspace_id, user_id)
+    return None if user is None else user.role
 
 
 async def add_grant(
     statements: Executor, client: Client, user_id: UUID, request: CodeRequest, scopes: Sequence[str], code: Token
 ) -> UUID | None:
     """Store a user's grant to a client; return its id, or None if the workspace has no such active user."""
+    if await active_user(statements, client.workspace_id, user_id) is None:
+        return None
     added: UUID | None = await statements.fetchval(
         """
         insert into oauth_grant (id, client_id, user_id, scopes, redirect_uri, code_challenge, secret_hash, ends_at)
-        select $1, $2, u.id, $3, $4, $5, $6, now() + $7::interval
-        from workspace_user u
-        where u.workspace_id = $8 and u.id = $9 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-        returning id
+        values ($1, $2, $3, $4, $5, $6, $7, now() + $8::interval) returning id
         """,
         code.id,
         client.id,
+        user_id,
         list(scopes),
         request.redirect_uri,
         request.code_challenge,
         secret_hash(code.secret),
         CODE_LIFETIME,
-        client.workspace_id,
-        user_id,
     )
     return added
 
@@ -337,17 +322,14 @@ async def find_grant(statements: Executor, grant_id: UUID) -> Grant | None:
     record: asyncpg.Record | None = await statements.fetchrow(
         """
         select g.id, g.client_id, g.user_id, array(select each from unnest(g.scopes) each where each = any(client.scopes)),
-            g.redirect_uri, g.code_challenge, g.secret_hash, g.used_at is not null,
-            """
-        + _ROLE
-        + """
+            g.redirect_uri, g.code_challenge, g.secret_hash, g.used_at is not null, client.workspace_id
         from oauth_grant g
         join oauth_client client on client.id = g.client_id
         where g.id = $1
         """,
         grant_id,
     )
-    return None if record is None else _within_role(Grant(*record[:-1]), record[-1])
+    return None if record is None else await _within_role(statements, Grant(*record[:-1]), record[-1])
 
 
 async def find_refresh_token(statements: Executor, token_id: UUID) -> RefreshToken | None:
@@ -362,9 +344,7 @@ async def find_refresh_token(statements: Executor, token_id: UUID) -> RefreshTok
             token.secret_hash, token.used_at is not null,
             token.expires_at > now() and successor.id is not null
                 and (token.used_at > now() - $2::interval or successor.received_at is null),
-            token.successor_id, token.successor_salt, """
-        + _ROLE
-        + """
+            token.successor_id, token.successor_salt, client.workspace_id
         from oauth_refresh_token token
         join oauth_grant g on g.id = token.grant_id
         join oauth_client client on client.id = g.client_id
@@ -374,14 +354,14 @@ async def find_refresh_token(statements: Executor, token_id: UUID) -> RefreshTok
         token_id,
         REPEAT_WITHIN,
     )
-    return None if record is None else _within_role(RefreshToken(*record[:-1]), record[-1])
+    return None if record is None else await _within_role(statements, RefreshToken(*record[:-1]), record[-1])
 
 
 _GrantedT = TypeVar("_GrantedT", Grant, RefreshToken)
 
 
-def _within_role(granted: _GrantedT, role: str | None) -> _GrantedT | None:
-    scopes = within_role(granted.scopes, role)
+async def _within_role(statements: Executor, granted: _GrantedT, workspace_id: UUID) -> _GrantedT | None:
+    scopes = within_role(granted.scopes, await role_of(statements, workspace_id, granted.user_id))
     return granted._replace(scopes=scopes) if scopes else None
 
 
@@ -441,7 +421,8 @@ async def use_refresh_token(statements: Executor, token_id: UUID, issued: Issued
         """
         with used as (
             update oauth_refresh_token
-            set used_at = now(), received_at = coalesce(received_at, now()), successor_id = $2, successor_salt = $9
+            set used_at = now(), received_at = coalesce(received_at, t.now), successor_id = $2, successor_salt = $9
+            from (select now() as now) as t
             where id = $1 and used_at is null and expires_at > now()
             returning grant_id
         ), granted as (
@@ -496,9 +477,7 @@ async def known_access_token(statements: Executor, token_id: UUID) -> KnownToken
         select token.id, token.client_id, token.grant_id, g.user_id,
             array(select each from unnest(token.scopes) each where each = any(client.scopes)),
             token.secret_hash, token.expires_at,
-            token.expires_at <= now() or g.revoked_at is not null, true, """
-        + _ROLE
-        + """
+            token.expires_at <= now() or g.revoked_at is not null, true, client.workspace_id
         from oauth_access_token token
         join oauth_client client on client.id = token.client_id
         left join oauth_grant g on g.id = token.grant_id
@@ -506,7 +485,7 @@ async def known_access_token(statements: Executor, token_id: UUID) -> KnownToken
         """,
         token_id,
     )
-    return None if record is None else _known(KnownToken(*record[:-1]), record[-1])
+    return None if record is None else await _known(statements, KnownToken(*record[:-1]), record[-1])
 
 
 async def known_refresh_token(statements: Executor, token_id: UUID) -> KnownToken | None:
@@ -516,9 +495,7 @@ async def known_refresh_token(statements: Executor, token_id: UUID) -> KnownToke
         select token.id, g.client_id, g.id, g.user_id,
             array(select each from unnest(g.scopes) each where each = any(client.scopes)),
             token.secret_hash, token.expires_at,
-            token.expires_at <= now() or token.used_at is not null or g.revoked_at is not null, false, """
-        + _ROLE
-        + """
+            token.expires_at <= now() or token.used_at is not null or g.revoked_at is not null, false, client.workspace_id
         from oauth_refresh_token token
         join oauth_grant g on g.id = token.grant_id
         join oauth_client client on client.id = g.client_id
@@ -526,12 +503,13 @@ async def known_refresh_token(statements: Executor, token_id: UUID) -> KnownToke
         """,
         token_id,
     )
-    return None if record is None else _known(KnownToken(*record[:-1]), record[-1])
+    return None if record is None else await _known(statements, KnownToken(*record[:-1]), record[-1])
 
 
-def _known(token: KnownToken, role: str | None) -> KnownToken:
+async def _known(statements: Executor, token: KnownToken, workspace_id: UUID) -> KnownToken:
     if token.user_id is None:
         return token
+    role = await role_of(statements, workspace_id, token.user_id)
     return token._replace(scopes=within_role(token.scopes, role), is_over=token.is_over or role is None)
 
 
@@ -545,7 +523,7 @@ async def revoke_token(statements: Executor, token: KnownToken) -> None:
 
 async def revoke_grant(statements: Executor, grant_id: UUID) -> None:
     """Revoke a grant and all its tokens."""
-    await statements.execute("update oauth_grant set revoked_at = coalesce(revoked_at, now()) where id = $1", grant_id)
+    await statements.execute("update oauth_grant set revoked_at = now() where id = $1 and revoked_at is null", grant_id)
 
 
 async def forget_old_tokens(pool: Pool) -> None:

@@ -258,7 +258,7 @@ async def definitions(pool: Pool, workspace_id: UUID, queried: QueriedType) -> D
         """
         select f.object, f.key, f.converting is not null and exists (
             select from unfinished u
-            where u.workspace_id = f.workspace_id and u.task = 'convert_values' and u.object_id = f.id
+            where u.workspace_id = $1 and u.task = 'convert_values' and u.object_id = f.id
         )
         from field f where f.workspace_id = $1 and f.object_type = $2 and f.deleted_at is null
         """,

@@ -122,7 +122,7 @@ async def found(statements: Executor, workspace_id: UUID, search: str, limit: in
         """
         select t.object
         from tag_name n
-        join tag t on t.workspace_id = n.workspace_id and t.id = n.tag_id
+        join tag t on t.workspace_id = $1 and t.id = n.tag_id
         where n.workspace_id = $1 and not exists (
             select from unnest($2::text[], $3::text[]) w (folded, comparable)
             where strpos(regexp_replace(normalize(n.name, nfkd), '[\\u0300-\\u036f]', '', 'g'), w.folded) = 0

@@ -104,7 +104,7 @@ READERS: Final = Table(
     """,
     save="""
         webhook_reader_asked as (
-            select r.* from json_to_recordset($rows) as r(
+            select r.*, now() as now from json_to_recordset($rows) as r(
                 workspace_id uuid, endpoint_id uuid, is_enabled boolean, position bigint, told json, gives_up boolean,
                 begins_anew boolean
             )
@@ -128,7 +128,7 @@ READERS: Final = Table(
         ), webhook_delivery_begun_anew as (
             update webhook_delivery d
             set state = case when r.gives_up then 'skipped' else d.state end,
-                next_attempt_at = case when not r.gives_up then least(d.next_attempt_at, now()) end
+                next_attempt_at = case when not r.gives_up then least(d.next_attempt_at, r.now) end
             from webhook_reader_asked r
             where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.state = 'waiting'
                 and (r.gives_up or r.begins_anew)
@@ -183,8 +183,8 @@ async def read(pool: Pool, place: EndpointKey) -> EndpointState | None:
         select e.object, r.told, e.secret, e.former_secret, e.former_secret_until, e.own_headers,
             r.position, r.failing_since, r.delivered, r.failed, r.missed_from, r.missed_to, w.seq
         from webhook_endpoint e
-        join webhook_reader r on r.workspace_id = e.workspace_id and r.endpoint_id = e.id
-        join workspace w on w.id = e.workspace_id
+        join webhook_reader r on r.workspace_id = $1 and r.endpoint_id = e.id
+        join workspace w on w.id = $1
         where e.workspace_id = $1 and e.id = $2 and coalesce(e.deleted_at, 'infinity') = 'infinity'
         """,
         *place,

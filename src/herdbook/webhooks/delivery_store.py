@@ -364,7 +364,7 @@ async def enter_failure(pool: Pool, place: EndpointKey, entry: LedgerEntry, even
     is_same: bool = await pool.fetchval(
         """
         with endpoint as (
-            select from webhook_endpoint where workspace_id = $1 and id = $2 and version = $8
+            select id from webhook_endpoint where workspace_id = $1 and id = $2 and version = $8
         ), entered as (
             insert into webhook_delivery
                 (workspace_id, endpoint_id, seq, event_type, created_at, state, attempt_count, next_attempt_at, attempts)
@@ -410,7 +410,7 @@ async def enter_attempt(pool: Pool, place: EndpointKey, due: DueDelivery, tried:
     is_same: bool = await pool.fetchval(
         """
         with endpoint as (
-            select from webhook_endpoint where workspace_id = $1 and id = $2 and version = $8
+            select id from webhook_endpoint where workspace_id = $1 and id = $2 and version = $8
         ), noted as (
             update webhook_delivery
             set state = $4, attempt_count = $5, next_attempt_at = $6, attempts = $7

@@ -65,7 +65,7 @@ class DeliveryFilter(NamedTuple):
 
 async def any_enabled(pool: Pool) -> bool:
     """Whether an endpoint of any workspace is enabled."""
-    found: bool = await pool.fetchval("select exists (select from webhook_reader where is_enabled)")
+    found: bool = await pool.fetchval("select exists (select 1 from webhook_reader where is_enabled)")
     return found
 
 
@@ -77,7 +77,6 @@ async def totals(pool: Pool) -> Totals:
             count(*) filter (where r.is_enabled and r.failing_since is not null),
             count(*) filter (where not r.is_enabled),
             coalesce(sum(w.seq - r.position) filter (where r.is_enabled), 0)::bigint,
-            (select count(*) from webhook_delivery where next_attempt_at is not null),
             coalesce(sum(r.delivered), 0)::bigint,
             coalesce(sum(r.failed), 0)::bigint
         from webhook_reader r
@@ -87,7 +86,9 @@ async def totals(pool: Pool) -> Totals:
         """
     )
     assert record is not None, "an aggregate returns one row"
-    return Totals(*record)
+    waiting: int = await pool.fetchval("select count(*) from webhook_delivery where next_attempt_at is not null")
+    enabled, failing, disabled, behind, delivered, failed = record
+    return Totals(enabled, failing, disabled, behind, waiting, delivered, failed)
 
 
 async def count_waiting(pool: Pool, place: EndpointKey) -> int:
