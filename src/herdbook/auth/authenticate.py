@@ -99,12 +99,13 @@ class Authenticator:
     async def note_uses(self) -> None:
         """Store the use of the credentials that were seen since the last call, of each once an hour."""
         used, self._used = self._used, set()
-        if used:
-            await note_use(self._pool, sorted(used), sources.now() - _USE_IS_NOTED_FOR)
+        if not used:
+            return
+        await note_use(self._pool, sorted(used), sources.now() - _USE_IS_NOTED_FOR)
         now = self._clock()
-        self._noted.update(dict.fromkeys(used, now))
         while self._noted and next(iter(self._noted.values())) <= now - _USE_IS_NOTED_FOR.total_seconds():
             self._noted.popitem(last=False)
+        self._noted.update(dict.fromkeys(used, now))
 
     async def _look_up(self, token: bytes, fingerprint: bytes, address: str) -> Caller:
         now = self._clock()
@@ -115,7 +116,7 @@ class Authenticator:
         if len(self._trusted) >= _MAX_TRUSTED:
             self._trusted = {key: known for key, known in self._trusted.items() if known[0] > now}
         self._trusted[fingerprint] = (now + min(_TRUSTED_FOR_SECONDS, seconds_left), caller)
-        if caller.credential_id not in self._noted:
+        if self._noted.get(caller.credential_id, -math.inf) <= now - _USE_IS_NOTED_FOR.total_seconds():
             self._used.add(caller.credential_id)
         return caller
 
