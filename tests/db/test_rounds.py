@@ -56,13 +56,16 @@ class Idle(NamedTuple):
     async def rows_read(self, look: Callable[[Pool], Awaitable[object]]) -> int:
         """Return how many rows of all tables a look reads."""
         async with self.connection.transaction():
+            # The counters have what earlier transactions read, too, until PostgreSQL collects them.
+            before = await self._counted()
             await look(cast("Pool", self.connection))
-            rows: int = await self.connection.fetchval(
-                """
-                select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_xact_user_tables
-                """
-            )
-            return rows
+            return await self._counted() - before
+
+    async def _counted(self) -> int:
+        rows: int = await self.connection.fetchval(
+            "select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_xact_user_tables"
+        )
+        return rows
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -165,7 +168,7 @@ async def test_a_round_is_made_once_an_hour(own_pool: PagePool) -> None:
     assert (rounds.count, others.count) == (1, 1)
 
 
-@pytest.mark.parametrize("began", ["-1 hour", "2 hours"])
+@pytest.mark.parametrize("began", ["-61 minutes", "2 hours"])
 async def test_a_round_comes_again(own_pool: PagePool, began: str) -> None:
     """The next round begins an hour after the last one, and at once if a wrong clock has dated that ahead."""
     name, rounds = ids.new_id().hex, _Rounds()
