@@ -21,7 +21,8 @@ from herdbook.webhooks.store import Totals
 
 _log: Final = logging.getLogger("herdbook.app")
 _PATIENCE_SECONDS: Final = 2.0
-# So many endpoints are added up for each answer. Of more, all are added up once an hour, and those at work each time.
+# Up to this many endpoints are all added up for each answer. If there are more, that is done once an hour, and each answer adds
+# up those at work.
 _ADDED_UP: Final = 1000
 _HOUR_SECONDS: Final = 3600.0
 

@@ -116,7 +116,7 @@ _LOOKS: Final[dict[str, Callable[[Pool], Awaitable[object]]]] = {
 
 @pytest.mark.parametrize("name", _LOOKS)
 async def test_a_look_reads_only_what_is_due(idle: Idle, name: str) -> None:
-    """Of thousands of idle workspaces, a look that comes more often than once an hour reads hardly any."""
+    """A look that comes more often than once an hour reads hardly any of thousands of idle workspaces."""
     assert await idle.rows_read(_LOOKS[name]) <= _FEW
 
 

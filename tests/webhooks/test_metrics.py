@@ -94,7 +94,7 @@ async def test_endpoints_are_added_up(office: Office) -> None:
 
 
 async def test_very_many_endpoints_are_added_up_once_an_hour(office: Office) -> None:
-    """Of more than a thousand endpoints, an answer looks at those that fail or are at work, and at all once an hour."""
+    """If there are more than a thousand endpoints, an answer adds up those at work, and all of them once an hour."""
     await office.delivery_tables.pool.execute(
         """
         with made as (

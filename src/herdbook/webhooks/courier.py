@@ -73,7 +73,7 @@ class Courier:
     async def look(self) -> None:
         """Start delivery to every endpoint that has work now, after a look at each."""
         looked, next_at = (self._context.clock(), sources.now()), time.monotonic() + _LOOK_AT_ALL_EVERY_SECONDS
-        # Whoever asks for another one meanwhile gets it.
+        # If another one is asked for meanwhile, it comes.
         self._look_at_all_at = next_at
         try:
             await self._begin_where_work_is(None)
