@@ -8,7 +8,8 @@ RUN /opt/herdbook/bin/pip install --no-cache-dir --disable-pip-version-check --r
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN /opt/herdbook/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation . \
-    && /opt/herdbook/bin/python -m compileall -q /opt/herdbook/lib
+    && /opt/herdbook/bin/python -m compileall -q /opt/herdbook/lib \
+    && /opt/herdbook/bin/python -c "from herdbook.console.rendering import Templates; from herdbook.console_pages import PAGES; Templates(page.template for page in PAGES if page.template).compile()"
 
 FROM python:3.13-slim-bookworm
 

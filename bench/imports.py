@@ -1,6 +1,7 @@
 """Imports measured: rows a second beside COPY, the server's memory, and the waits of a neighbour meanwhile; and archives."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
+
 from bench import herdbook, seeding
 from bench.processes import Server, call
 
@@ -25,6 +28,7 @@ PAUSE = 0.01  # between two requests of the neighbour
 LOOK = 0.2  # between two looks at an import
 ALONE = 10.0  # seconds for which the neighbour is measured alone
 MEGABYTE = 1024
+MICRO = 1_000_000
 ARCHIVED = 100_000  # contacts
 
 
@@ -72,6 +76,15 @@ class Waits:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One part of an import: its rows a second, and the processor time of a row, in microseconds."""
+
+    rate: float
+    of_program: float
+    of_postgresql: float
+
+
+@dataclass(frozen=True)
 class Archived:
     """The seconds of an archive and of bringing it in, and the megabytes of its file."""
 
@@ -87,7 +100,8 @@ class Measured:
 
     rows: int
     copied: float
-    rates: dict[str, float]
+    parts: dict[str, Part]
+    load: float
     counts: dict[str, Any]
     megabytes: float
     p99: dict[str, tuple[float, float]]
@@ -100,12 +114,18 @@ class Measured:
             "",
             f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()} {platform.machine()}, {os.cpu_count()} cores.",
             "",
+            f"At the end, {self.load:.1f} processes ran or waited for a core, those of the measurement among them.",
+            "",
             _ABOUT.format(rows=self.rows),
             "",
-            "| what | rows a second | of COPY |",
-            "|---|---|---|",
-            f"| `COPY` into a bare table | {self.copied:,.0f} | 1 |",
-            *(f"| {name} | {rate:,.0f} | {rate / self.copied:.3f} |" for name, rate in self.rates.items()),
+            "| what | rows a second | of COPY | processor time of a row, server | PostgreSQL |",
+            "|---|---:|---:|---:|---:|",
+            f"| `COPY` into a bare table | {self.copied:,.0f} | 1 | | |",
+            *(
+                f"| {name} | {part.rate:,.0f} | {part.rate / self.copied:.3f} | {part.of_program:.0f} µs | "
+                f"{part.of_postgresql:.0f} µs |"
+                for name, part in self.parts.items()
+            ),
             "",
             "| what | figure |",
             "|---|---|",
@@ -141,23 +161,26 @@ def measure(scratch: Path, rows: int) -> Measured:
             with each.measured():
                 time.sleep(ALONE)
         copied = asyncio.run(_copied(folder, rows))
-        rates: dict[str, float] = {}
+        parts: dict[str, Part] = {}
         job = upload(server, file)
-        rates["dry run"], _ = _timed(server, job, "check", rows)
+        parts["dry run"], _ = _timed(server, job, "check", rows)
         with meanwhile[0].measured(), meanwhile[1].measured():
-            rates["run: all created"], done = _timed(server, job, "run", rows)
+            parts["run: all created"], done = _timed(server, job, "run", rows)
         again = upload(server, file)
-        rates["the same file again"], unchanged = _timed(server, again, "run", rows)
+        parts["the same file again"], unchanged = _timed(server, again, "run", rows)
         megabytes = _peak(server)
-        rates["undo"], undone = _timed(server, job, "undo", rows)
+        parts["undo"], undone = _timed(server, job, "undo", rows)
+        load = os.getloadavg()[0]
     names = ("the same workspace", "another workspace")
     p99 = {name: (one.p99, two.p99) for name, one, two in zip(names, alone, meanwhile, strict=True)}
     counts = {"run": done["result"], "again": unchanged["result"], "undo": undone["undo"]}
-    return Measured(rows, copied, rates, counts, megabytes, p99, archive(scratch / "archives", min(rows, ARCHIVED)))
+    archived = archive(scratch / "archives", min(rows, ARCHIVED))
+    return Measured(rows, copied, parts, load, counts, megabytes, p99, archived)
 
 
-def archive(folder: Path, contacts: int) -> "Archived":
+def archive(folder: Path, contacts: int) -> Archived:
     """Write a workspace into a file, and bring that into another data folder."""
+    folder.mkdir()
     herdbook.prepare(folder, contacts)
     file = folder / "sales.archive"
     out = _seconds("archive", str(file), f"--data-dir={folder / 'data'}")
@@ -196,9 +219,10 @@ def _request(server: Server, method: str, path: str, body: Any, size: int | None
         return json.loads(answer.read())
 
 
-def _timed(server: Server, job: dict[str, Any], name: str, rows: int) -> tuple[float, dict[str, Any]]:
-    """Do a dry run, a run or an undo; return the rows a second, and the import after it."""
+def _timed(server: Server, job: dict[str, Any], name: str, rows: int) -> tuple[Part, dict[str, Any]]:
+    """Do a dry run, a run or an undo; return its figures, and the import after it."""
     url = f"{server.url}/api/herdbook/imports/{job['id']}"
+    before = _processor_seconds(server)
     started = time.monotonic()
     shown = call(f"{url}/{name}", "POST", token=server.token)
     while shown["state"] in ("checking", "running", "undoing"):
@@ -206,7 +230,20 @@ def _timed(server: Server, job: dict[str, Any], name: str, rows: int) -> tuple[f
         shown = call(url, token=server.token)
     if shown["state"] not in ("checked", "finished", "undone"):
         raise RuntimeError(f"the import is {shown['state']}: {shown.get('error')}")
-    return rows / (time.monotonic() - started), shown
+    seconds = time.monotonic() - started
+    program, database = (
+        (after - earlier) / rows * MICRO for after, earlier in zip(_processor_seconds(server), before, strict=True)
+    )
+    return Part(rows / seconds, program, database), shown
+
+
+def _processor_seconds(server: Server) -> tuple[float, float]:
+    """Return the processor time of the server's program so far, and that of its PostgreSQL."""
+    seconds = {True: 0.0, False: 0.0}
+    for process in server.family():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            seconds["postgres" in process.name()] += sum(process.cpu_times()[:4])
+    return seconds[False], seconds[True]
 
 
 def _peak(server: Server) -> float:

@@ -192,7 +192,7 @@ async def differing(statements: Executor, workspace_id: UUID) -> list[str]:
     entries: dict[Table[Any], set[tuple[Any, ...]]] = {table: set() for table in INDEXES}
     for (table, _), entry in work.changed_rows.items():
         known: Any = entry
-        entries[table].add((known.key, known.object_id))
+        entries[table].update((key, known.object_id) for key in known.learned)
     pairs: dict[LiteralString, set[tuple[Any, ...]]] = {query: held[unique_key] for unique_key, query in KEYS.items()}
     pairs |= {query: entries[table] for table, query in INDEXES.items()}
     for select, expected in pairs.items():

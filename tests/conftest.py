@@ -48,8 +48,8 @@ hypothesis.settings.load_profile("untimed")
 
 # Files of few tests that take long, because they start servers, browsers or compilers.
 _LONG: Final = (
-    *("evidence", "test_documented_shells.py", "cli", "backups", "clients", "programs", "console", "subject_access"),
-    *("embedded", "erasure", "webhooks", "db", "ledger"),
+    *("evidence", "test_documented_shells.py", "clients", "console", "cli", "backups", "programs", "embedded"),
+    *("subject_access", "erasure", "webhooks", "db", "ledger"),
 )
 
 

@@ -34,6 +34,8 @@ class NotAnAddress(ValueError):
     """The text is no e-mail address; the message says why."""
 
 
+# An import asks for the same address while it is checked, looked up and written.
+@lru_cache(maxsize=8192)
 def comparable_address(email: str) -> str:
     """Return the form of an e-mail address that is compared. Raise NotAnAddress if it is none.
 

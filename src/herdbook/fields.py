@@ -203,9 +203,9 @@ def each_once(member: str, noun: str, what: str, comparable: Callable[[str], str
     return rule
 
 
-def primary_index(items: Sequence[ItemT], was_primary: Callable[[ItemT], bool]) -> int:
-    """Return the index of the primary item: the marked one, otherwise the previous one, otherwise the first."""
+def primary_index(items: Sequence[ItemT], was_primary: Callable[[ItemT], bool] | None) -> int:
+    """Return the index of the primary item: the marked one, otherwise the previous one, if any, otherwise the first."""
     for index, item in enumerate(items):
         if item.is_primary is True:
             return index
-    return next((index for index, item in enumerate(items) if was_primary(item)), 0)
+    return 0 if was_primary is None else next((index for index, item in enumerate(items) if was_primary(item)), 0)

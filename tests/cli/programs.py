@@ -5,17 +5,18 @@ import json
 import os
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import requests
 
-PROGRAM = Path(sys.executable).with_name("herdbook")
+from tests.cli.forked import PROGRAM, Fork, can_fork, fork
+
 PATIENCE = 90.0
 
 
@@ -32,7 +33,7 @@ class Finished:
 class Running:
     """A running server."""
 
-    process: "subprocess.Popen[str]"
+    process: "Fork | subprocess.Popen[bytes]"
     folder: Path
     url: str
     key: str
@@ -61,11 +62,27 @@ class Running:
 
 def herdbook(*arguments: str, folder: Path, **variables: str) -> Finished:
     """Run a command in a folder until it ends."""
-    command = [str(PROGRAM), *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(variables), capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+        process = started(*arguments, folder=folder, variables=variables, stdout=said, stderr=complained)
+        try:
+            status = process.wait(PATIENCE)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+        for file in (said, complained):
+            file.seek(0)
+        return Finished(status or 0, said.read().decode(), complained.read().decode())
+
+
+def started(
+    *arguments: str, folder: Path, variables: Mapping[str, str], stdout: IO[Any], stderr: IO[Any] | int
+) -> "Fork | subprocess.Popen[bytes]":
+    """Start a command in a folder."""
+    given = environment(variables)
+    if can_fork(given):
+        error = stderr if isinstance(stderr, int) else stderr.fileno()
+        return fork(*arguments, folder=folder, environment=given, files=(0, stdout.fileno(), error))
+    return subprocess.Popen([str(PROGRAM), *arguments], cwd=folder, env=given, stdout=stdout, stderr=stderr)
 
 
 @contextlib.contextmanager
@@ -75,11 +92,9 @@ def serving(
     """Run a server on a folder while the block lasts; leave no process behind."""
     ready = folder / "ready.json"
     ready.unlink(missing_ok=True)
-    arguments = [str(PROGRAM), command, "--port=0", f"--ready-file={ready}", *options]
+    arguments = [command, "--port=0", f"--ready-file={ready}", *options]
     with (folder / "out.txt").open("w") as out, (folder / "err.txt").open("w") as err:
-        process = subprocess.Popen(
-            arguments, cwd=folder, env=environment(variables), stdout=out, stderr=stderr or err, text=True
-        )
+        process = started(*arguments, folder=folder, variables=variables, stdout=out, stderr=stderr or err)
     try:
         until(lambda: ready.exists() or process.poll() is not None)
         assert process.poll() is None, (folder / "err.txt").read_text()

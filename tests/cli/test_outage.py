@@ -150,7 +150,7 @@ def test_workers_that_start_during_an_outage_end_with_their_parent(tmp_path: Pat
         server.process.kill()
         server.process.wait()
 
-        assert psutil.wait_procs(new, timeout=15)[1] == []
+        assert psutil.wait_procs(new, timeout=PATIENCE)[1] == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -201,5 +201,25 @@ def test_redocly_finds_nothing(made: Made) -> None:
 def test_spectral_finds_nothing(made: Made) -> None:
     """Spectral finds nothing to improve, but for the rules that our file names."""
     need_node()
+    document = json.loads((made.folder / "openapi.json").read_text())
+    (made.folder / "once.json").write_text(json.dumps(with_each_refusal_once(document)))
 
-    made.require(NODE / "spectral", "lint", "openapi.json", f"--ruleset={TYPESCRIPT / 'spectral.yaml'}", "--fail-severity=hint")
+    made.require(NODE / "spectral", "lint", "once.json", f"--ruleset={TYPESCRIPT / 'spectral.yaml'}", "--fail-severity=hint")
+
+
+def with_each_refusal_once(document: Any) -> Any:
+    """Return a document in which a refusal that several operations describe alike is with the first of them.
+
+    Eight of ten responses are such refusals, and Spectral would look at each of them again. A 401 stays, because no operation
+    may be without a refusal.
+    """
+    seen: set[str] = set()
+    for operation in (each for item in document["paths"].values() for each in item.values()):
+        kept: dict[str, Any] = {}
+        for status, response in operation["responses"].items():
+            described = f"{status} {json.dumps(response, sort_keys=True)}"
+            if described not in seen or status[0] in "23" or status == "401":
+                kept[status] = response
+            seen.add(described)
+        operation["responses"] = kept
+    return document

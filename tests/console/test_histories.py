@@ -2,12 +2,14 @@
 
 import re
 from urllib.parse import urlencode
+from uuid import UUID
 
 import pytest
 
 from herdbook.auth.store import create_key
+from herdbook.users.model import UserRole
 from tests.cast import Person, Thing
-from tests.console.people import Visitor
+from tests.console.people import People, Visitor
 from tests.oauth.conftest import Connections
 
 
@@ -114,3 +116,65 @@ async def test_keys_lead_to_what_they_did(anna: Visitor, alice: Person, ada: Thi
 
     assert "Robot changed" in _text((await anna.get(found[1])).text)
     assert "· revoked" in _text((await anna.get("/keys")).text)
+
+
+async def test_history_of_a_key_tells_who_made_and_revoked_it(anna: Visitor, carla: Visitor, pool: Connections) -> None:
+    """The history names the people who created and revoked a key, once; one that the command line made has no person."""
+    created = await anna.post("/keys/new", {"name": "Sync", "scope": "contacts:read"})
+    path = created.headers["location"].removeprefix("/console")
+    await anna.post(f"{path}/revoke")
+    await anna.post(f"{path}/revoke")
+    workspace_id = await pool.fetchval("select workspace_id from credential where name = 'Sync'")
+    other = await create_key(pool, workspace_id, "Other", ["contacts:read"])
+
+    history = await anna.get(f"{path}/history")
+
+    assert re.findall(r"(Anna|herdbook) (\w+) it", _text(history.text)) == [("Anna", "revoked"), ("Anna", "created")]
+    assert "/console/requests/rid_" in history.text
+    assert f'href="/console{path}/history"' in (await anna.get("/keys")).text
+    assert "herdbook created it" in _text((await anna.get(f"/keys/{str(other).partition('.')[0]}/history")).text)
+    assert (await carla.get(f"{path}/history")).status_code == 404
+
+
+async def test_history_of_a_client_tells_each_change(anna: Visitor, carla: Visitor, people: People, workspace_id: UUID) -> None:
+    """It has who changed which member from what to what, also in a conflict; a form that changes nothing adds nothing."""
+    second = await people.join(workspace_id, "Ben", UserRole.ADMIN)
+    facts = {"name": "Diary", "scope": "contacts:read", "redirect_uri": "https://diary.test/back"}
+    created = await anna.post("/clients/new", {**facts, "kind": "confidential"})
+    path = created.headers["location"].removeprefix("/console").removesuffix("/secret")
+    page = (await anna.get(path)).text
+    seen = dict(re.findall(r'name="(seen|version)" value="([^"]*)"', page))
+    await second.post(path, {**facts, **seen, "name": "Planner"})
+    await second.post(f"{path}/secret")
+
+    late = await anna.post(path, {**facts, **seen, "redirect_uri": "https://diary.test/other"})
+    history = (await anna.get(f"{path}/history")).text
+    await second.post(f"{path}/revoke")
+
+    assert late.status_code == 412
+    assert "Ben has changed this client since you opened it, " in _text(late.text)
+    told = _text(history)
+    assert "Ben changed Secret" in told
+    assert "Ben changed Name" in told
+    assert "Diary Planner" in told
+    assert "Anna created it" in told
+    assert told.count(" changed ") == 2
+    assert "Ben revoked it" in _text((await anna.get(f"{path}/history")).text)
+    assert (await carla.get(f"{path}/history")).status_code == 404
+
+
+async def test_late_deletion_of_a_view_names_who_changed_it(olga: Visitor, anna: Visitor, frank: Person) -> None:
+    """Somebody deletes a view that another one has changed since: it stays, and the page says who it was, and when."""
+    view = (await frank.post("/api/herdbook/views", json={"object_type": "contact", "name": "All", "shared": True})).json()
+    seen = re.search(r'name="seen" value="([^"]+)"', (await anna.get(f"/contacts?view={view['id']}")).text)
+    assert seen is not None
+    assert view["updated_by"] is None
+    await olga.post(f"/views/{view['id']}", {"name": "Everybody", "shared": "1", "seen": seen[1]})
+
+    late = await anna.post(f"/views/{view['id']}/delete", {"seen": seen[1]})
+
+    assert late.status_code == 412
+    assert re.search(
+        r"Olga has changed the view \u201cEverybody\u201d since you opened it, \d+ \w+ \d{4}, \d\d:\d\d UTC", late.text
+    )
+    assert (await frank.get(f"/api/herdbook/views/{view['id']}")).status_code == 200

@@ -82,3 +82,36 @@ async def test_address_does_not_grow_for_ever(olga: Visitor, alice: Person, monk
     while (following := _link((await olga.get(path)).text, "next")) is not None:
         path, longest = following, max(longest, following.count("earlier="))
     assert longest == MAX_EARLIER
+
+
+async def test_cells_show_values_in_short(olga: Visitor, frank: Person) -> None:
+    """A value with parts is one text, one of several has the number of the others, and nothing runs."""
+    await define(frank, key="budget", kind="money")
+    await define(frank, key="home", kind="address")
+    emails = [{"email": "ada@herd.test"}, {"email": "second@herd.test"}]
+    fields = {"budget": {"amount": "12.50", "currency": "EUR"}, "home": {"city": "<b>Bath</b>", "country": "GB"}}
+    await frank.post("/api/herdbook/contacts", json={"first_name": "Ada", "emails": emails, "fields": fields})
+
+    page = (await olga.get("/contacts?columns=fields.budget,fields.home,emails,time_zone")).text
+
+    cells = re.findall(r"<td>(.*?)</td>", page.split("<tbody>")[1])
+    assert cells == [
+        "12.50 EUR",
+        "&lt;b&gt;Bath&lt;/b&gt;, GB",
+        'ada@herd.test <span class="muted">+1</span>',
+        '<span class="muted" aria-hidden="true">\u2013</span>',
+    ]
+
+
+async def test_fields_are_as_they_are_defined_now(olga: Visitor, carla: Visitor, frank: Person, ada: Thing) -> None:
+    """A field that was defined, renamed or archived a moment ago is so on the next page, and in no other workspace."""
+    assert "Shoe size" not in (await olga.get(f"/contacts/{ada.id}")).text
+    field = await define(frank, key="shoe_size", label="Shoe size")
+    assert ">Shoe size<" in (await olga.get(f"/contacts/{ada.id}")).text
+    await frank.patch(field.url, json={"label": "Size of shoes"})
+    assert ">Size of shoes<" in (await olga.get("/contacts?add=fields.shoe_size")).text
+    assert "Size of shoes" not in (await carla.get("/contacts")).text
+
+    await frank.patch(field.url, json={"archived": True})
+
+    assert "Size of shoes" not in (await olga.get(f"/contacts/{ada.id}")).text

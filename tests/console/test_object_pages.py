@@ -658,11 +658,21 @@ async def test_name_is_confirmed_as_it_is_shown(anna: Visitor, alice: Person, st
     assert (await anna.post(f"/contacts/{contact.id}/erase", {"name": f"{typed} King"})).status_code == 303
 
 
-async def test_activity_can_be_narrowed_to_each_user(anna: Visitor, people: People, workspace_id: UUID) -> None:
-    """All users can be chosen, however many there are."""
-    for number in range(101):
+async def test_activity_is_narrowed_to_any_user_by_a_search(anna: Visitor, people: People, workspace_id: UUID) -> None:
+    """The page offers a few users, however many there are; a search finds each, and the address keeps the other filters."""
+    for number in range(30):
         await people.member(workspace_id, f"User {number:03}")
+    found = re.search(r'value="(usr_\w+)">User 003<', (await anna.get("/activity?find=003&types=tag")).text)
+    assert found is not None
 
-    page = (await anna.get("/activity")).text
+    offered = (await anna.get("/activity?types=tag")).text
+    chosen = (await anna.get(f"/activity?user_id={found[1]}&find=007")).text
 
-    assert all(f">User {number:03}</option>" in page for number in range(101))
+    assert offered.count('type="radio" name="user_id"') < 15
+    assert '<details class="popover" id="by">' in offered
+    assert offered.split('id="by-choices"')[0].count('name="types" value="tag"') == 2
+    assert '<details class="popover" id="by" open>' in chosen
+    assert f'value="{found[1]}" checked>User 003<' in chosen
+    assert ">User 007<" in chosen
+    assert "By User 003" in chosen
+    assert (await anna.get("/activity?user_id=usr_nonsense")).status_code == 200

@@ -1,5 +1,7 @@
 """Pickers: the search of what a field refers to has the focus, and letters, arrow keys and Enter do what they say there."""
 
+import re
+
 import pytest
 from playwright.async_api import Page, expect
 
@@ -209,3 +211,21 @@ async def test_found_choices_are_told(tab: Page) -> None:
     await expect(said).to_have_text("1 found")
     assert element is not None
     assert await element.evaluate("(element) => element.isConnected && element.role === 'status'")
+
+
+async def test_author_is_chosen_by_a_search(tab: Page, demo: Demo) -> None:
+    """The activity is narrowed to a user whom a search finds; the choice is in the address, and other filters stay."""
+    await tab.goto("/console/activity?types=contact")
+    await tab.locator("#by-button").click()
+    await tab.get_by_role("searchbox", name="Find a user").focus()
+
+    await tab.keyboard.type("okonkwo")
+    await tab.keyboard.press("Enter")
+    await expect(tab.get_by_role("radio", name="Ada Okonkwo")).to_be_checked()
+    await tab.keyboard.press("Enter")
+
+    await expect(tab.locator("#by-button")).to_have_text("By Ada Okonkwo")
+    await expect(tab.locator("#by-button")).to_be_focused()
+    assert re.fullmatch(rf"{demo.url}/console/activity\?types=contact&user_id=usr_\w+", tab.url)
+    await tab.get_by_label("Kind").first.select_option("tag")
+    await tab.wait_for_url("**user_id=usr_*types=tag*")

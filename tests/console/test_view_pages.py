@@ -192,7 +192,7 @@ async def test_view_that_somebody_has_changed_is_not_overwritten(olga: Visitor, 
     ]
 
     assert [first.status_code, *(each.status_code for each in late)] == [303, 412, 412]
-    assert "Somebody has changed the view “Theirs”" in late[0].text
+    assert "Anna has changed the view “Theirs”" in late[0].text
     opened = await _followed(olga, await olga.get(path))
     assert opened.url.params["columns"] == LIST["columns"]
     assert (await olga.post(path, {"name": "Mine", "shared": "1"} | _seen(opened.text))).status_code == 303

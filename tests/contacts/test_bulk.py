@@ -21,7 +21,7 @@ from herdbook.ledger.commands import Delete
 from herdbook.ledger.unit_of_work import Origin, UnitOfWork
 from herdbook.settings import Settings
 from tests.cast import Json, Person, Stored, Thing, faults
-from tests.contacts.bulks import BULK, both_forms, create, delete, results, update, verdicts, write
+from tests.contacts.bulks import BULK, both_forms, create, delete, results, update, upsert, verdicts, write
 from tests.custom_fields.definitions import define
 from tests.serving import serving
 
@@ -540,3 +540,18 @@ async def test_what_a_bulk_cannot_be_says_the_remedy(alice: Person) -> None:
     assert empty.json()["errors"][0]["message"] == "`operations` has 0 items. Send at least 1."
     assert conditional.status_code == 412
     assert conditional.json()["detail"].endswith("Send the request without `If-Match`.")
+
+
+async def test_words_that_a_bulk_gives_and_takes_away_are_not_left(alice: Person, stored: Stored) -> None:
+    """A contact that one transaction creates and changes is found by its last words alone."""
+    first, second = await results(
+        alice,
+        upsert("zoe@words.test", first_name="Zoe Zenobia", last_name="Zorn"),
+        upsert("zoe@words.test", "zoe@other.test", first_name="Zoe Maria"),
+        atomic=True,
+    )
+
+    assert verdicts([first, second]) == ["created", "updated"]
+    words = await stored.words(Thing(await alice.get(f"{CONTACTS}/{second['contact']['id']}")))
+    assert {"maria", "other"} <= words
+    assert "zenobia" not in words

@@ -15,7 +15,7 @@ PAIRS = {query.rpartition(" ")[2]: query for query in (*KEYS.values(), *INDEXES.
 NOT_FOLLOWING = {
     "change": "the feed itself",
     **dict.fromkeys(("change_trimmed", "change_mark", "workspace"), "how far it goes"),
-    **dict.fromkeys(("setting", "migration", "credential", "idempotency_record"), "of no object"),
+    **dict.fromkeys(("setting", "migration", "credential", "credential_change", "idempotency_record"), "of no object"),
     **dict.fromkeys(
         (
             "console_session",

@@ -14,13 +14,14 @@ from herdbook import ids
 from herdbook.app import Herdbook
 from herdbook.db.database import Database
 from herdbook.db.pool import open_pool
+from herdbook.importing import running
 from herdbook.importing.running import Importer
 from herdbook.ledger.ledger import Ledger
 from herdbook.media_sweep import sweep
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.settings import Settings
 from herdbook.uploads import Uploads, locked, locked_table
-from tests.cast import Person, faults
+from tests.cast import Person, Thing, faults
 from tests.importing.jobs import URL, Job, counts, upload
 from tests.serving import serving
 
@@ -164,3 +165,40 @@ async def test_a_file_is_private_and_limited(alice: Person, database_url: str, t
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         await person.delete(f"{URL}/{fits.json()['id']}")
         assert not path.exists()
+
+
+async def _slices(pool: "asyncpg.Pool[asyncpg.Record]", job: Job) -> list[int]:
+    """Return how many rows each slice of an import had."""
+    records = await pool.fetch("select json_array_length(rows) from import_slice where job_id = $1 order by last_row", job.uuid)
+    return [record[0] for record in records]
+
+
+@pytest.mark.parametrize(("seconds", "rows"), [(0.0, 250), (3600.0, 50)])
+async def test_slices_are_larger_once_nobody_else_has_written(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch, seconds: float, rows: int
+) -> None:
+    """After some seconds alone, the import takes more rows at once."""
+    monkeypatch.setattr(running, "_ALONE_SECONDS", seconds)
+    job = await upload(alice, MANY)
+
+    assert await job.run() == counts(create=ROWS)
+    found = await _slices(pool, job)
+    assert max(found) == rows
+    assert sum(found) == ROWS
+
+
+async def test_slices_are_small_while_somebody_else_writes(
+    alice: Person, ada: Thing, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A neighbour's write never waits for a large slice, as long as the neighbour goes on writing."""
+    monkeypatch.setattr(running, "_ALONE_SECONDS", 0.5)
+    job = await upload(alice, MANY)
+    work = asyncio.create_task(job.run())
+    written = 0
+    while not work.done():
+        written += 1
+        answer = await alice.patch(f"/api/v2/contacts/{ada.id}", json={"first_name": f"Ada{written}"})
+        assert answer.status_code == 200
+
+    assert await work == counts(create=ROWS)
+    assert max(await _slices(pool, job)) == running.SLICE

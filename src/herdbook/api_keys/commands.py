@@ -9,9 +9,10 @@ from herdbook import ids, sources
 from herdbook.auth import store
 from herdbook.auth.keys import ApiKey
 from herdbook.auth.scopes import SCOPES
+from herdbook.auth.store import Author
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid
-from herdbook.users.store import all_users
+from herdbook.users.store import find_user
 
 _MAX_NAME: Final = 255
 
@@ -31,7 +32,9 @@ def check(key: NewKey) -> None:
         raise Invalid(faults)
 
 
-async def create(statements: Executor, workspace_id: UUID, key: NewKey, made: ApiKey | None = None) -> ApiKey:
+async def create(
+    statements: Executor, workspace_id: UUID, key: NewKey, made: ApiKey | None = None, by: Author | None = None
+) -> ApiKey:
     """Create a key; its secret can never be read again. One that is `made` is created once, however often it is sent.
 
     Refusal: Invalid, which names each fault.
@@ -42,7 +45,14 @@ async def create(statements: Executor, workspace_id: UUID, key: NewKey, made: Ap
         message = f"There is no active user `{user}` in this workspace. `herdbook users list` shows all users."
         raise Invalid([FieldError("user", "unknown", message)])
     return await store.create_key(
-        statements, workspace_id, key.name, set(key.scopes), key.expires_at, user_id=key.user_id, key=made
+        statements,
+        workspace_id,
+        key.name,
+        set(key.scopes),
+        key.expires_at,
+        user_id=key.user_id,
+        key=made,
+        by=by or Author(),
     )
 
 
@@ -61,5 +71,5 @@ def _faults(key: NewKey) -> Iterator[FieldError]:
 
 
 async def _is_active(statements: Executor, workspace_id: UUID, user_id: UUID) -> bool:
-    shown_id = ids.encoded(ids.USER, user_id)
-    return any(each.id == shown_id and each.role.is_active for each in await all_users(statements, workspace_id))
+    user = await find_user(statements, workspace_id, user_id)
+    return user is not None and user.role.is_active

@@ -13,9 +13,12 @@ from herdbook.auth.scopes import ADMIN, SCOPES
 from herdbook.auth.store import Credential
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Redirect, Shown
 from herdbook.console.visit import Visit
+from herdbook.custom_fields.credential_pages import TEMPLATE as HISTORY_TEMPLATE
+from herdbook.custom_fields.credential_pages import CredentialType, show_credential_history
 from herdbook.errors import FieldError, Invalid, NotFound
 
 _KEYS: Final = f"{BASE}/keys"
+_TYPE: Final = CredentialType("api_key", "key")
 
 
 # The lists with which a new key is tried, and the scopes that they need.
@@ -71,7 +74,7 @@ async def create_key(visit: Visit) -> PageAnswer:
     made = visit.made_once(key.name, *sorted(key.scopes), expires, visit.field("user"))
     pool = visit.services.database.pool
     try:
-        created = await commands.create(pool, stored.workspace_id, key, ApiKey(made.id, visit.secret_of(made)))
+        created = await commands.create(pool, stored.workspace_id, key, ApiKey(made.id, visit.secret_of(made)), visit.author)
     except Invalid as refusal:
         return await show_new_key(visit, refusal.errors)
     visit.show_once(made)
@@ -80,14 +83,24 @@ async def create_key(visit: Visit) -> PageAnswer:
 
 async def show_key(visit: Visit, shown_id: str) -> Shown:
     """Show a key that a form has just created, once, or say that it cannot be shown again. Refusal: NotFound."""
-    keys = await store.list_keys(visit.services.database.pool, visit.session.stored.workspace_id)
-    key = next((each for each in keys if each.id == ids.decoded(PREFIX, shown_id)), None)
-    if key is None:
-        raise _not_here()
+    key = await _key(visit, shown_id)
     secret = visit.shown_once(key.id)
     allowed = [plural for plural, scope in _TRIED.items() if scope in key.scopes or ADMIN in key.scopes]
     shown = None if secret is None else ApiKey(key.id, secret)
     return Shown({"key": shown, "name": key.name, "tried": next(iter(allowed), None)})
+
+
+async def show_key_history(visit: Visit, shown_id: str) -> Shown:
+    """Show who created a key, and who revoked it. Refusal: NotFound."""
+    return await show_credential_history(visit, _TYPE, (await _key(visit, shown_id)).id, _KEYS)
+
+
+async def _key(visit: Visit, shown_id: str) -> Credential:
+    keys = await store.list_keys(visit.services.database.pool, visit.session.stored.workspace_id)
+    for key in keys:
+        if key.id == ids.decoded(PREFIX, shown_id):
+            return key
+    raise _not_here()
 
 
 def _not_here() -> NotFound:
@@ -98,7 +111,7 @@ async def revoke_key(visit: Visit, shown_id: str) -> PageAnswer:
     """Revoke a key of the workspace. Refusal: NotFound."""
     key_id = ids.decoded(PREFIX, shown_id)
     pool, workspace_id = visit.services.database.pool, visit.session.stored.workspace_id
-    if key_id is None or not await store.revoke_key(pool, key_id, workspace_id):
+    if key_id is None or not await store.revoke_key(pool, key_id, workspace_id, visit.author):
         raise _not_here()
     return visit.redirect(_KEYS, "The key was revoked. It stops working within 5 seconds.")
 
@@ -126,5 +139,13 @@ PAGES: Final = (
     ),
     Page(method="POST", path="/keys/new", id="create-key", scopes=_SCOPES, handler=create_key, template="api_keys/new.html"),
     Page(method="GET", path="/keys/{key_id}", id="show-key", scopes=_SCOPES, handler=show_key, template="api_keys/key.html"),
+    Page(
+        method="GET",
+        path="/keys/{key_id}/history",
+        id="show-key-history",
+        scopes=_SCOPES,
+        handler=show_key_history,
+        template=HISTORY_TEMPLATE,
+    ),
     Page(method="POST", path="/keys/{key_id}/revoke", id="revoke-key", scopes=_SCOPES, handler=revoke_key),
 )

@@ -63,7 +63,16 @@ OF_PEOPLE: Final = (PERSON, PERSON_USER, PASSKEY, PERSON_OPENID)
 PLACES: Final = (
     Place(table="workspace", belongs="t.id = " + WORKSPACE, workspace_column="id"),
     Place(table="credential", without_secrets={"secret_hash": _NO_HASH, "last_used_at": "null::timestamptz"}),
-    *_all("change", "undone_request", "change_trimmed", "change_mark", "unfinished", "erasure", "erasure_task"),
+    *_all(
+        "credential_change",
+        "change",
+        "undone_request",
+        "change_trimmed",
+        "change_mark",
+        "unfinished",
+        "erasure",
+        "erasure_task",
+    ),
     # The answers that are kept for retries may have a secret that is shown once.
     Place(table="idempotency_record", is_secret=True),
     *_all(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import LiteralString, NamedTuple
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -67,6 +67,44 @@ async def list_workspaces(statements: Executor) -> list[Workspace]:
     return [Workspace(*record) for record in records]
 
 
+class Author(NamedTuple):
+    """The user who does something to a credential in the console, and the request. A command line has neither."""
+
+    user_id: UUID | None = None
+    request_id: UUID | None = None
+
+
+class CredentialChange(NamedTuple):
+    """Something that was done to an API key or an OAuth client: the changed members are by their names."""
+
+    id: UUID
+    at: datetime
+    user_id: UUID | None
+    request_id: UUID | None
+    action: str
+    changes: str
+
+
+_NOBODY: Final = Author()
+
+
+async def credential_changes(
+    statements: Executor, workspace_id: UUID, credential_id: UUID, before: UUID | None, limit: int
+) -> list[CredentialChange]:
+    """Return what was done to a key or a client, the latest first; with `before`, what was done before that."""
+    records = await statements.fetch(
+        """
+        select id, at, user_id, request_id, action, changes::text from credential_change
+        where workspace_id = $1 and credential_id = $2 and ($3::uuid is null or id < $3) order by id desc limit $4
+        """,
+        workspace_id,
+        credential_id,
+        before,
+        limit,
+    )
+    return [CredentialChange(*record) for record in records]
+
+
 async def create_key(  # noqa: PLR0913  # the parts of a row
     statements: Executor,
     workspace_id: UUID,
@@ -76,6 +114,7 @@ async def create_key(  # noqa: PLR0913  # the parts of a row
     *,
     user_id: UUID | None = None,
     key: ApiKey | None = None,
+    by: Author = _NOBODY,
 ) -> ApiKey:
     """Create an API key, a new one or the one given, unless it is there already. Its secret can never be read again.
 
@@ -85,8 +124,12 @@ async def create_key(  # noqa: PLR0913  # the parts of a row
     key = new_key() if key is None else key
     await statements.execute(
         """
-        insert into credential (id, workspace_id, name, scopes, secret_hash, expires_at, user_id)
-        values ($1, $2, $3, $4, $5, $6, $7) on conflict (id) do nothing
+        with made as (
+            insert into credential (id, workspace_id, name, scopes, secret_hash, expires_at, user_id)
+            values ($1, $2, $3, $4, $5, $6, $7) on conflict (id) do nothing returning workspace_id, id
+        )
+        insert into credential_change (workspace_id, credential_id, id, user_id, request_id, action)
+        select workspace_id, id, $8, $9, $10, 'created' from made
         """,
         key.id,
         workspace_id,
@@ -95,6 +138,8 @@ async def create_key(  # noqa: PLR0913  # the parts of a row
         secret_hash(key.secret),
         expires_at,
         user_id,
+        ids.new_id(),
+        *by,
     )
     return key
 
@@ -112,15 +157,24 @@ async def list_keys(statements: Executor, workspace_id: UUID | None) -> list[Cre
     return [Credential(*record) for record in records]
 
 
-async def revoke_key(statements: Executor, key_id: UUID, workspace_id: UUID | None = None) -> bool:
+async def revoke_key(statements: Executor, key_id: UUID, workspace_id: UUID | None = None, by: Author = _NOBODY) -> bool:
     """Revoke a key of a workspace, or of any, now; return whether the key exists."""
     found: UUID | None = await statements.fetchval(
         """
-        update credential set revoked_at = coalesce(revoked_at, now())
-        where id = $1 and ($2::uuid is null or workspace_id = $2) and secret_hash <> '' returning id
+        with done as (
+            update credential set revoked_at = coalesce(revoked_at, now())
+            where id = $1 and ($2::uuid is null or workspace_id = $2) and secret_hash <> ''
+            returning workspace_id, id, old.revoked_at is null as is_now
+        ), noted as (
+            insert into credential_change (workspace_id, credential_id, id, user_id, request_id, action)
+            select workspace_id, id, $3, $4, $5, 'revoked' from done where is_now
+        )
+        select id from done
         """,
         key_id,
         workspace_id,
+        ids.new_id(),
+        *by,
     )
     return found is not None
 

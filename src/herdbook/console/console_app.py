@@ -60,6 +60,8 @@ _OTHER_WORKSPACE_TEMPLATE: Final = "console/other_workspace.html"
 _OF_FORMS: Final = (409, 412, 422)
 # A smaller page gains nothing by being compressed.
 _MIN_COMPRESSED: Final = 1000
+# The default takes twice as long, and makes a page 8 % smaller.
+_COMPRESSION: Final = 3
 THEME_COOKIE: Final = "herdbook-theme"
 
 
@@ -317,7 +319,7 @@ class Console:
         body = self._templates.render(template, context | dict(shown.context)).encode()
         headers.append((b"content-type", b"text/html; charset=utf-8"))
         if len(body) > _MIN_COMPRESSED and _takes_gzip(request.headers):
-            body = gzip.compress(body, 5)
+            body = gzip.compress(body, _COMPRESSION)
             headers.append((b"content-encoding", b"gzip"))
         headers += ((b"vary", b"Accept-Encoding"), (b"content-length", b"%d" % len(body)))
         return _Answered(shown.status, headers, body)

@@ -14,6 +14,7 @@ from starlette.types import Scope
 from herdbook import ids
 from herdbook.auth.keys import Token
 from herdbook.auth.sign_ins import SignIns
+from herdbook.auth.store import Author
 from herdbook.console.attempts import Attempts
 from herdbook.console.forms import SentFile
 from herdbook.console.model import OpenId, Session, ShownForm
@@ -167,6 +168,11 @@ class Visit:
             raise Unauthenticated("Your session is over. Sign in again.")
         for needed in self.page.scopes or ():
             self._session.caller.require(needed)
+
+    @property
+    def author(self) -> Author:
+        """The person, as the author of what is done to a credential."""
+        return Author(self.session.stored.user_id, self.request_id)
 
     @property
     def shown_request_id(self) -> str:

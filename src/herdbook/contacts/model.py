@@ -583,7 +583,7 @@ def _label_key(phone_number: str) -> str:
 
 def _patched_emails(before: Contact, items: Sequence[ContactUpdateEmail]) -> tuple[ContactEmail, ...]:
     old = next((comparable_address(item.email) for item in before.emails if item.is_primary), None)
-    primary = fields.primary_index(items, lambda item: comparable_address(item.email.strip()) == old)
+    primary = fields.primary_index(items, None if old is None else lambda item: comparable_address(item.email.strip()) == old)
     return tuple(ContactEmail(item.email.strip(), index == primary) for index, item in enumerate(items))
 
 
@@ -594,7 +594,7 @@ def _patched_phone_numbers(before: Contact, items: Sequence[ContactUpdatePhoneNu
         old = next(
             (item.phone_number for item in items if _comparable_number(item.phone_number) == _comparable_number(old)), None
         )
-    primary = fields.primary_index(items, lambda item: item.phone_number == old)
+    primary = fields.primary_index(items, None if old is None else lambda item: item.phone_number == old)
     return tuple(ContactPhoneNumber(item.phone_number, index == primary) for index, item in enumerate(items))
 
 

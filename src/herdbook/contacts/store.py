@@ -1,6 +1,7 @@
 """The type of contacts, with its tables, and every SQL statement about them."""
 
 from collections.abc import Hashable
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, LiteralString, Self
 from uuid import UUID
@@ -90,7 +91,13 @@ class ContactRow(RecordRow, frozen=True, kw_only=True):
 def _company_id(before: ContactRow | None, after: Contact) -> UUID | None:
     if before is not None and before.object.company == after.company:
         return before.company_id
-    return None if after.company is UNSET else ids.decoded(ids.COMPANY, after.company.id)
+    return None if after.company is UNSET else _decoded_company(after.company.id)
+
+
+# An import names the same company again and again.
+@lru_cache(maxsize=1024)
+def _decoded_company(company_id: str) -> UUID | None:
+    return ids.decoded(ids.COMPANY, company_id)
 
 
 def _e164_numbers(before: ContactRow | None, after: Contact) -> tuple[str, ...] | None:

@@ -12,9 +12,10 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.console.conflicts import Theirs, theirs
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Refused, Visit
+from herdbook.custom_fields.defined import definitions
 from herdbook.custom_fields.forms import own_member
 from herdbook.custom_fields.model import LISTS, REFERENCES, UNIQUE_KINDS, Field, FieldChange, FieldConversion, FieldKind, blank
-from herdbook.custom_fields.telling import PLURALS, changed_since, definitions, names_of
+from herdbook.custom_fields.telling import PLURALS, changed_since, names_of
 from herdbook.http.problems import Problem
 
 _FIELDS: Final = f"{BASE}/fields"

@@ -98,7 +98,10 @@ class Member(NamedTuple):
         """Return the text of a part of the value, as it was sent or as the record has it."""
         if texts is not None:
             return next(iter(texts(name)), "")
-        value: Any = self.value(record)
+        return self.part_of(self.value(record), name)
+
+    def part_of(self, value: Any, name: str) -> str:
+        """Return the text of a part of a value."""
         members: dict[str, Any] = value or {}
         text: Any = members.get(name) if self.field is not None else getattr(value, name, None)
         return "" if text is None else str(text)

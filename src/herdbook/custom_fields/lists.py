@@ -2,16 +2,18 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
+from markupsafe import Markup
 from msgspec import UNSET
 from starlette.datastructures import QueryParams
 
 from herdbook.console.conflicts import state_of
 from herdbook.console.page import PageAnswer, Redirect, Shown
+from herdbook.console.rendering import shown_time
 from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields import filters
 from herdbook.custom_fields.filters import Filter
@@ -47,6 +49,14 @@ class Page(NamedTuple):
 
     records: Sequence[Any]
     next_cursor: str | None
+
+
+class Row(NamedTuple):
+    """A record in the list: its id, its name, and its cells, ready to be shown."""
+
+    id: str
+    name: str
+    cells: Sequence[Markup]
 
 
 class Chip(NamedTuple):
@@ -180,7 +190,7 @@ async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
         "kind": kind,
         "place": place,
         "is_gone": is_gone,
-        "records": page.records,
+        "rows": [_row(each, chosen, shown["plain"]) for each in page.records],
         "next": visit.next_page(page.next_cursor),
         "has_more": page.next_cursor is not None,
         "is_first": not visit.query.get("cursor"),
@@ -194,7 +204,6 @@ async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
         "chips": chips,
         "filterable": tuple((each.name, each.label) for each in by_name.values()),
         "lacks_value": adding is not None and bool(op),
-        "name_of": name_of,
         "views": views,
         "view": view,
         "is_as_saved": view is None or _same(view.address) == _same(place.at()),
@@ -266,6 +275,15 @@ def _columns(kind: RecordPages, members: Iterable[Member]) -> list[Column]:
         Column("created_at", "Created", "created_at", None),
         Column("updated_at", "Changed", "updated_at", None),
     ]
+
+
+def _row(record: Any, columns: Iterable[Column], plain: Callable[[Any, Member], Markup]) -> Row:
+    cells = [plain(record, each.member) if each.member else _muted(shown_time(getattr(record, each.name))) for each in columns]
+    return Row(record.id, name_of(record), cells)
+
+
+def _muted(text: Markup) -> Markup:
+    return Markup(f'<span class="muted">{text}</span>')  # noqa: S704  # it is escaped
 
 
 async def _building(kind: RecordPages, visit: Visit, adding: Member | None) -> dict[str, Any]:

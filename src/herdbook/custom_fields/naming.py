@@ -1,5 +1,6 @@
 """The names by which people know objects."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -31,8 +32,11 @@ class Named(msgspec.Struct):
 
 def name_of(record: Any) -> str:
     """Return the name or the title of an object, or an address or domain that stands for it."""
-    name = getattr(record, "name", None) or getattr(record, "title", None) or ""
-    full = " ".join(part for part in (getattr(record, "first_name", None), getattr(record, "last_name", None)) if part)
-    addresses = [each.email for each in getattr(record, "emails", ())]
-    domains = [each.domain for each in getattr(record, "domains", ())]
-    return next((text for text in (name, full, *addresses[:1], *domains[:1]) if text.strip()), "No name")
+    return next((text for text in _names(record) if text.strip()), "No name")
+
+
+def _names(record: Any) -> Iterator[str]:
+    yield getattr(record, "name", None) or getattr(record, "title", None) or ""
+    yield " ".join(filter(None, (getattr(record, "first_name", None), getattr(record, "last_name", None))))
+    yield from (each.email for each in getattr(record, "emails", ())[:1])
+    yield from (each.domain for each in getattr(record, "domains", ())[:1])

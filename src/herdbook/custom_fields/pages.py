@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -11,13 +12,14 @@ from msgspec import UNSET
 from herdbook import sources
 from herdbook.console.page import BASE, PageAnswer, Shown, isolated, moment_of
 from herdbook.console.visit import Done, Listed, MergedInto, Refused, Visit
-from herdbook.custom_fields.forms import LABELS, Member, own_member
+from herdbook.custom_fields.cells import Cells
+from herdbook.custom_fields.defined import defined
+from herdbook.custom_fields.forms import LABELS, Member
 from herdbook.custom_fields.naming import Named, name_of
 from herdbook.custom_fields.telling import (
     PLURALS,
     ToldEntry,
     changed_since,
-    definitions,
     deletion_of,
     names_of,
     newer,
@@ -95,12 +97,11 @@ class Editing(NamedTuple):
 
 async def members_of(kind: RecordPages, visit: Visit) -> list[Member]:
     """Return the members that a record's page shows, the fields of one's own last and in their order."""
-    active = [each for each in await definitions(visit, kind.name) if not each.archived]
-    return [*kind.members, *map(own_member, sorted(active, key=lambda each: (each.order, each.key)))]
+    return [*kind.members, *(await defined(visit, kind.name)).members]
 
 
 async def related(visit: Visit, members: Iterable[Member], records: Sequence[Any]) -> dict[str, Any]:
-    """Return the names of the objects that records refer to, and their tags, by their ids."""
+    """Return the names of the objects that records refer to, and their tags, by their ids, and what shows values with these."""
     ids_of: dict[str, list[str]] = {name: [] for name in PLURALS}
     for member in members:
         if member.refers_to:
@@ -110,7 +111,8 @@ async def related(visit: Visit, members: Iterable[Member], records: Sequence[Any
         visit.each("get-tag-by-id", ShownTag, tag_ids),
         *(visit.each(f"get-{name}-by-id", Named, object_ids) for name, object_ids in ids_of.items()),
     )
-    return {"tags": tags, "names": {key: name_of(value) for each in found for key, value in each.items()}, "plurals": PLURALS}
+    names = {key: name_of(value) for each in found for key, value in each.items()}
+    return {"tags": tags, "names": names, "plurals": PLURALS, "plain": Cells(names, tags).plain}
 
 
 async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: Editing | None = None) -> PageAnswer:
@@ -157,7 +159,7 @@ async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: 
         "record": record.value,
         "start": start,
         "version": record.version,
-        "members": members,
+        "runs": _runs(members, record.value, edited),
         "edited": edited,
         "problem": problem,
         "sent": visit.fields if editing.is_sent else None,
@@ -192,6 +194,12 @@ async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: 
     if edited is not None and edited.refers_to:
         context |= await choices(visit, PLURALS[edited.refers_to])
     return Shown(context, 200 if problem is None else problem.status)
+
+
+def _runs(members: Iterable[Member], record: Any, edited: Member | None) -> list[tuple[bool, list[Member]]]:
+    """Return the members of a record in runs, each with whether its members have no value, and no form is open for one."""
+    by_value = groupby(members, key=lambda each: each is not edited and each.value(record) is None)
+    return [(is_unset, [*run]) for is_unset, run in by_value]
 
 
 def _since(visit: Visit, entries: Sequence[ToldEntry], problem: Problem | None, edited: Member | None) -> list[ToldEntry]:

@@ -3,14 +3,20 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeGuard
+from uuid import UUID
+
+import msgspec
 
 from herdbook import ids
+from herdbook.auth.store import credential_changes
 from herdbook.console.page import Redirect, isolated, path_of
 from herdbook.console.visit import Listed, Refused, Visit
+from herdbook.custom_fields.defined import defined
 from herdbook.custom_fields.model import LISTS, REFERENCES, Field, FieldKind
 from herdbook.custom_fields.naming import Named, name_of
 from herdbook.fields import parsed_time
 from herdbook.ledger.changes import same
+from herdbook.shared_schemas import shown_time
 
 # The types of objects that have names, by their plural in operations and paths.
 PLURALS: Final = {"user": "users", "contact": "contacts", "company": "companies", "tag": "tags"}
@@ -33,6 +39,8 @@ _LABELS: Final = {
     "owner_user_id": "Owner",
     "created_by": "Author",
     "crm_association": "CRM record",
+    "redirect_uris": "Redirect addresses",
+    "scopes": "May ask for",
     "external_ids": "External ids",
     "card_ids": "vCards",
     "hex_color": "Colour",
@@ -58,6 +66,28 @@ async def names_of(visit: Visit, object_ids: Iterable[str]) -> dict[str, str]:
             by_type.setdefault(name, []).append(object_id)
     found = await asyncio.gather(*(visit.each(f"get-{name}-by-id", Named, some) for name, some in by_type.items()))
     return {key: name_of(value) for each in found for key, value in each.items()}
+
+
+async def credential_history(visit: Visit, credential_id: UUID, before: UUID | None, limit: int) -> list["ToldEntry"]:
+    """Return what was done to an API key or an OAuth client, the latest first. The version of an entry is its id."""
+    pool, workspace_id = visit.services.database.pool, visit.session.stored.workspace_id
+    found = await credential_changes(pool, workspace_id, credential_id, before, limit)
+    entries = [
+        {
+            "version": each.id.hex,
+            "action": each.action,
+            "at": shown_time(each.at),
+            "request_id": None if each.request_id is None else ids.encoded(ids.REQUEST, each.request_id),
+            "by": {
+                "user_id": None if each.user_id is None else ids.encoded(ids.USER, each.user_id),
+                "credential_id": None,
+                "credential_name": None,
+            },
+            "changes": msgspec.json.decode(each.changes),
+        }
+        for each in found
+    ]
+    return await told(visit, entries, lambda _: "credential")
 
 
 async def deletion_of(visit: Visit, object_type: str, object_id: str) -> Mapping[str, Any] | None:
@@ -102,11 +132,6 @@ async def instead(visit: Visit, object_type: str, object_id: str, refused: Refus
     return visit.onward(f"{path}/history")
 
 
-async def definitions(visit: Visit, object_type: str) -> list[Field]:
-    """Return the definitions of the fields of contacts or companies, archived ones included."""
-    return await visit.all_of("list-fields", Listed[Field], {"filter[object_type][eq]": object_type})
-
-
 class When(NamedTuple):
     """A day, or a time with its day, which readers see in their own format."""
 
@@ -144,8 +169,8 @@ async def told(
     """
     updates = [entry for entry in entries if entry["action"] == "updated"]
     holders = {type_of(entry) for entry in updates if "fields" in entry["changes"]}
-    found = await asyncio.gather(*(definitions(visit, holder) for holder in sorted(holders)))
-    teller = _Teller({(field.object_type.value, field.key): field for some in found for field in some})
+    found = await asyncio.gather(*(defined(visit, holder) for holder in sorted(holders)))
+    teller = _Teller({(field.object_type.value, field.key): field for some in found for field in some.fields})
     # The first time finds the ids, and the second time they are told by their names.
     for entry in updates:
         teller.changes(type_of(entry), entry["changes"])

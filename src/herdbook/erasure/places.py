@@ -217,6 +217,7 @@ WITHOUT: Final[dict[LiteralString, LiteralString]] = {
     "migration": "names of migrations",
     "workspace": "names of teams",
     "credential": "names of keys",
+    "credential_change": "names of keys and programs",
     "change_trimmed": "numbers and times",
     "change_mark": "numbers and times",
     "undone_request": "ids alone",

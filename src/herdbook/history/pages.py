@@ -17,6 +17,7 @@ from herdbook.console.store import CONSOLE
 from herdbook.console.visit import UNDONE, Listed, MergedInto, Refused, Visit, own_path
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields.naming import Named, name_of
+from herdbook.custom_fields.pages import choices
 from herdbook.custom_fields.store import FIELD
 from herdbook.custom_fields.telling import author_of, deletion_of, names_of, told
 from herdbook.engagements.store import ENGAGEMENT
@@ -124,7 +125,6 @@ async def show_activity(visit: Visit) -> PageAnswer:
     by_request = groupby(found, lambda each: each.told.entry["request_id"])
     groups = [group_of(request_id, [*some], visit.session.may) for request_id, some in by_request]
     imports = await _imports(visit, {each for group in groups for each in (group.request_id, group.undoes) if each})
-    users = await visit.all_of("list-users", Listed[Named], {})
     context: dict[str, Any] = {
         "groups": groups,
         "shown_requests": {each.request_id: each for each in groups},
@@ -133,11 +133,19 @@ async def show_activity(visit: Visit) -> PageAnswer:
         "next": visit.next_page(page.next_cursor),
         "has_more": page.has_more,
         "is_first": not visit.query.get("cursor"),
-        "users": {each.id: name_of(each) for each in users},
         "types": {each.name: each.noun.capitalize() for each in OBJECT_TYPES if each.may_be_read(visit.session.may)},
         "keys": await _keys(visit, page.data),
+        **await _users(visit),
     }
     return Shown(context, 200 if problem is None else problem.status)
+
+
+async def _users(visit: Visit) -> dict[str, Any]:
+    """Return the users to choose from: the chosen one, and those that a search finds."""
+    chosen = visit.query.get("user_id", "")
+    names, offered = await names_of(visit, [chosen]), await choices(visit, "users")
+    shown = {"chosen_user": chosen, "chosen_name": names.get(chosen, chosen)}
+    return shown | {"find": offered["find"], "users": offered["choices"]}
 
 
 class Imported(NamedTuple):

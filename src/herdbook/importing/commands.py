@@ -71,11 +71,16 @@ _VERDICTS: Final = {Action.CREATED: RowVerdict.CREATE, Action.UPDATED: RowVerdic
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a command on an import: its state, the rows that it is done with, and companies that they named."""
+    """The answer to a command on an import: its state, the rows that it is done with, and companies that they named.
+
+    The workspace's last change was number `began` before it, and number `ended` after it.
+    """
 
     state: ImportState
     done: int
     companies: dict[str, UUID] = {}
+    began: int = 0
+    ended: int = 0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,11 +155,13 @@ class ImportSlice(LongCommand, frozen=True, kw_only=True):
                 continue
         if len(self.rows) > 1:
             require_loaded_at_once(work)
+        companies = context.named
         if self.is_check:
             work.roll_back(start)
             # The ids of a dry run are none.
-            return Result(work.seq, self._move(work, job, found))
-        return Result(work.seq, msgspec.structs.replace(self._move(work, job, found), companies=context.named))
+            companies = {}
+        moved = self._move(work, job, found)
+        return Result(work.seq, msgspec.structs.replace(moved, companies=companies, began=start.seq, ended=work.seq))
 
     @property
     def _state(self) -> ImportState:
@@ -227,32 +234,34 @@ class _Context:
 
     def __init__(self, work: UnitOfWork) -> None:
         self.companies: dict[str, UUID] = {row.search: row.id for row in work.changed_in(COMPANIES) if row.deleted_at is None}
-        self.contacts: dict[str, list[UUID]] = {}
         self.named: dict[str, UUID] = {}
-        for row in work.changed_in(CONTACTS):
-            if row.deleted_at is None:
-                self._add(row.object.first_name, row.object.last_name, row.id)
+        self._contacts: dict[str, list[UUID]] = {}
+        # Those whose names nobody has asked for.
+        self._unnamed = [row.object for row in work.changed_in(CONTACTS) if row.deleted_at is None]
 
     def note(self, work: UnitOfWork, row: PreparedRow, answer: Any) -> None:
         """Note what a row has created."""
-        company_id = ids.decoded(ids.COMPANY, answer.id)
-        if company_id is not None:
-            self.companies.setdefault(company_key(answer.name or ""), company_id)
-        elif isinstance(answer, ContactRecord):
-            contact_id = ids.decoded(ids.CONTACT, answer.id)
-            assert contact_id is not None, "the server has made it"
-            self._add(answer.first_name, answer.last_name, contact_id)
-            if row.company_name and answer.company is not UNSET:
+        if isinstance(answer, ContactRecord):
+            self._unnamed.append(answer)
+            if row.company_name and answer.company is not UNSET and row.company_name not in self.named:
                 found = ids.decoded(ids.COMPANY, answer.company.id)
                 assert found is not None, "the server has made it"
                 self.named[row.company_name] = found
                 if work.has_changed(COMPANIES, found):
                     self.companies.setdefault(company_key(row.company_name), found)
+        elif (company_id := ids.decoded(ids.COMPANY, answer.id)) is not None:
+            self.companies.setdefault(company_key(answer.name or ""), company_id)
 
-    def _add(self, first_name: str | None, last_name: str | None, contact_id: UUID) -> None:
-        known = self.contacts.setdefault(name_key(first_name or "", last_name or ""), [])
-        if contact_id not in known:
-            known.append(contact_id)
+    def contacts_named(self, key: str) -> Sequence[UUID]:
+        """Return the contacts with a name, in the form in which names are compared."""
+        for contact in self._unnamed:
+            known = self._contacts.setdefault(name_key(contact.first_name or "", contact.last_name or ""), [])
+            contact_id = ids.decoded(ids.CONTACT, contact.id)
+            assert contact_id is not None, "the server has made it"
+            if contact_id not in known:
+                known.append(contact_id)
+        self._unnamed.clear()
+        return self._contacts.get(key, ())
 
 
 def _of_row(row: PreparedRow, plan: Plan, context: "_Context | None" = None) -> "_ImportContact | _ImportCompany":
@@ -304,7 +313,9 @@ class _ImportContact(msgspec.Struct, frozen=True):
                 asked = msgspec.structs.replace(asked, company_id=ids.encoded(ids.COMPANY, company_id))
         asked = _tagged(work, row, asked)
         upsert = UpsertContact(asked, self.plan.region, partial(self._kept.beside, work) if row.card else None)
-        upsert.require_references(work)
+        if self.asked.company_id is not UNSET or self.asked.tag_ids is not UNSET:
+            # All others were found or created here.
+            upsert.require_references(work)
         is_new = False
         if before is not None:
             result = upsert.update(work, before)
@@ -341,7 +352,7 @@ class _ImportContact(msgspec.Struct, frozen=True):
         """Return the oldest contact with the row's name and company. Without a company, the only one with the name will do."""
         stored = work.get(NAMED_CONTACTS, _name_place(self.asked))
         key = name_key(self.asked.first_name or "", self.asked.last_name or "")
-        recent = () if self.context is None else self.context.contacts.get(key, ())
+        recent = () if self.context is None else self.context.contacts_named(key)
         contact_ids = [*dict.fromkeys((*(() if stored is None else stored.contact_ids), *recent))]
         rows = [row for each in work.get_all(CONTACTS, contact_ids) if (row := each) is not None and row.deleted_at is None]
         rows = [row for row in rows if name_key(row.object.first_name or "", row.object.last_name or "") == key]

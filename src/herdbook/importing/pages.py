@@ -15,8 +15,9 @@ from herdbook.companies.pages import COMPANIES
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Refused, Visit
 from herdbook.contacts.pages import CONTACTS
+from herdbook.custom_fields.defined import definitions
 from herdbook.custom_fields.model import Field, FieldObjectType
-from herdbook.custom_fields.telling import author_of, definitions, names_of
+from herdbook.custom_fields.telling import author_of, names_of
 from herdbook.formats import reading
 from herdbook.formats.model import Layout
 from herdbook.history.model import Kept, Undo
@@ -445,7 +446,7 @@ async def _read_anew(visit: Visit, import_id: str, do: str) -> dict[str, Any]:
     return {"mapping": await (_of_type if do == "type" else _saved)(visit, import_id)}
 
 
-async def _file_and_fields(visit: Visit, import_id: str) -> tuple[Import, list[Field]]:
+async def _file_and_fields(visit: Visit, import_id: str) -> tuple[Import, Sequence[Field]]:
     job = (await visit.call("get-import-by-id", Import, import_id)).value
     return job, await definitions(visit, job.mapping.object_type.value)
 

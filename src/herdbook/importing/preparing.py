@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Final, cast
 
 import msgspec
@@ -309,6 +310,8 @@ def name_key(first_name: str, last_name: str) -> str:
     return searchable_name(first_name, last_name) + END
 
 
+# The rows of a company often follow one another, and each asks several times.
+@lru_cache(maxsize=4096)
 def company_key(name: str) -> str:
     """Return the form of a company's name in which names are compared: that of the column `search`."""
     return searchable_name(name) + END

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple
@@ -42,6 +43,11 @@ from herdbook.workspaces.store import region_of
 
 # Rows of one command. A neighbour's write may wait for two of them: one that is saved, and one that was applied ahead.
 SLICE: Final = 50
+# Rows of one command while nobody else has written in the workspace for some seconds. Each row costs less then.
+_LARGE_SLICE: Final = 250
+_ALONE_SECONDS: Final = 10.0
+# Rows that are matched by these look through all that the slice has done before them.
+_SMALL_ONLY: Final = ("phone", "crm_id")
 # A slice may have as many bytes as a batch, so no two of them share one.
 _SLICE_BYTES: Final = BATCH_BYTES // 2 + 1
 _AT_ONCE: Final = 4
@@ -184,6 +190,10 @@ class _Work:
         self._origin = Origin(request_id=stored.content.request_id, credential_id=stored.content.credential_id)
         # The companies that rows have named, so that those of later rows are loaded at once.
         self._companies: dict[str, UUID] = {}
+        self._may_be_large = stored.content.mapping.match_by not in _SMALL_ONLY
+        # The workspace's last change after the last slice, and when somebody else may have written last.
+        self._ended = 0
+        self._others_wrote = time.monotonic()
 
     @classmethod
     async def of(cls, pool: Pool, ledger: Ledger, uploads: Uploads, stored: StoredImport) -> "_Work":
@@ -216,14 +226,14 @@ class _Work:
         if self._is_check:
             # A dry run that was broken off must know the rows before.
             known = 0
-            while known < done and (rows := await self._prepared(records, min(SLICE, done - known))):
+            while known < done and (rows := await self._prepared(records, min(_LARGE_SLICE, done - known))):
                 seen.duplicates(rows)
                 known += len(rows)
         else:
             await _skip(records, done)
         writing: deque[_Writing] = deque()
         try:
-            while rows := await self._prepared(records, SLICE):
+            while rows := await self._prepared(records, self._most_rows):
                 duplicates = seen.duplicates(rows) if self._is_check else {}
                 if len(writing) == _WAITING and not self._goes_on(await (first := writing.popleft()).task, first.end):
                     return
@@ -243,7 +253,16 @@ class _Work:
         """End the work."""
         await self._write(EndImport(job_id=self._stored.id, error=error))
 
+    @property
+    def _most_rows(self) -> int:
+        """The most rows of the next slice. Somebody else's write waits for small ones."""
+        is_alone = time.monotonic() - self._others_wrote > _ALONE_SECONDS
+        return _LARGE_SLICE if self._may_be_large and is_alone else SLICE
+
     def _goes_on(self, moved: Moved, done: int) -> bool:
+        if moved.began != self._ended:
+            self._others_wrote = time.monotonic()
+        self._ended = moved.ended
         if len(self._companies) < _MAX_COMPANIES:
             self._companies |= moved.companies
         return moved.state is self._stored.state and moved.done == done
@@ -289,7 +308,7 @@ class _Work:
         try:
             return await self._write(command)
         except TooLarge:
-            pass
+            self._may_be_large = False
         except (Refusal, *CONNECTION_ERRORS, asyncio.CancelledError):
             raise
         except Exception:

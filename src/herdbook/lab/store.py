@@ -77,7 +77,7 @@ _COPIES: Final[LiteralString] = """
             join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
                 and a.attname <> 'workspace_id'
             where c.relnamespace = 'lab'::regnamespace and c.relkind = 'r'
-                and c.relname <> all('{credential,oauth_client,person_user,sign_in_link,console_session}')
+                and c.relname <> all('{credential,credential_change,oauth_client,person_user,sign_in_link,console_session}')
                 and exists (select from pg_attribute w where w.attrelid = c.oid and w.attname = 'workspace_id')
             group by c.oid, c.relname order by c.relname
         loop
@@ -204,6 +204,7 @@ _COPIES: Final[LiteralString] = """
         delete from lab.passkey where person_id in (select person_id from lab.person_user where workspace_id = target);
         delete from lab.person where id in (select person_id from lab.person_user where workspace_id = target);
         delete from lab.person_user where workspace_id = target;
+        delete from lab.credential_change where workspace_id = target;
         delete from lab.credential where workspace_id = target;
     end $$;
     create function lab.delete_workspace(target uuid) returns void language plpgsql as $$

@@ -243,18 +243,23 @@ async def save(
     heads = [_NewHead(work.workspace_id, work.loaded_seq, work.loaded_at, work.seq, work.at) for work in units]
     is_one = len(heads) == 1
     put: dict[Table[Any], list[Row]] = {}
+    written: dict[Table[Any], Table[Any]] = {}
     changes: list[Change] = []
     kept: dict[Table[Any], list[_KeptRow]] = {}
     for work in units:
         changes += work.changes
-        for (table, _), row in work.changed_rows.items():
+        for place, row in work.changed_rows.items():
+            table = place[0]
             saving = table.removals if type(row) is Removed else table
             assert saving is not None, "a command removes rows of a table that allows it"
+            if saving.additions is not None and place in work.new_rows:
+                saving = saving.additions
             put.setdefault(saving, []).append(row)
+            written[saving] = table
         for (table, key), seen in work.kept.items():
             kept.setdefault(table, []).append(_KeptRow(work.workspace_id, key, seen))
     tables, kept_tables = _in_order(put), _in_order(kept)
-    texts = [await _each_encoded(put[table] if table.packed is None else table.packed(put[table])) for table in tables]
+    texts = [await _each_encoded(put[table]) for table in tables]
     parameters = [
         *(msgspec.structs.astuple(heads[0]) if is_one else (_encode(heads),)),
         await encoded_in_turns(changes),
@@ -265,9 +270,9 @@ async def save(
     saved = {record["id"] for record in records}
     if note_rows is not None and saved:
         rows = [
-            (row.workspace_id, Need(table, table.key(row)), text)
+            (row.workspace_id, Need(written[table], table.key(row)), text)
             for table, encoded in zip(tables, texts, strict=True)
-            if table.outdated is not None
+            if written[table].outdated is not None
             for row, text in zip(put[table], encoded, strict=True)
             if row.workspace_id in saved
         ]

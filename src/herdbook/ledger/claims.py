@@ -136,15 +136,18 @@ class UniqueKey(Generic[EntryT]):
         holders: list[tuple[str, str]] = []
         added = [key for key in new if key not in old]
         claims = dict(zip(added, work.get_all(self.table, added), strict=True))
-        taken = self.holders(work, [key for key, claim in claims.items() if claim and claim.holder_id not in (None, object_id)])
+        held = [key for key, claim in claims.items() if claim and claim.holder_id not in (None, object_id)]
+        # Most keys are free.
+        taken = self.holders(work, held) if held else {}
         kind = holder_type.name
-        for index, key in enumerate(new):
+        for index, key in enumerate(new) if taken else ():
             if (holder := taken.get(key)) is not None:
                 errors.append(_already_in_use((field_path or self.field_path)(index, key), kind))
                 holders.append((kind, ids.encoded(holder_type.prefix, holder)))
         if errors:
             raise Taken(errors, holders, holder_type.read_scopes[0])
-        self.free(work, object_id, set(old).difference(new))
+        if old:
+            self.free(work, object_id, set(old).difference(new))
         for key, claim in claims.items():
             work.put(self.table, Claim(work.workspace_id, key, object_id, None if claim is None else claim.stored_holder_id))
 

@@ -4,7 +4,7 @@ They have their own tables, so that only a write that changes them touches these
 ranges, in the order of the objects' ids.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import islice
@@ -18,33 +18,21 @@ from herdbook.ledger.changes import same
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Table, UnitOfWork
 
 
-class IndexEntry(msgspec.Struct, frozen=True):
-    """Whether an object is found by a key: a word, or the id of another object."""
-
-    workspace_id: UUID
-    key: str | UUID
-    object_id: UUID
-    is_there: bool
-
-
-class _Entries(msgspec.Struct):
-    """Index entries of an object that are alike but for their keys. The database reads them together faster than one by one."""
+class IndexEntries(msgspec.Struct, frozen=True):
+    """The keys by which an object is found from now on, and those by which it is not any more."""
 
     workspace_id: UUID
     object_id: UUID
-    is_there: bool
-    keys: list[str | UUID]
+    learned: tuple[str | UUID, ...]
+    forgotten: tuple[str | UUID, ...]
 
 
-def _packed(entries: Sequence[IndexEntry]) -> Sequence[_Entries]:
-    found: dict[tuple[UUID, UUID, bool], _Entries] = {}
-    for each in entries:
-        place = (each.workspace_id, each.object_id, each.is_there)
-        if (entry := found.get(place)) is None:
-            found[place] = _Entries(*place, [each.key])
-        else:
-            entry.keys.append(each.key)
-    return [*found.values()]
+class NewEntries(msgspec.Struct, frozen=True):
+    """The keys by which an object is found that the batch creates."""
+
+    workspace_id: UUID
+    object_id: UUID
+    keys: tuple[str | UUID, ...]
 
 
 class IndexRange(msgspec.Struct, frozen=True):
@@ -61,10 +49,11 @@ class IndexRange(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class IndexTable(Table[IndexEntry]):
-    """A table of index entries, which is only written; `ranges` reads it."""
+class IndexTable(Table[IndexEntries]):
+    """A table of index entries, which is only written; `ranges` reads it, and `of_new` writes those of new objects."""
 
     ranges: Table[IndexRange]
+    of_new: Table[NewEntries]
 
     def needs(self, keys: Iterable[str | UUID]) -> list[Need]:
         """Return the rows that a command must see to find the first objects of these keys."""
@@ -107,19 +96,26 @@ _LOAD: Final[LiteralString] = """
 """
 _SAVE: Final[LiteralString] = """
     $table_entry as (
-        select r.workspace_id, k.key, r.object_id, r.is_there
-        from json_to_recordset($rows) as r(
-            workspace_id uuid, object_id uuid, is_there boolean, keys $type[]
-        )
+        select r.workspace_id, r.object_id, r.learned, r.forgotten
+        from json_to_recordset($rows) as r(workspace_id uuid, object_id uuid, learned $type[], forgotten $type[])
         join held on held.id = r.workspace_id
-        cross join lateral unnest(r.keys) as k(key)
     ), $table_forgotten as (
-        delete from $table t using $table_entry e
-        where t.workspace_id = e.workspace_id and t.$key = e.key and t.$object = e.object_id and not e.is_there
+        delete from $table t using $table_entry e cross join lateral unnest(e.forgotten) as k(key)
+        where t.workspace_id = e.workspace_id and t.$key = k.key and t.$object = e.object_id
     ), $table_learned as (
         insert into $table (workspace_id, $key, $object)
-        select workspace_id, key, object_id from $table_entry where is_there
+        select e.workspace_id, k.key, e.object_id from $table_entry e cross join lateral unnest(e.learned) as k(key)
         on conflict do nothing
+    )
+"""
+# A new object has no entries yet. Without `on conflict`, an entry costs half as much.
+_ADD: Final[LiteralString] = """
+    $table_added as (
+        insert into $table (workspace_id, $key, $object)
+        select r.workspace_id, k.key, r.object_id
+        from json_to_recordset($rows) as r(workspace_id uuid, object_id uuid, keys $type[])
+        join held on held.id = r.workspace_id
+        cross join lateral unnest(r.keys) as k(key)
     )
 """
 
@@ -132,17 +128,28 @@ def index_table(table_name: LiteralString, key: LiteralString, key_type: Literal
 
     ranges = Table(row=IndexRange, key=lambda found: (found.key, found.after, found.most), load=stated(_LOAD), save=None)
     return IndexTable(
-        row=IndexEntry,
-        key=lambda entry: (entry.key, entry.object_id),
+        row=IndexEntries,
+        key=_object_of,
         load=None,
         save=stated(_SAVE),
         ranges=ranges,
-        packed=_packed,
+        of_new=Table(row=NewEntries, key=_object_of, load=None, save=stated(_ADD)),
     )
 
 
+def _object_of(entries: IndexEntries | NewEntries) -> UUID:
+    return entries.object_id
+
+
+def index_new(work: UnitOfWork, indexes: Iterable[Index[Any]], row: Any) -> None:
+    """Add the index entries of an object that is created."""
+    for index in indexes:
+        if not index.is_of_deleted and (keys := index.keys(row)):
+            work.put(index.table.of_new, NewEntries(work.workspace_id, row.id, tuple(keys)))
+
+
 def reindex(work: UnitOfWork, indexes: Iterable[Index[Any]], before: Any, after: Any) -> None:
-    """Bring the index entries of an object from one row to the next; there may be no row before."""
+    """Bring the index entries of an object from one row to the next; without a row before, all of them that are missing."""
     was_deleted = None if before is None else before.deleted_at is not None
     is_deleted = after.deleted_at is not None
     for index in indexes:
@@ -151,17 +158,32 @@ def reindex(work: UnitOfWork, indexes: Iterable[Index[Any]], before: Any, after:
             continue
         old = index.keys(before) if was_there else frozenset[Any]()
         new = index.keys(after) if is_there else frozenset[Any]()
-        for key in old ^ new:
-            work.put(index.table, IndexEntry(work.workspace_id, key, after.id, is_there=key in new))
+        if old != new:
+            _change(work, index.table, after.id, new - old, old - new)
 
 
 def unindex(work: UnitOfWork, indexes: Iterable[Index[Any]], row: Any) -> None:
     """Remove the index entries of an object whose row is removed."""
     is_deleted = row.deleted_at is not None
     for index in indexes:
-        if is_deleted is index.is_of_deleted:
-            for key in index.keys(row):
-                work.put(index.table, IndexEntry(work.workspace_id, key, row.id, is_there=False))
+        if is_deleted is index.is_of_deleted and (keys := index.keys(row)):
+            _change(work, index.table, row.id, frozenset[Any](), keys)
+
+
+def _change(
+    work: UnitOfWork, table: IndexTable, object_id: UUID, learned: AbstractSet[Any], forgotten: AbstractSet[Any]
+) -> None:
+    """Change the keys by which an object is found, in addition to the batch's changes of these so far."""
+    added: Any = work.changed_rows.get((table.of_new, object_id))
+    if added is not None:
+        # The save would not find entries that it adds itself.
+        keys = (set(added.keys) - forgotten) | learned
+        work.put(table.of_new, NewEntries(work.workspace_id, object_id, tuple(keys)))
+        return
+    so_far: Any = work.changed_rows.get((table, object_id))
+    if so_far is not None:
+        learned, forgotten = (set(so_far.learned) - forgotten) | learned, (set(so_far.forgotten) - learned) | forgotten
+    work.put(table, IndexEntries(work.workspace_id, object_id, tuple(learned), tuple(forgotten)))
 
 
 class IndexReader:
@@ -171,8 +193,15 @@ class IndexReader:
         self._work = work
         self._index = index
         self._changed: dict[str | UUID, dict[UUID, bool]] = {}
-        for entry in work.changed_in(index):
-            self._changed.setdefault(entry.key, {})[entry.object_id] = entry.is_there
+        for added in work.all_put_in(index.of_new):
+            self._note(added.object_id, added.keys, is_there=True)
+        for entries in work.all_put_in(index):
+            self._note(entries.object_id, entries.learned, is_there=True)
+            self._note(entries.object_id, entries.forgotten, is_there=False)
+
+    def _note(self, object_id: UUID, keys: Iterable[str | UUID], *, is_there: bool) -> None:
+        for key in keys:
+            self._changed.setdefault(key, {})[object_id] = is_there
 
     def first(self, keys: Iterable[KeyT], most: int) -> dict[KeyT, list[UUID]]:
         """Return the first objects that each key finds, at most so many of each, in the order of their ids.

@@ -15,7 +15,7 @@ from herdbook import ids, shared_schemas
 from herdbook.errors import Forbidden, NotFound, Stale, Taken
 from herdbook.ledger.changes import Action, Entry, Erased, same
 from herdbook.ledger.claims import HeldKey, UniqueKey, united
-from herdbook.ledger.index_entries import Index, reindex, unindex
+from herdbook.ledger.index_entries import Index, index_new, reindex, unindex
 from herdbook.ledger.unit_of_work import LOAD_BYTES, Need, Removed, Result, Table, UnitOfWork
 from herdbook.shared_schemas import Deleted
 
@@ -525,8 +525,12 @@ def _stored(
 
 
 def _put(work: UnitOfWork, object_type: ObjectType[RowT, Any], before: RowT | None, after: RowT) -> None:
-    work.put(object_type.table, after)
-    reindex(work, object_type.indexes, before, after)
+    if before is None:
+        work.put_new(object_type.table, after)
+        index_new(work, object_type.indexes, after)
+    else:
+        work.put(object_type.table, after)
+        reindex(work, object_type.indexes, before, after)
 
 
 def stamped(work: UnitOfWork, after: EntryT) -> EntryT:
@@ -547,18 +551,21 @@ def _changed(before: msgspec.Struct, after: msgspec.Struct) -> dict[str, Any]:
     }
 
 
-_SAVE: Final[LiteralString] = """
-    $table_saved as (
+_ADD: Final[LiteralString] = """
+    $table_added as (
         insert into $table (workspace_id, id, version, updated_at, deleted_at$names, object)
         select r.workspace_id, r.id, r.version, r.updated_at, r.deleted_at$values, r.object
         from json_to_recordset($rows) as r(
             workspace_id uuid, id uuid, version bigint, updated_at timestamptz, deleted_at timestamptz$types, object json
         )
         join held on held.id = r.workspace_id
+        $on_conflict
+    )
+"""
+_ON_CONFLICT: Final[LiteralString] = """
         on conflict (workspace_id, id) do update
         set version = excluded.version, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at$sets,
             object = excluded.object
-    )
 """
 _REMOVE: Final[LiteralString] = """
     $table_removed as (
@@ -611,13 +618,14 @@ _BYTES: Final[LiteralString] = " + coalesce(octet_length(c.$name::text), 0)"
 
 def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *, is_large: bool = False) -> ObjectTable[RowT]:
     """Return the mapping of a table of objects; `columns` are those beside the columns of all object tables."""
-    save = (
-        _SAVE.replace("$table", table_name)
+    add = (
+        _ADD.replace("$table", table_name)
         .replace("$names", _each(columns, ", $name"))
         .replace("$values", _each(columns, ", r.$name"))
         .replace("$types", _each(columns, ", $name $type"))
-        .replace("$sets", _each(columns, ", $name = excluded.$name"))
     )
+    on_conflict = _ON_CONFLICT.replace("$sets", _each(columns, ", $name = excluded.$name"))
+    save = add.replace("_added", "_saved").replace("$on_conflict", on_conflict)
     load = "select " + row_columns(columns) + _LOAD.replace("$table", table_name)
     versions = Table(
         row=ObjectVersion,
@@ -627,18 +635,23 @@ def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *
     )
     return ObjectTable(
         row=row,
-        key=lambda each: each.id,
+        key=_id_of,
         load=load,
         load_first=_LOAD_FIRST.replace("$selected", row_columns(columns))
         .replace("$table", table_name)
         .replace("$columns", _each(columns, _BYTES)),
         save=save,
         is_large=is_large,
+        additions=Table(row=row, key=_id_of, load=None, save=add.replace("$on_conflict", "")),
         removals=removals_of(table_name),
         outdated=None if is_large else _OUTDATED.replace("$table", table_name),
         name=table_name,
         versions=versions,
     )
+
+
+def _id_of(row: ObjectRow) -> UUID:
+    return row.id
 
 
 def removals_of(table_name: LiteralString) -> Table[Removed]:

@@ -7,7 +7,7 @@ the command again. The ledger saves the changed rows of the whole batch in one s
 
 import asyncio
 import itertools
-from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, LiteralString, NamedTuple, Protocol, TypeVar
@@ -63,8 +63,8 @@ class Table(Generic[RowT]):
     load_first: LiteralString | None = field(default=None, kw_only=True)
     """Loads the first of many rows, until they have `$most` bytes; the result has them as `rows`, and as `many` how many it has
     looked up. None if the rows of the table have few bytes."""
-    packed: Callable[[Sequence[Any]], Sequence[Any]] | None = field(default=None, kw_only=True)
-    """Returns rows in the form in which `save` reads them, if it is not their own."""
+    additions: "Table[Any] | None" = field(default=None, kw_only=True)
+    """Writes rows that are known to be new, for less. None if `save` writes these, too."""
     removals: "Table[Removed] | None" = field(default=None, kw_only=True)
     """Removes rows. None if no command removes rows of this table."""
     outdated: LiteralString | None = field(default=None, kw_only=True)
@@ -165,6 +165,8 @@ class UnitOfWork:
         self._loaded: dict[tuple[Table[Any], Hashable], Row | None] = {}
         # Loads have left these out, because the rows before them had very many bytes.
         self._left_out: set[Need] = set()
+        # The rows of objects that the batch creates.
+        self.new_rows: set[tuple[Table[Any], Hashable]] = set()
         # The rows that were not loaded, but kept since an earlier batch, with the transactions that wrote them.
         self.kept: dict[Need, int] = {}
         # The bytes of large rows, as they were loaded.
@@ -303,6 +305,11 @@ class UnitOfWork:
         """Add a new row, or replace a changed one; the batch will save it."""
         self._put((table, table.key(row)), row)
 
+    def put_new(self, table: Table[RowT], row: RowT) -> None:
+        """Add the row of an object that the current command creates, under an id that nothing has had."""
+        self.new_rows.add((table, table.key(row)))
+        self.put(table, row)
+
     @property
     def rows_put(self) -> int:
         """The number of rows that the current command has put, and that were not taken back."""
@@ -329,6 +336,12 @@ class UnitOfWork:
             for (changed_in, _), row in changed.items()
             if changed_in is table and type(row) is not Removed
         ]
+
+    def all_put_in(self, table: Table[RowT]) -> Iterator[RowT]:
+        """Yield the rows of a table that the batch before has put, if it is not saved yet, and then those that this one has."""
+        if table in self._changed_tables:
+            for rows in (self._before, self.changed_rows):
+                yield from (row for (put_in, _), row in rows.items() if put_in is table)  # type: ignore[misc]  # as in `get`
 
     def remove(self, table: Table[RowT], object_id: UUID) -> None:
         """Remove the row with this id; the batch will delete it."""

@@ -1,7 +1,7 @@
 """The pages of OAuth clients, for administrators: the list, one client, and its secret, once."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX
@@ -9,14 +9,27 @@ from herdbook.auth.scopes import ADMIN, SCOPES
 from herdbook.console.conflicts import state_of, theirs
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Redirect, Shown
 from herdbook.console.visit import Visit
+from herdbook.custom_fields.credential_pages import TEMPLATE as HISTORY_TEMPLATE
+from herdbook.custom_fields.credential_pages import CredentialType, show_credential_history
+from herdbook.custom_fields.telling import credential_history
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.oauth import store
 from herdbook.oauth.model import AUTHORIZE_PATH, CLIENT_SECRET_PREFIX, TOKEN_PATH, ClientFacts
 from herdbook.oauth.store import ListedClient
 
 _CLIENTS: Final = f"{BASE}/clients"
+_TYPE: Final = CredentialType("oauth_client", "client")
 _PUBLIC: Final = "public"
+# The latest changes among which a conflict looks for those of others.
+_MAX_SINCE: Final = 10
 _POSSIBLE: Final = {scope: sentence for scope, sentence in SCOPES.items() if scope != ADMIN}
+
+
+class Seen(NamedTuple):
+    """A client as a form has seen it: its state, and the id of its latest change."""
+
+    state: str
+    version: str
 
 
 async def show_clients(visit: Visit) -> Shown:
@@ -37,7 +50,7 @@ async def create_client(visit: Visit) -> PageAnswer:
     made = visit.made_once(facts.name, *sorted(facts.scopes), *facts.redirect_uris, visit.field("kind"))
     known = made.id, visit.secret_of(made)
     try:
-        created = await store.create_client(pool, workspace_id, *facts, is_public=is_public, made=known)
+        created = await store.create_client(pool, workspace_id, *facts, is_public=is_public, made=known, by=visit.author)
     except Invalid as refusal:
         return await show_new_client(visit, refusal.errors)
     visit.show_once(made)
@@ -47,7 +60,9 @@ async def create_client(visit: Visit) -> PageAnswer:
 async def show_client(visit: Visit, shown_id: str) -> Shown:
     """Show a client. Refusal: NotFound."""
     client = await _client(visit, shown_id)
-    return _form(client, _facts(client), is_public=client.is_public, seen=state_of(_facts(client)))
+    latest = await credential_history(visit, client.id, None, 1)
+    seen = Seen(state_of(_facts(client)), latest[0].entry["version"] if latest else "")
+    return _form(client, _facts(client), is_public=client.is_public, seen=seen)
 
 
 async def change_client(visit: Visit, shown_id: str) -> PageAnswer:
@@ -58,9 +73,16 @@ async def change_client(visit: Visit, shown_id: str) -> PageAnswer:
     is_changed = False
     if visit.field("seen") == state_of(_facts(client)):
         try:
-            is_changed = await store.change_client(visit.services.database.pool, client.workspace_id, client, facts)
+            pool = visit.services.database.pool
+            is_changed = await store.change_client(pool, client.workspace_id, client, facts, visit.author)
         except Invalid as refusal:
-            return _form(client, facts, refusal.errors, is_public=client.is_public, seen=visit.field("seen"))
+            return _form(
+                client,
+                facts,
+                refusal.errors,
+                is_public=client.is_public,
+                seen=Seen(visit.field("seen"), visit.field("version")),
+            )
     if not is_changed:
         now = await _client(visit, shown_id)
         differing = theirs(
@@ -70,8 +92,11 @@ async def change_client(visit: Visit, shown_id: str) -> PageAnswer:
                 ("May ask for", " ".join(sorted(now.scopes)), " ".join(sorted(facts.scopes))),
             )
         )
-        shown = _form(now, facts, is_public=now.is_public, seen=state_of(_facts(now)))
-        return Shown(dict(shown.context) | {"is_late": True, "theirs": differing}, 412)
+        history = await credential_history(visit, client.id, None, _MAX_SINCE)
+        seen = Seen(state_of(_facts(now)), history[0].entry["version"] if history else "")
+        shown = _form(now, facts, is_public=now.is_public, seen=seen)
+        since = [each for each in history if each.entry["version"] > visit.field("version")]
+        return Shown(dict(shown.context) | {"is_late": True, "theirs": differing, "since": since}, 412)
     return visit.redirect(f"{_CLIENTS}/{shown_id}", "The client was changed.")
 
 
@@ -80,7 +105,7 @@ async def replace_secret(visit: Visit, shown_id: str) -> PageAnswer:
     client = await _client(visit, shown_id)
     made = visit.made_once(shown_id)._replace(id=client.id)
     pool, random = visit.services.database.pool, visit.secret_of(made)
-    if not await store.replace_secret(pool, client.workspace_id, client.id, random):
+    if not await store.replace_secret(pool, client.workspace_id, client.id, random, visit.author):
         raise _not_here()
     visit.show_once(made)
     return Redirect(f"{_CLIENTS}/{shown_id}/secret")
@@ -102,8 +127,14 @@ async def show_secret(visit: Visit, shown_id: str) -> Shown:
 async def revoke_client(visit: Visit, shown_id: str) -> PageAnswer:
     """Revoke a client. Refusal: NotFound."""
     client = await _client(visit, shown_id)
-    await store.revoke_client(visit.services.database.pool, client.id, client.workspace_id)
+    await store.revoke_client(visit.services.database.pool, client.id, client.workspace_id, visit.author)
     return visit.redirect(_CLIENTS, "The client was revoked. Its tokens stop working within 5 seconds.")
+
+
+async def show_client_history(visit: Visit, shown_id: str) -> Shown:
+    """Show who created a client, changed what of it, and revoked it. Refusal: NotFound."""
+    client = await _client(visit, shown_id)
+    return await show_credential_history(visit, _TYPE, client.id, f"{_CLIENTS}/{shown_id}")
 
 
 async def _clients(visit: Visit) -> list[ListedClient]:
@@ -132,7 +163,12 @@ def _sent(visit: Visit) -> ClientFacts:
 
 
 def _form(
-    client: ListedClient | None, facts: ClientFacts, errors: Sequence[FieldError] = (), *, is_public: bool, seen: str = ""
+    client: ListedClient | None,
+    facts: ClientFacts,
+    errors: Sequence[FieldError] = (),
+    *,
+    is_public: bool,
+    seen: Seen | None = None,
 ) -> Shown:
     context: dict[str, Any] = {
         "client": client,
@@ -176,6 +212,14 @@ PAGES: Final = (
         scopes=_SCOPES,
         handler=change_client,
         template=_TEMPLATE,
+    ),
+    Page(
+        method="GET",
+        path="/clients/{client_id}/history",
+        id="show-client-history",
+        scopes=_SCOPES,
+        handler=show_client_history,
+        template=HISTORY_TEMPLATE,
     ),
     Page(
         method="GET",

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, LiteralString, NamedTuple, TypeVar
+from typing import Any, Final, LiteralString, NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX, Token, new_secret, secret_hash
 from herdbook.auth.roles import within_role
+from herdbook.auth.store import Author
 from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice
 from herdbook.oauth.model import (
@@ -85,6 +87,7 @@ class LetIn(NamedTuple):
         return ids.encoded(CLIENT_PREFIX, self.client_id)
 
 
+_NOBODY: Final = Author()
 # The hash of a secret that a public client has not.
 _NO_SECRET: Final = b""
 
@@ -98,6 +101,7 @@ async def create_client(  # noqa: PLR0913  # the parts of a row
     *,
     is_public: bool = False,
     made: tuple[UUID, str] | None = None,
+    by: Author = _NOBODY,
 ) -> NewClient:
     """Create a client. Its secret can never be read again. `made` has an id and what follows the prefix of the secret.
 
@@ -110,8 +114,12 @@ async def create_client(  # noqa: PLR0913  # the parts of a row
     secret = "" if is_public else CLIENT_SECRET_PREFIX + random
     await statements.execute(
         """
-        insert into oauth_client (id, workspace_id, name, scopes, redirect_uris, secret_hash)
-        values ($1, $2, $3, $4, $5, $6) on conflict (id) do nothing
+        with made as (
+            insert into oauth_client (id, workspace_id, name, scopes, redirect_uris, secret_hash)
+            values ($1, $2, $3, $4, $5, $6) on conflict (id) do nothing returning workspace_id, id
+        )
+        insert into credential_change (workspace_id, credential_id, id, user_id, request_id, action)
+        select workspace_id, id, $7, $8, $9, 'created' from made
         """,
         client_id,
         workspace_id,
@@ -119,11 +127,15 @@ async def create_client(  # noqa: PLR0913  # the parts of a row
         sorted(set(scopes)),
         list(redirect_uris),
         _NO_SECRET if is_public else secret_hash(secret),
+        ids.new_id(),
+        *by,
     )
     return NewClient(ids.encoded(CLIENT_PREFIX, client_id), secret)
 
 
-async def change_client(statements: Executor, workspace_id: UUID, client: ListedClient, facts: ClientFacts) -> bool:
+async def change_client(
+    statements: Executor, workspace_id: UUID, client: ListedClient, facts: ClientFacts, by: Author = _NOBODY
+) -> bool:
     """Change a client of a workspace, as it was read; return whether it still works and nobody else has changed it since.
 
     Its tokens have no scope that it has not.
@@ -133,9 +145,15 @@ async def change_client(statements: Executor, workspace_id: UUID, client: Listed
     check_client(facts, is_public=client.is_public)
     changed: UUID | None = await statements.fetchval(
         """
-        update oauth_client set name = $3, scopes = $4, redirect_uris = $5
-        where workspace_id = $1 and id = $2 and revoked_at is null and name = $6 and scopes = $7 and redirect_uris = $8
-        returning id
+        with done as (
+            update oauth_client set name = $3, scopes = $4, redirect_uris = $5
+            where workspace_id = $1 and id = $2 and revoked_at is null and name = $6 and scopes = $7 and redirect_uris = $8
+            returning workspace_id, id
+        ), noted as (
+            insert into credential_change (workspace_id, credential_id, id, user_id, request_id, action, changes)
+            select workspace_id, id, $9, $10, $11, 'updated', $12::text::jsonb from done where $12::text <> '{}'
+        )
+        select id from done
         """,
         workspace_id,
         client.id,
@@ -145,20 +163,42 @@ async def change_client(statements: Executor, workspace_id: UUID, client: Listed
         client.name,
         list(client.scopes),
         list(client.redirect_uris),
+        ids.new_id(),
+        *by,
+        msgspec.json.encode(_changes(client, facts)).decode(),
     )
     return changed is not None
 
 
-async def replace_secret(statements: Executor, workspace_id: UUID, client_id: UUID, random: str) -> bool:
+def _changes(client: ListedClient, facts: ClientFacts) -> dict[str, dict[str, Any]]:
+    members = {
+        "name": (client.name, facts.name),
+        "redirect_uris": (list(client.redirect_uris), list(facts.redirect_uris)),
+        "scopes": (list(client.scopes), sorted(set(facts.scopes))),
+    }
+    return {name: {"from": before, "to": after} for name, (before, after) in members.items() if before != after}
+
+
+async def replace_secret(statements: Executor, workspace_id: UUID, client_id: UUID, random: str, by: Author = _NOBODY) -> bool:
     """Give a client another secret; the former one works no more. Return whether it has one: a public client has none."""
     changed: UUID | None = await statements.fetchval(
         """
-        update oauth_client set secret_hash = $3
-        where workspace_id = $1 and id = $2 and revoked_at is null and secret_hash <> '' returning id
+        with done as (
+            update oauth_client set secret_hash = $3
+            where workspace_id = $1 and id = $2 and revoked_at is null and secret_hash <> ''
+            returning workspace_id, id, old.secret_hash <> $3 as is_other
+        ), noted as (
+            insert into credential_change (workspace_id, credential_id, id, user_id, request_id, action, changes)
+            select workspace_id, id, $4, $5, $6, 'updated', '{"secret": {"from": "the former one", "to": "a new one"}}'
+            from done where is_other
+        )
+        select id from done
         """,
         workspace_id,
         client_id,
         secret_hash(CLIENT_SECRET_PREFIX + random),
+        ids.new_id(),
+        *by,
     )
     return changed is not None
 
@@ -213,15 +253,24 @@ async def shut_out(statements: Executor, person_id: UUID, client_id: UUID) -> No
     )
 
 
-async def revoke_client(statements: Executor, client_id: UUID, workspace_id: UUID | None = None) -> bool:
+async def revoke_client(statements: Executor, client_id: UUID, workspace_id: UUID | None = None, by: Author = _NOBODY) -> bool:
     """Revoke a client of a workspace, or of any, and all its tokens now; return whether the client exists."""
     found: UUID | None = await statements.fetchval(
         """
-        update oauth_client set revoked_at = coalesce(revoked_at, now())
-        where id = $1 and ($2::uuid is null or workspace_id = $2) returning id
+        with done as (
+            update oauth_client set revoked_at = coalesce(revoked_at, now())
+            where id = $1 and ($2::uuid is null or workspace_id = $2)
+            returning workspace_id, id, old.revoked_at is null as is_now
+        ), noted as (
+            insert into credential_change (workspace_id, credential_id, id, user_id, request_id, action)
+            select workspace_id, id, $3, $4, $5, 'revoked' from done where is_now
+        )
+        select id from done
         """,
         client_id,
         workspace_id,
+        ids.new_id(),
+        *by,
     )
     return found is not None
 

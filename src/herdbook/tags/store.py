@@ -65,7 +65,9 @@ def tag_needs(tag_ids: Sequence[str] | UnsetType | None) -> list[Need]:
 
 def require_tags(work: UnitOfWork, tag_ids: Sequence[str] | UnsetType | None) -> None:
     """Refuse tags that do not exist. Refusal: Invalid (tag_ids)."""
-    asked = tag_ids or ()
+    if not tag_ids:
+        return
+    asked = tag_ids
     found = all_active(work, TAGS, [ids.decoded(ids.TAG, text) for text in asked])
     errors = [
         FieldError(f"tag_ids[{index}]", "not_found", f"`tag_ids[{index}]` names no tag of this workspace. Leave it out.", text)

@@ -95,7 +95,9 @@ async def update_view(call: Call, view_id: UUID, patch: ViewUpdate) -> Answer:
     if changes.keys() & {"where", "sort"}:
         await _require_valid(call, queried, content)
     name = row.name if patch.name is UNSET else patch.name
-    changed = row._replace(name=name, is_shared=is_shared, content=msgspec.json.encode(content))
+    changed = row._replace(
+        name=name, is_shared=is_shared, content=msgspec.json.encode(content), updated_by=call.caller.own_user_id
+    )
     await store.update(call.services.database.pool, call.caller.workspace_id, changed)
     return await get_view(call, view_id)
 

@@ -123,6 +123,7 @@ class ViewRow(NamedTuple):
     content: bytes
     created_at: datetime
     updated_at: datetime
+    updated_by: UUID | None = None
 
 
 class ViewObject(Enum):
@@ -142,6 +143,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         "search": None,
         "created_at": "2026-03-01T12:00:00.000000Z",
         "updated_at": "2026-03-01T12:00:00.000000Z",
+        "updated_by": None,
     } | ViewCreate.example
 
     object: ViewObject
@@ -158,6 +160,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...]
     created_at: Time
     updated_at: Time
+    updated_by: Annotated[
+        str | None, fields.id_schema(ids.USER, "The user who changed it last; null if nobody has, or a credential for no user.")
+    ]
 
 
 class ViewList(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,4 +193,5 @@ def shown(row: ViewRow) -> View:
         columns=content.columns,
         created_at=shown_time(row.created_at),
         updated_at=shown_time(row.updated_at),
+        updated_by=None if row.updated_by is None else ids.encoded(ids.USER, row.updated_by),
     )

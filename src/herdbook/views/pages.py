@@ -2,18 +2,29 @@
 
 from typing import Any, Final
 
+import msgspec
 from starlette.datastructures import QueryParams
 
 from herdbook.companies.pages import COMPANIES
 from herdbook.console.conflicts import changed_meanwhile, state_of
 from herdbook.console.page import Page, PageAnswer, Redirect, isolated
+from herdbook.console.rendering import shown_time
 from herdbook.console.visit import Refused, Visit
 from herdbook.contacts.pages import CONTACTS
 from herdbook.custom_fields import filters
 from herdbook.custom_fields.lists import Place, SavedView, address_of, filterable
 from herdbook.custom_fields.pages import RecordPages, members_of
+from herdbook.custom_fields.telling import names_of
 from herdbook.errors import NotFound
 from herdbook.shared_schemas import Deleted
+
+
+class LastChange(msgspec.Struct):
+    """The last change of a view: its author and its time."""
+
+    updated_by: str | None
+    updated_at: str
+
 
 _KINDS: Final = {each.name: each for each in (CONTACTS, COMPANIES)}
 
@@ -72,9 +83,12 @@ async def _unchanged(visit: Visit, view_id: str) -> SavedView:
     """Return a view as the form has seen it. Refusal: Refused, if it is another one now."""
     view = (await visit.call("get-view-by-id", SavedView, view_id)).value
     if visit.field("seen") != state_of(view):
+        last = (await visit.call("get-view-by-id", LastChange, view_id)).value
+        author = (await names_of(visit, [last.updated_by])).get(last.updated_by) if last.updated_by else None
         detail = (
-            f"Somebody has changed the view “{view.name}” since you opened it, so nothing was saved. Choose it again to see it "
-            "as it is now, or save your list as another view."
+            f"{isolated(author or 'Somebody')} has changed the view “{isolated(view.name)}” since you opened it, "
+            f"{shown_time(last.updated_at).striptags()}, so nothing was saved or deleted. Choose it again to see it as it is "
+            "now, or save your list as another view."
         )
         raise Refused(changed_meanwhile(visit, detail))
     return view

@@ -10,7 +10,7 @@ from herdbook.db.pool import Executor
 from herdbook.views.model import MAX_VIEWS, ViewRow
 
 _SELECT: Final[LiteralString] = (
-    "select id, object_type, owner_id, name, is_shared, content, created_at, updated_at from saved_view"
+    "select id, object_type, owner_id, name, is_shared, content, created_at, updated_at, updated_by from saved_view"
 )
 
 
@@ -63,7 +63,7 @@ async def update(statements: Executor, workspace_id: UUID, view: ViewRow) -> Non
     """Change a view. One that was deleted meanwhile stays deleted."""
     await statements.execute(
         """
-        update saved_view set name = $3, is_shared = $4, content = $5, updated_at = now()
+        update saved_view set name = $3, is_shared = $4, content = $5, updated_at = now(), updated_by = $6
         where workspace_id = $1 and id = $2
         """,
         workspace_id,
@@ -71,6 +71,7 @@ async def update(statements: Executor, workspace_id: UUID, view: ViewRow) -> Non
         view.name,
         view.is_shared,
         view.content,
+        view.updated_by,
     )
 
 

@@ -165,7 +165,8 @@ export function faultIn(place) {
 
 function sameChoice(old) {
   if (!old?.matches("input:is([type=radio], [type=checkbox])")) return null;
-  return [...document.getElementsByName(old.name)].find((each) => each.value === old.value && each.type === old.type) ?? null;
+  const same = [...document.getElementsByName(old.name)].find((each) => each.value === old.value && each.type === old.type);
+  return same?.checkVisibility() ? same : null;
 }
 
 function keepChoices(there, fresh) {
