@@ -38,10 +38,11 @@ from herdbook.custom_fields.commands import ConvertValues, add_usual_fields
 from herdbook.custom_fields.store import CONVERT_VALUES, note_older_values
 from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool, open_pool
+from herdbook.db.rounds import once_an_hour
 from herdbook.disk import DiskWatch
 from herdbook.duplicates import api as duplicates_api
 from herdbook.duplicates.comparison import load_library_of_likeness
-from herdbook.duplicates.searching import follow_all
+from herdbook.duplicates.searching import follow_all, follow_moved
 from herdbook.embedded import GIVE_UP_SECONDS, has_data
 from herdbook.engagements import api as engagements_api
 from herdbook.engagements import store as engagements_store
@@ -147,6 +148,8 @@ _PAGE_CONNECTIONS: Final = 2
 _DATABASE_SECONDS: Final = GIVE_UP_SECONDS
 _TRY_AGAIN_SECONDS: Final = 0.1
 _LAST_USES_SECONDS: Final = 2.0
+# How often a server offers to make the round of the hour. A refusal costs one look-up.
+_OFFER_ROUND_SECONDS: Final = 300.0
 # How long after the start libraries are imported that the first answer does not need.
 _LOAD_AFTER_SECONDS: Final = 0.5
 
@@ -293,7 +296,8 @@ class Herdbook:
             *_chores_in_database(settings, pool, ledger, erasures),
             Chore(0.5, importer.look),
             Chore(3600, importer.forget_expired),
-            Chore(60, partial(sweep_uploads, pool, importer.uploads.folder)),
+            Chore(3600, partial(sweep_uploads, pool, importer.uploads.folder), first_within_seconds=2),
+            Chore(5, partial(follow_moved, pool, notifier)),
             *([Chore(0.5, supervisor.look)] if self._delivers else []),
             *([] if request_log is None else _chores_of_request_log(settings, pool, request_log)),
         ]
@@ -388,10 +392,17 @@ def _importer(settings: Settings, database: Database, ledger: Ledger) -> Importe
 
 
 def _chores_of_request_log(settings: Settings, pool: Pool, log: RequestLog) -> list[Chore]:
+    hours = settings.request_log_hours
     return [
         Chore(1, partial(request_log_commands.write, pool, log)),
-        Chore(60, partial(request_log_store.trim, pool, settings.request_log_hours)),
+        Chore(60, partial(request_log_commands.trim_grown, pool, log, hours)),
+        _round(pool, f"requests {hours}", partial(request_log_store.trim, pool, hours)),
     ]
+
+
+def _round(pool: Pool, name: str, make_round: Callable[[], Awaitable[object]]) -> Chore:
+    """Return the chore of a round over all workspaces, which the servers of a database share."""
+    return Chore(_OFFER_ROUND_SECONDS, partial(once_an_hour, pool, name, make_round))
 
 
 def _deleted_days(settings: Settings) -> int:
@@ -409,16 +420,18 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
         Chore(3600, partial(add_usual_fields, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(note_older_values, pool), first_within_seconds=1),
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
-        Chore(5, partial(follow_all, pool)),
+        _round(pool, "duplicates", partial(follow_all, pool)),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
         Chore(3600, partial(forget_old_sessions, pool)),
         Chore(3600, partial(forget_old_challenges, pool)),
-        Chore(3600, partial(webhooks_store.forget_old_deliveries, pool)),
+        _round(pool, "deliveries", partial(webhooks_store.forget_old_deliveries, pool)),
         Chore(3600, partial(sweep, settings.data_dir / "media", needing_recordings), first_within_seconds=2),
     ]
     if settings.history_days:
-        chores.append(Chore(3600, partial(trim_ledgers, pool, settings.history_days)))
+        # A server that was started with another number of days begins a round at once.
+        days = settings.history_days
+        chores.append(_round(pool, f"history {days}", partial(trim_ledgers, pool, days)))
     if deleted_days := _deleted_days(settings):
         chores.append(Chore(3600, partial(expire, pool, ledger, BUSINESS_TYPES, deleted_days)))
     return chores

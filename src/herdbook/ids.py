@@ -4,6 +4,7 @@ The layout follows https://github.com/ulid/spec: 48 bits of milliseconds, then 8
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -55,6 +56,11 @@ def form(prefix: str) -> str:
 def new_id() -> UUID:
     """Return a new ULID as a UUID: the current millisecond, then 80 random bits."""
     return pgproto.UUID(sources.id_bytes())
+
+
+def least_id(time: datetime) -> UUID:
+    """Return the least id that can have been made at a time. Ids that were made before it are less."""
+    return UUID(int=int(time.timestamp() * 1000) << 80)
 
 
 def encoded(prefix: str, identifier: UUID) -> str:

@@ -222,6 +222,29 @@ async def test_a_use_is_noted(authenticator: Authenticator, pool: Connections, a
     assert await pool.fetchval(used, bob.key.id) is None
 
 
+async def test_a_use_is_noted_once_an_hour(pool: Connections, alice: Person, clock: Clock) -> None:
+    """A key in constant use is noted once an hour, however many servers see it."""
+    used = "select last_used_at from credential where id = $1"
+
+    async def noted_by(authenticator: Authenticator) -> datetime:
+        await authenticator.caller(str(alice.key).encode())
+        await authenticator.note_uses()
+        return await pool.fetchval(used, alice.key.id)
+
+    one = Authenticator(pool, clock)
+    first = await noted_by(one)
+    by_another = await noted_by(Authenticator(pool, clock))
+    await pool.execute("update credential set last_used_at = $2 where id = $1", alice.key.id, first - timedelta(hours=2))
+    clock.time += 60
+    within_the_hour = await noted_by(one)
+    clock.time += 3600
+    after_it = await noted_by(one)
+
+    assert by_another == first
+    assert within_the_hour == first - timedelta(hours=2)
+    assert after_it > first
+
+
 async def test_a_refused_use_is_not_noted(authenticator: Authenticator, pool: Connections, alice: Person) -> None:
     """A guess at a secret does not make its key look used."""
     with pytest.raises(Unauthenticated):

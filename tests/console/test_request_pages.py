@@ -11,7 +11,7 @@ from herdbook import ids
 from herdbook.db.pool import Pool, open_pool
 from herdbook.http.request_log import AnsweredRequest, RequestLog
 from herdbook.request_log import store
-from herdbook.request_log.commands import write
+from herdbook.request_log.commands import trim_grown, write
 from herdbook.request_log.model import KeptRequest
 from tests.cast import Logged, Person, Thing
 from tests.console.people import Visitor
@@ -204,6 +204,30 @@ async def test_requests_are_dropped_and_counted_while_the_database_is_away(datab
 
 def _kept(workspace_id: UUID, request_id: UUID) -> KeptRequest:
     return KeptRequest(workspace_id, request_id, ids.NIL, "list-contacts", "GET", "/api/v2/contacts", None, 200, 1.0)
+
+
+async def test_only_where_requests_were_written_are_there_too_many(
+    workspace_id: UUID, charlie: Person, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each minute a server deletes what is too much in the workspaces whose requests it has written, and looks at no other."""
+    monkeypatch.setattr(store, "MOST_REQUESTS", 3)
+    pool: Pool = await open_pool(database_url, 2)
+    log = RequestLog()
+    try:
+        await store.add(pool, [_kept(each, ids.new_id()) for each in (workspace_id, charlie.workspace_id) for _ in range(5)])
+        _fill(log, workspace_id, 2, is_good_read=True)
+        await write(pool, log)
+        await trim_grown(pool, log, 1)
+        count = "select count(*) from request_log where workspace_id = $1"
+        left = [await pool.fetchval(count, each) for each in (workspace_id, charlie.workspace_id)]
+        await store.add(pool, [_kept(workspace_id, ids.new_id())])
+        await trim_grown(pool, log, 1)
+        again = await pool.fetchval(count, workspace_id)
+    finally:
+        await pool.close()
+
+    assert left == [3, 5]
+    assert again == 4
 
 
 async def test_old_requests_and_too_many_are_deleted(

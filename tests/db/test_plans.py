@@ -649,7 +649,7 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     ),
     "find key": (lambda database: find_key(database.pool, database.key_id), 2),
     "find access token": (lambda database: find_access_token(database.pool, database.key_id), 2),
-    "note use": (lambda database: note_use(database.pool, [database.key_id]), 1),
+    "note use": (lambda database: note_use(database.pool, [database.key_id], datetime.now(UTC)), 1),
     "newest": (page(), 26),
     "oldest": (page(descending=False), 26),
     "newest after": (page_after_middle(), 26),

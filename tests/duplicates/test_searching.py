@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator
 from uuid import UUID
 
+import asyncpg
+import pytest
 import pytest_asyncio
 
 from herdbook.db.pool import PagePool, open_pool
@@ -12,10 +14,12 @@ from herdbook.duplicates.searching import (
     Place,
     follow,
     follow_all,
+    follow_moved,
     is_behind,
     search_state,
     take_step,
 )
+from herdbook.ledger.notifier import ChangeNotifier
 from tests.cast import Person
 from tests.duplicates.listed import contact, groups, phone
 
@@ -111,6 +115,39 @@ async def test_the_background_takes_in_what_is_new(own_pool: PagePool, place: Pl
 
     assert not is_behind(await search_state(place))
     assert (await _rows(place))[2] == 3
+
+
+async def test_a_server_takes_in_what_it_has_changed(own_pool: PagePool, place: Place, alice: Person) -> None:
+    """Between the rounds over all, a server follows the workspaces that it has changed, and first passes anywhere."""
+    for _ in range(2):
+        await contact(alice, "Ada", "Lovelace", phone_numbers=NUMBER)
+    notifier = ChangeNotifier(own_pool)
+    await search_state(place)
+    await follow_moved(own_pool, notifier)
+    first_pass = await _rows(place)
+    await contact(alice, "Ada", "Lovelace", phone_numbers=NUMBER)
+    await follow_moved(own_pool, notifier)
+    untold = await search_state(place)
+    notifier.notify([place.workspace_id])
+    await follow_moved(own_pool, notifier)
+
+    assert first_pass[2] == 1
+    assert is_behind(untold)
+    assert not is_behind(await search_state(place))
+    assert (await _rows(place))[2] == 3
+
+
+async def test_what_could_not_be_taken_in_is_followed_later(database_url: str, place: Place, alice: Person) -> None:
+    """If the database is away, the workspaces that have changed are not forgotten."""
+    await contact(alice, "Ada", "Lovelace", phone_numbers=NUMBER)
+    pool = await open_pool(database_url, 1)
+    notifier = ChangeNotifier(pool)
+    notifier.notify([place.workspace_id])
+    pool.terminate()
+    with pytest.raises(asyncpg.InterfaceError):
+        await follow_moved(pool, notifier)
+
+    assert notifier.take_moved() == {place.workspace_id}
 
 
 async def test_a_ledger_that_was_trimmed_is_searched_anew(place: Place, alice: Person) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from herdbook.contacts.model import ContactUpsert
 from herdbook.custom_fields.model import FieldObjectType
 from herdbook.db.pool import Pool
 from herdbook.erasure.commands import EraseSlice
-from herdbook.erasure.erasing import certificate, command_for
+from herdbook.erasure.erasing import certificate, command_for, sweep_uploads
 from herdbook.erasure.store import ERASE, MAX_OUTCOMES
 from herdbook.importing.commands import ImportSlice, Plan
 from herdbook.importing.preparing import PreparedRow
@@ -139,3 +140,17 @@ async def test_imports_go_on_after_an_erasure(alice: Person, admin: Person) -> N
     await erase(admin, ada)
 
     assert (await (await upload(alice, f"First name\n{MARKER}\n")).run())["create"] == 1
+
+
+async def test_a_sweep_of_one_workspace_leaves_the_files_of_others(pool: Pool, workspace_id: UUID, tmp_path: Path) -> None:
+    """After an erasure, the files of its workspace's imports go, without a look at those of all others."""
+    files = [tmp_path / each.hex / ids.new_id().hex for each in (workspace_id, ids.new_id())]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("email\nada@engine.test\n")
+    await sweep_uploads(pool, tmp_path, workspace_id)
+    after = [file.exists() for file in files]
+    await sweep_uploads(pool, tmp_path)
+
+    assert after == [False, True]
+    assert not files[1].exists()

@@ -93,6 +93,35 @@ async def test_endpoints_are_added_up(office: Office) -> None:
     }
 
 
+async def test_very_many_endpoints_are_added_up_once_an_hour(office: Office) -> None:
+    """If there are more than a thousand endpoints, an answer adds up those at work, and all of them once an hour."""
+    await office.delivery_tables.pool.execute(
+        """
+        with made as (
+            insert into webhook_endpoint (workspace_id, id, version, updated_at, secret, object)
+            select $1, gen_random_uuid(), 1, now(), '', '{}' from generate_series(1, 1001) returning id
+        )
+        insert into webhook_reader (workspace_id, endpoint_id, is_enabled, position) select $1, id, true, 0 from made
+        """,
+        office.owner.workspace_id,
+    )
+    before = await office.measured()
+    await office.delivery_tables.pool.execute(
+        """
+        with chosen as (select endpoint_id from webhook_reader order by endpoint_id limit 10)
+        update webhook_reader r set failing_since = now(), delivered = 7 from chosen where r.endpoint_id = chosen.endpoint_id
+        """
+    )
+    await office.delivery_tables.pool.execute("update workspace set seq = seq + 5 where id = $1", office.owner.workspace_id)
+    after = await office.measured()
+    seq = await office.delivery_tables.pool.fetchval("select seq from workspace where id = $1", office.owner.workspace_id)
+
+    assert (before["endpoints enabled"], before["endpoints failing"]) == (1001, 0)
+    assert (after["endpoints enabled"], after["endpoints failing"]) == (991, 10)
+    assert after["entries_behind"] == 10 * seq
+    assert after["deliveries delivered"] == 0
+
+
 async def test_without_the_database_nobody_knows(office: Office, database_url: str) -> None:
     """Without the database the metrics of webhooks are NaN, and the others are still served."""
     await office.endpoint()

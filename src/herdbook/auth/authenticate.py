@@ -5,13 +5,15 @@ import contextlib
 import hashlib
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
-from herdbook import ids
+from herdbook import ids, sources
 from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, PREFIX, NotAKey, read_token
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.sign_ins import SignIns
@@ -22,6 +24,8 @@ from herdbook.errors import Forbidden, Unauthenticated
 # A key that is revoked or whose user leaves stops working in all processes within this time; the promise is 5 seconds.
 _TRUSTED_FOR_SECONDS: Final = 3.0
 _MAX_TRUSTED: Final = 10_000
+# Uses of a credential within this time are noted once: all nodes of a distributed database have a copy of the row.
+_USE_IS_NOTED_FOR: Final = timedelta(hours=1)
 
 
 class Caller(NamedTuple):
@@ -68,6 +72,8 @@ class Authenticator:
         self._trusted: dict[bytes, tuple[float, Caller]] = {}
         self._lookups: dict[bytes, asyncio.Task[Caller]] = {}
         self._used: set[UUID] = set()
+        # When uses were noted, the earliest first.
+        self._noted: OrderedDict[UUID, float] = OrderedDict()
 
     async def caller(self, authorization: bytes | None, address: str = "") -> Caller:
         """Return the caller. Refusals: Unauthenticated; RateLimited after too many failed sign-ins from the address."""
@@ -91,10 +97,15 @@ class Authenticator:
         self._trusted.clear()
 
     async def note_uses(self) -> None:
-        """Store the last use of the credentials that were seen since the last call."""
+        """Store the use of the credentials that were seen since the last call, of each once an hour."""
         used, self._used = self._used, set()
-        if used:
-            await note_use(self._pool, sorted(used))
+        if not used:
+            return
+        await note_use(self._pool, sorted(used), sources.now() - _USE_IS_NOTED_FOR)
+        now = self._clock()
+        while self._noted and next(iter(self._noted.values())) <= now - _USE_IS_NOTED_FOR.total_seconds():
+            self._noted.popitem(last=False)
+        self._noted.update(dict.fromkeys(used, now))
 
     async def _look_up(self, token: bytes, fingerprint: bytes, address: str) -> Caller:
         now = self._clock()
@@ -105,7 +116,8 @@ class Authenticator:
         if len(self._trusted) >= _MAX_TRUSTED:
             self._trusted = {key: known for key, known in self._trusted.items() if known[0] > now}
         self._trusted[fingerprint] = (now + min(_TRUSTED_FOR_SECONDS, seconds_left), caller)
-        self._used.add(caller.credential_id)
+        if self._noted.get(caller.credential_id, -math.inf) <= now - _USE_IS_NOTED_FOR.total_seconds():
+            self._used.add(caller.credential_id)
         return caller
 
     async def _authenticated(self, token: bytes, address: str) -> tuple[Caller, float]:

@@ -269,8 +269,9 @@ async def note_received(statements: Executor, token_id: UUID) -> None:
     )
 
 
-async def note_use(statements: Executor, credential_ids: Sequence[UUID]) -> None:
-    """Note that keys and OAuth clients have just been used."""
+async def note_use(statements: Executor, credential_ids: Sequence[UUID], noted_before: datetime) -> None:
+    """Note that keys and OAuth clients have just been used, unless a use has been noted since a time."""
     used = list(credential_ids)
-    await statements.execute("update credential set last_used_at = now() where id = any($1)", used)
-    await statements.execute("update oauth_client set last_used_at = now() where id = any($1)", used)
+    last_use: LiteralString = "last_used_at = now() where id = any($1) and coalesce(last_used_at, '-infinity') < $2"
+    await statements.execute("update credential set " + last_use, used, noted_before)
+    await statements.execute("update oauth_client set " + last_use, used, noted_before)

@@ -147,6 +147,9 @@ create table erasure (
     primary key (workspace_id, hash)
 );
 
+-- The latest erasures, which the list outside of the database may still lack.
+create index erasure_by_time on erasure (at);
+
 -- The erasures that are under way. A row goes with the last slice of its erasure.
 create table erasure_task (
     workspace_id uuid not null,
@@ -797,6 +800,12 @@ create table webhook_reader (
     primary key (workspace_id, endpoint_id)
 ) with (fillfactor = 50);
 
+-- The endpoints that a courier must look at every second: their lease or their pause may end. To renew a lease changes none of
+-- these columns, so it touches no index.
+create index webhook_reader_at_work on webhook_reader (workspace_id, endpoint_id)
+    where is_enabled and (lease_holder is not null or paused_until is not null or failing_since is not null);
+create index webhook_reader_enabled on webhook_reader (workspace_id, endpoint_id) where is_enabled;
+
 -- Deliveries that failed at the first attempt or were sent again. `seq` is the entry of the ledger.
 create table webhook_delivery (
     workspace_id uuid not null,
@@ -818,6 +827,8 @@ comment on column webhook_delivery.state is
 
 create index webhook_delivery_due on webhook_delivery (workspace_id, endpoint_id, next_attempt_at)
     where next_attempt_at is not null;
+-- The retries that have fallen due since the last look, of all endpoints.
+create index webhook_delivery_by_attempt on webhook_delivery (next_attempt_at) where next_attempt_at is not null;
 create index webhook_delivery_by_state on webhook_delivery (workspace_id, endpoint_id, state, seq);
 
 -- The saved views of lists: what they filter, and how they show it. A change of one is no entry of the ledger.
@@ -856,6 +867,8 @@ create table duplicate_search (
     too_common text[] not null default '{}',
     primary key (workspace_id, object_type)
 ) with (fillfactor = 50);
+
+create index duplicate_search_first_pass on duplicate_search (workspace_id, object_type) where scanned_to is not null;
 
 -- The objects that have been looked at, and the keys of each: hashes of names, addresses and the like.
 create table duplicate_object (

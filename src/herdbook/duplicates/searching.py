@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -40,6 +40,7 @@ from herdbook.duplicates.comparison import (
 )
 from herdbook.duplicates.model import LEAST_SCORE
 from herdbook.duplicates.store import MAX_TOO_COMMON, Pair, Search, Step, StoredObject
+from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.ledger.object_types import ObjectType
 from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE, MergeType
 
@@ -199,16 +200,32 @@ async def follow(place: Place, most_steps: int) -> Search:
 async def follow_all(statements: Executor) -> None:
     """Take in what is new in all workspaces in which somebody has asked for duplicates. Leave half of the time to others."""
     async for workspace_ids in slices_of_workspaces(statements):
-        for workspace_id, name in await store.searches_behind(statements, workspace_ids):
-            place = Place(statements, workspace_id, KINDS[name])
+        await _take_in(statements, await store.searches_behind(statements, workspace_ids))
+
+
+async def follow_moved(statements: Executor, notifier: ChangeNotifier) -> None:
+    """Do as `follow_all` does where this process has changed something, and go on with first passes, whoever began them."""
+    moved = notifier.take_moved()
+    try:
+        if moved:
+            await _take_in(statements, await store.searches_behind(statements, list(moved)))
+        await _take_in(statements, await store.first_passes(statements))
+    except BaseException:
+        notifier.give_back(moved)
+        raise
+
+
+async def _take_in(statements: Executor, searches: Iterable[tuple[UUID, str]]) -> None:
+    for workspace_id, name in searches:
+        place = Place(statements, workspace_id, KINDS[name])
+        search = await search_state(place)
+        while is_behind(search):
+            began = time.monotonic()
+            if await take_step(place, search) is None:
+                # Another process is at it.
+                break
+            await asyncio.sleep(time.monotonic() - began)
             search = await search_state(place)
-            while is_behind(search):
-                began = time.monotonic()
-                if await take_step(place, search) is None:
-                    # Another process is at it.
-                    break
-                await asyncio.sleep(time.monotonic() - began)
-                search = await search_state(place)
 
 
 async def take_step(place: Place, search: Search) -> int | None:

@@ -123,6 +123,12 @@ async def searches_behind(statements: Executor, workspace_ids: Sequence[UUID]) -
     return [(record[0], record[1]) for record in records]
 
 
+async def first_passes(statements: Executor) -> list[tuple[UUID, str]]:
+    """Return the searches of all workspaces whose first pass is not over."""
+    records = await statements.fetch("select workspace_id, object_type from duplicate_search where scanned_to is not null")
+    return [(record[0], record[1]) for record in records]
+
+
 async def next_objects(
     statements: Executor, table: LiteralString, workspace_id: UUID, after: UUID, limit: int
 ) -> list[StoredObject]:

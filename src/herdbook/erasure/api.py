@@ -52,7 +52,7 @@ async def erase_contact(call: Call, contact_id: UUID, query: EraseQuery) -> Answ
         folder = services.recordings.folder
         files = files_of(folder, workspace_id, command.found.engagement_ids)
         await sweep(folder, partial(needing_recordings, pool), files)
-    await sweep_uploads(pool, services.uploads.folder)
+    await sweep_uploads(pool, services.uploads.folder, workspace_id)
     done = await certificate(pool, workspace_id, contact_id, is_listed=is_listed)
     return Answer(msgspec.json.encode(done), replayed=written.replayed)
 
@@ -72,7 +72,7 @@ async def erase_participants(call: Call, body: EraseParticipantsRequest, query: 
     written = await call.write(command)
     task_id = msgspec.json.decode(written.body, type=AddressErased).task_id
     is_listed = await finish_address(pool, services.ledger, services.erasures, workspace_id, task_id, call.origin)
-    await sweep_uploads(pool, services.uploads.folder)
+    await sweep_uploads(pool, services.uploads.folder, workspace_id)
     done = await certificate_of_address(pool, workspace_id, address, is_listed=is_listed)
     return Answer(msgspec.json.encode(done), replayed=written.replayed)
 

@@ -30,7 +30,7 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unfinished import SliceDone, finish
 from herdbook.ledger.unit_of_work import Origin
-from herdbook.media_sweep import sweep
+from herdbook.media_sweep import files_of_workspace, sweep
 from herdbook.shared_schemas import shown_time
 
 T = TypeVar("T")
@@ -125,9 +125,10 @@ async def _are_listed(erasures: ErasureList, these: Sequence[ListedErasure]) -> 
     return True
 
 
-async def sweep_uploads(statements: Executor, folder: Path) -> None:
-    """Remove the files in the folder of uploads whose imports are gone."""
-    await sweep(folder, partial(store.needing_uploads, statements))
+async def sweep_uploads(statements: Executor, folder: Path, workspace_id: UUID | None = None) -> None:
+    """Remove the files in the folder of uploads, of all workspaces or one, whose imports are gone."""
+    files = None if workspace_id is None else files_of_workspace(folder, workspace_id)
+    await sweep(folder, partial(store.needing_uploads, statements), files)
 
 
 async def finish_address(

@@ -1610,16 +1610,16 @@ async def stored(statements: Executor, workspace_id: UUID, contact_ids: Collecti
     return found
 
 
+_LISTED: Final[LiteralString] = "select workspace_id, hash, at, request_id, credential_id, with_engagements from erasure"
+
+
 async def listed(statements: Executor, days: int | None = None) -> list[ListedErasure]:
     """Return all erasures of the database, or those of the last days."""
     key = await read_key(statements)
-    records = await statements.fetch(
-        """
-        select workspace_id, hash, at, request_id, credential_id, with_engagements from erasure
-        where $1::int is null or at > now() - make_interval(days => $1) order by at
-        """,
-        days,
-    )
+    if days is None:
+        records = await statements.fetch(_LISTED + " order by at")
+    else:
+        records = await statements.fetch(_LISTED + " where at > now() - make_interval(days => $1) order by at", days)
     return [ListedErasure(key, record[0], record[1], record[2], record[3], record[4], record[5]) for record in records]
 
 

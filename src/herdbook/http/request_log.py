@@ -41,6 +41,7 @@ class RequestLog:
         # By the ids as they are shown, because texts are found sooner than ids are.
         self._of_workspaces: dict[str, int] = {}
         self._dropped = 0
+        self._grown: set[UUID] = set()
 
     def has_room(self, workspace_id: str, *, is_good_read: bool) -> bool:
         """Whether there is room for a request; one without is counted as dropped."""
@@ -58,8 +59,14 @@ class RequestLog:
     def take(self) -> list[AnsweredRequest]:
         """Return the requests that were added since the last call."""
         taken, self._waiting = self._waiting, []
+        self._grown.update(each.workspace_id for each in taken)
         self._of_workspaces = {}
         if self._dropped:
             metrics.REQUESTS_NOT_LOGGED.inc(self._dropped)
             self._dropped = 0
         return taken
+
+    def take_grown(self) -> set[UUID]:
+        """Return the workspaces of which requests were taken since the last call."""
+        grown, self._grown = self._grown, set()
+        return grown

@@ -17,7 +17,7 @@ from herdbook.db.pool import Pool
 CHANNEL: Final = "herdbook_heads"
 _LOOK_EVERY_SECONDS: Final = 1.0
 _TELL_AFTER_SECONDS: Final = 0.01
-# With more workspaces than this, the payload is empty and means "something moved": a notification holds 8,000 bytes.
+# The workspaces of a notification, which holds 8,000 bytes.
 _MAX_NOTIFIED: Final = 200
 
 _log: Final = logging.getLogger("herdbook.ledger")
@@ -31,6 +31,7 @@ class ChangeNotifier:
         self._followers: dict[UUID, set[asyncio.Event]] = {}
         self._seen: dict[UUID, int] = {}
         self._to_publish: set[UUID] = set()
+        self._moved: set[UUID] = set()
         self._publishing: asyncio.Task[None] | None = None
         # A follower holds it while it makes a piece of changes ready.
         self.turn_to_tell = asyncio.Lock()
@@ -39,6 +40,7 @@ class ChangeNotifier:
 
     def notify(self, workspace_ids: Collection[UUID]) -> None:
         """Wake the followers of these workspaces; notify other processes, if any listens."""
+        self._moved.update(workspace_ids)
         if self._followers:
             for workspace_id in workspace_ids:
                 for follower in self._followers.get(workspace_id, ()):
@@ -47,6 +49,15 @@ class ChangeNotifier:
             self._to_publish.update(workspace_ids)
             if self._publishing is None:
                 self._publishing = asyncio.create_task(self._publish())
+
+    def take_moved(self) -> set[UUID]:
+        """Return the workspaces that this process has changed since the last call."""
+        moved, self._moved = self._moved, set()
+        return moved
+
+    def give_back(self, moved: Collection[UUID]) -> None:
+        """Give back workspaces that were taken in vain, for the next call."""
+        self._moved.update(moved)
 
     @contextmanager
     def subscribed(self, workspace_id: UUID) -> Generator[asyncio.Event]:
@@ -72,6 +83,8 @@ class ChangeNotifier:
         """Poll for commits of other processes, for ever."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            if self._to_publish and self._publishing is None:
+                self._publishing = asyncio.create_task(self._publish())
             if not self._followers:
                 continue
             # No error may end this loop: followers would never be woken again.
@@ -95,9 +108,12 @@ class ChangeNotifier:
 
     async def _publish(self) -> None:
         await asyncio.sleep(_TELL_AFTER_SECONDS)
-        told, self._to_publish, self._publishing = self._to_publish, set(), None
-        payload = "".join(workspace_id.hex for workspace_id in told) if len(told) <= _MAX_NOTIFIED else ""
+        told, self._to_publish, self._publishing = [*self._to_publish], set(), None
         try:
-            await self._pool.execute("select pg_notify('herdbook_heads', $1)", payload)
+            while told:
+                payload = "".join(workspace_id.hex for workspace_id in told[-_MAX_NOTIFIED:])
+                await self._pool.execute("select pg_notify('herdbook_heads', $1)", payload)
+                del told[-_MAX_NOTIFIED:]
         except Exception as error:
-            _log.warning("a notification could not be sent; followers poll within a second", extra={"error": repr(error)})
+            _log.warning("a notification could not be sent; trying again", extra={"error": repr(error)})
+            self._to_publish.update(told)

@@ -33,6 +33,11 @@ async def write(pool: Pool, log: RequestLog) -> None:
         await _add(pool, requests)
 
 
+async def trim_grown(pool: Pool, log: RequestLog, hours: int) -> None:
+    """Delete old requests, and those that are too many, where this process has written some: nowhere else are there more."""
+    await store.trim_these(pool, log.take_grown(), hours)
+
+
 async def _add(pool: Pool, requests: Sequence[KeptRequest]) -> None:
     """Write requests; if one of them is at fault, the others are written without it."""
     try:

@@ -258,11 +258,6 @@ def kept(request: AnsweredRequest) -> KeptRequest:
     )
 
 
-def first_id(after: datetime) -> UUID:
-    """Return the least id of a request that arrived after a time."""
-    return UUID(int=int(after.timestamp() * 1000) << 80)
-
-
 def _filled(path: str, parameters: Sequence[str]) -> str:
     """Return a path with its ids. Any other parameter may be a name or a secret, so it is left out."""
     texts, names = _parts(path)

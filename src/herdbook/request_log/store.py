@@ -1,6 +1,6 @@
 """Every SQL statement about the request log."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, LiteralString
@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from herdbook import sources
+from herdbook import ids, sources
 from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice, slices_of_workspaces
 from herdbook.request_log.model import (
@@ -17,7 +17,6 @@ from herdbook.request_log.model import (
     KeptRequest,
     RequestFilter,
     RequestRow,
-    first_id,
 )
 
 _LOGGED: Final[LiteralString] = """
@@ -109,13 +108,18 @@ async def trim(pool: Pool, hours: int) -> None:
             """,
             workspace_ids,
         )
-        for record in records:
-            await trim_one(pool, record["id"], hours)
+        await trim_these(pool, [record["id"] for record in records], hours)
+
+
+async def trim_these(pool: Pool, workspace_ids: Collection[UUID], hours: int) -> None:
+    """Do as `trim` does in some workspaces."""
+    for workspace_id in workspace_ids:
+        await trim_one(pool, workspace_id, hours)
 
 
 async def trim_one(pool: Pool, workspace_id: UUID, hours: int) -> None:
     """Delete the requests of a workspace that are older than this, and all but the latest."""
-    oldest = first_id(sources.now() - timedelta(hours=hours))
+    oldest = ids.least_id(sources.now() - timedelta(hours=hours))
     last_of_too_many: UUID | None = await pool.fetchval(
         "select id from request_log where workspace_id = $1 order by id desc offset $2 limit 1", workspace_id, MOST_REQUESTS
     )

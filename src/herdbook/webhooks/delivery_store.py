@@ -1,6 +1,6 @@
 """All SQL statements of the courier, the delivery worker."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -27,13 +27,6 @@ _TOLD_OBJECT: Final[LiteralString] = f"""
     end
 """
 _TOLD_PREVIOUS: Final[LiteralString] = f"case when left(kind_action, 1) is distinct from '{TRANSCRIPT.kind}' then previous end"
-
-
-class EnabledEndpoint(NamedTuple):
-    """An enabled endpoint, and whether this courier could deliver something to it now."""
-
-    place: EndpointKey
-    has_work: bool
 
 
 class Failing(NamedTuple):
@@ -127,27 +120,54 @@ class Tried(NamedTuple):
     version: int
 
 
-async def enabled_endpoints(pool: Pool, holder: UUID, now: datetime) -> list[EnabledEndpoint]:
-    """Return the enabled endpoints of all workspaces."""
+_WITH_WORK: Final[LiteralString] = """
+    select r.workspace_id, r.endpoint_id
+    from webhook_reader r join workspace w on w.id = r.workspace_id
+    where r.is_enabled
+        and (r.lease_holder is null or r.lease_holder = $1 or r.leased_until < now())
+        and coalesce(r.paused_until <= $2, true)
+        and (
+            r.position < w.seq
+            or exists (
+                select from webhook_delivery d
+                where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.next_attempt_at <= $2
+            )
+        )
+"""
+_OF_THESE: Final[LiteralString] = " and r.workspace_id = any($3)"
+
+
+async def endpoints_with_work(
+    pool: Pool, holder: UUID, now: datetime, workspace_ids: Collection[UUID] | None = None
+) -> list[EndpointKey]:
+    """Return the endpoints, of all workspaces or of these, to which this courier could deliver something now."""
+    if workspace_ids is None:
+        records = await pool.fetch(_WITH_WORK, holder, now)
+    else:
+        records = await pool.fetch(_WITH_WORK + _OF_THESE, holder, now, list(workspace_ids))
+    return [EndpointKey(*record) for record in records]
+
+
+async def workspaces_to_look_at(pool: Pool, due_after: datetime, now: datetime, requests_since: UUID) -> list[UUID]:
+    """Return the workspaces in which something may have come to be delivered, without a look at any other.
+
+    These are the workspaces with a retry that fell due between two times, with an endpoint that a courier has leased or that
+    fails, and with entries of requests since one.
+    """
     records = await pool.fetch(
         """
-        select r.workspace_id, r.endpoint_id,
-            (r.lease_holder is null or r.lease_holder = $1 or r.leased_until < now())
-            and coalesce(r.paused_until <= $2, true)
-            and (
-                r.position < w.seq
-                or exists (
-                    select from webhook_delivery d
-                    where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.next_attempt_at <= $2
-                )
-            )
-        from webhook_reader r join workspace w on w.id = r.workspace_id
-        where r.is_enabled
+        select workspace_id from webhook_delivery where next_attempt_at > $1 and next_attempt_at <= $2
+        union
+        select workspace_id from webhook_reader
+        where is_enabled and (lease_holder is not null or paused_until is not null or failing_since is not null)
+        union
+        select workspace_id from change where request_id >= $3
         """,
-        holder,
+        due_after,
         now,
+        requests_since,
     )
-    return [EnabledEndpoint(EndpointKey(record[0], record[1]), record[2]) for record in records]
+    return [record[0] for record in records]
 
 
 async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:

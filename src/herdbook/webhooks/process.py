@@ -57,7 +57,7 @@ async def deliver(config: WorkerConfig, is_over: asyncio.Event) -> None:
 
 
 async def _listen(database_url: str, courier: Courier) -> None:
-    """Listen for ledgers with new entries. Missed notifications are found within a second by looking."""
+    """Listen for ledgers with new entries. Single notifications that are missed are found within a second by looking."""
 
     def hear(_: Any, __: int, ___: str, payload: object) -> None:
         told = str(payload)
@@ -69,6 +69,8 @@ async def _listen(database_url: str, courier: Courier) -> None:
             closed = asyncio.Event()
             connection.add_termination_listener(lambda _, closed=closed: closed.set())
             await connection.add_listener(CHANNEL, hear)
+            # Nothing was heard before.
+            courier.missed()
             await closed.wait()
         except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
             _log.warning("cannot listen for new entries; will retry", extra={"error": repr(error)})

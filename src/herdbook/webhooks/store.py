@@ -91,6 +91,24 @@ async def totals(pool: Pool) -> Totals:
     return Totals(enabled, failing, disabled, behind, waiting, delivered, failed)
 
 
+async def totals_at_work(pool: Pool) -> tuple[int, int, int]:
+    """Return how many endpoints fail, how far those that a courier has, or that fail, are behind, and how many retries wait.
+
+    It looks at no others, so an endpoint that no courier has taken up is missing in the second.
+    """
+    record = await pool.fetchrow(
+        """
+        select count(*) filter (where r.failing_since is not null), coalesce(sum(w.seq - r.position), 0)::bigint,
+            (select count(*) from webhook_delivery where next_attempt_at is not null)
+        from webhook_reader r
+        join workspace w on w.id = r.workspace_id
+        where r.is_enabled and (r.lease_holder is not null or r.paused_until is not null or r.failing_since is not null)
+        """
+    )
+    assert record is not None, "an aggregate returns one row"
+    return record[0], record[1], record[2]
+
+
 async def count_waiting(pool: Pool, place: EndpointKey) -> int:
     """Return the number of deliveries that wait for another attempt."""
     count: int = await pool.fetchval(
