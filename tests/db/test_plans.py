@@ -178,7 +178,7 @@ async def database(request: pytest.FixtureRequest, embedded_url: str) -> AsyncGe
                 listed = (
                     f"select from {table} where workspace_id = $1 and deleted_at is null order by updated_at desc, version desc"
                 )
-                await pages.execute(cast("LiteralString", listed), ledger_client.workspace_id)
+                await pages.execute(listed, ledger_client.workspace_id)
         middle = await pool.fetchrow(
             "select id, updated_at, version from contact where workspace_id = $1 order by updated_at offset $2 limit 1",
             ledger_client.workspace_id,

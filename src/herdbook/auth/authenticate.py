@@ -18,7 +18,7 @@ from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, PREFIX, NotAK
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.sign_ins import SignIns
 from herdbook.auth.store import find_access_token, find_key, note_received, note_use
-from herdbook.db.pool import Pool
+from herdbook.db.pool import Executor
 from herdbook.errors import Forbidden, Unauthenticated
 
 # A key that is revoked or whose user leaves stops working in all processes within this time; the promise is 5 seconds.
@@ -64,7 +64,7 @@ ANONYMOUS: Final = Caller(UUID(int=0), UUID(int=0), frozenset(), "", "")
 class Authenticator:
     """Authenticates callers by their credentials, and caches them for `_TRUSTED_FOR_SECONDS`."""
 
-    def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pool: Executor, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._clock = clock
         self.sign_ins: Final = SignIns(pool, clock)

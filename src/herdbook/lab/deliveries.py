@@ -76,12 +76,12 @@ class LabNotifier(ChangeNotifier):
 
     def __init__(self, workspace: Host, moved: Callable[[], None]) -> None:
         super().__init__(workspace.pool)
-        self._moved = moved
+        self._wake_deliveries = moved
 
     def notify(self, workspace_ids: Collection[UUID]) -> None:
         """Wake the followers, and the deliveries."""
         super().notify(workspace_ids)
-        self._moved()
+        self._wake_deliveries()
 
 
 class _Following(NamedTuple):

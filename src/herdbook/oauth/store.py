@@ -12,7 +12,7 @@ from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX, Token, new_secret, secret_hash
 from herdbook.auth.roles import within_role
 from herdbook.auth.store import Author, active_user
-from herdbook.db.pool import Executor, Pool
+from herdbook.db.pool import Executor
 from herdbook.db.slices import SLICE, each_slice
 from herdbook.oauth.model import (
     ACCESS_TOKEN_LIFETIME,
@@ -526,7 +526,7 @@ async def revoke_grant(statements: Executor, grant_id: UUID) -> None:
     await statements.execute("update oauth_grant set revoked_at = now() where id = $1 and revoked_at is null", grant_id)
 
 
-async def forget_old_tokens(pool: Pool) -> None:
+async def forget_old_tokens(pool: Executor) -> None:
     """Delete expired tokens, and grants that can yield no more tokens."""
     await each_slice(lambda: _forget_slice(pool, _OLD.replace("$table", "oauth_access_token").replace("$end", "expires_at")))
     await each_slice(lambda: _forget_slice(pool, _OLD.replace("$table", "oauth_refresh_token").replace("$end", "expires_at")))
