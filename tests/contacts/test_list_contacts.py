@@ -383,7 +383,7 @@ async def test_a_page_takes_as_many_statements_whatever_it_shows(
             await client.get(URL, params={**params, "limit": limit}, headers={"Authorization": str(alice.key)})
             counts.append(len(statements))
 
-    assert counts == [most + 1, most, most], "the first request also looks up the credential"
+    assert counts == [most + 2, most, most], "the first request also looks up the credential, and its user"
 
 
 async def test_an_empty_cursor_is_none(alice: Person, ada: Thing) -> None:
