@@ -18,7 +18,7 @@ from bench import bare_sql, herdbook, lab, pocketbase, report
 from bench.console import measure_console
 from bench.imports import measured_page
 from bench.load import Figures, require_wrk, run_wrk
-from bench.processes import Server, memory
+from bench.processes import Server, Strangers, memory
 from bench.report import Fact, Results
 from bench.trials import Trial, run_in_turns
 from bench.under_attack import measure_attacks
@@ -41,11 +41,14 @@ class Plan:
     idle: int = 15
     few: int = 10_000
     many: int = 1_000_000
+    paged: int = 1_000_000
     page_rounds: int = 5
     imported: int = 1_000_000
     lab_rounds: int = 200
 
 
+# All parts together, in less than twelve minutes. A part alone has more time, and the contacts of its promises.
+WHOLE = Plan(seconds=2, flow=20, idle=10, paged=200_000, page_rounds=3, imported=100_000, lab_rounds=100)
 QUICK = Plan(
     rounds=1,
     seconds=2,
@@ -55,6 +58,7 @@ QUICK = Plan(
     flow=10,
     idle=5,
     many=200_000,
+    paged=200_000,
     page_rounds=2,
     imported=20_000,
     lab_rounds=50,
@@ -200,7 +204,7 @@ def measure_waits(_: Plan, scratch: Path, folder: Path) -> str:
 
 
 def measure_pages(plan: Plan, scratch: Path, folder: Path) -> str:
-    return report.write_console(measure_console(scratch, plan.many, plan.page_rounds), folder)
+    return report.write_console(measure_console(scratch, plan.paged, plan.page_rounds), folder)
 
 
 def measure_imports(plan: Plan, scratch: Path, folder: Path) -> str:
@@ -232,12 +236,15 @@ def main() -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, stop)
 
+    plan = QUICK if arguments.quick else WHOLE if arguments.part is None else Plan()
+    strangers = Strangers()
     started = time.monotonic()
     for name, measure in PARTS.items():
         if arguments.part in (None, name):
             with tempfile.TemporaryDirectory(prefix="herdbook-bench-") as scratch:
-                print("\n" + measure(QUICK if arguments.quick else Plan(), Path(scratch), arguments.to))
-    print(f"Written to {arguments.to} after {time.monotonic() - started:.0f} seconds.")
+                print("\n" + measure(plan, Path(scratch), arguments.to))
+            print(f"\nAfter {time.monotonic() - started:.0f} seconds, {strangers}.", flush=True)
+    print(f"Written to {arguments.to}.")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,12 @@ import urllib.request
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import psutil
+
+# The cores that other programs may take before figures mean less.
+QUIET: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,28 @@ class Meter:
         self.strangers_cores = max(0.0, machine - server - ours) / clock
 
     def _now(self) -> tuple[float, float, float, float]:
-        machine, own = psutil.cpu_times(), os.times()
-        busy = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
-        return time.monotonic(), processor_seconds(self.server), busy, sum(own[:4])
+        return time.monotonic(), processor_seconds(self.server), _busy(), sum(os.times()[:4])
+
+
+class Strangers:
+    """The cores that other programs have taken since this began: `quiet` or `noisy`.
+
+    A process that has ended counts for the one that waited for it, and at last for this program. Read it once all have ended.
+    """
+
+    def __init__(self) -> None:
+        self._began = self._now()
+
+    def __str__(self) -> str:
+        clock, machine, ours = (now - began for now, began in zip(self._now(), self._began, strict=True))
+        cores = max(0.0, machine - ours) / clock
+        return f"{'quiet' if cores < QUIET else 'noisy'}: other programs took {cores:.2f} cores"
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        return time.monotonic(), _busy(), sum(os.times()[:4])
+
+
+def _busy() -> float:
+    machine = psutil.cpu_times()
+    return sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
