@@ -136,6 +136,17 @@ async def test_history_of_a_key_tells_who_made_and_revoked_it(anna: Visitor, car
     assert (await carla.get(f"{path}/history")).status_code == 404
 
 
+async def test_history_of_a_key_of_an_earlier_release_says_why_it_is_empty(anna: Visitor, pool: Connections) -> None:
+    """Nothing was kept then, whatever time the operator has set."""
+    created = await anna.post("/keys/new", {"name": "Old", "scope": "contacts:read"})
+    await pool.execute("delete from credential_change")
+
+    told = _text((await anna.get(created.headers["location"].removeprefix("/console") + "/history")).text)
+
+    assert "This key is older than the first release that kept who did what to keys and clients." in told
+    assert "operator" not in told
+
+
 async def test_history_of_a_client_tells_each_change(anna: Visitor, carla: Visitor, people: People, workspace_id: UUID) -> None:
     """It has who changed which member from what to what, also in a conflict; a form that changes nothing adds nothing."""
     second = await people.join(workspace_id, "Ben", UserRole.ADMIN)
