@@ -1,7 +1,8 @@
 """axe finds nothing on any page, in both themes, on wide and narrow screens."""
 
+import re
 from typing import Any, Final, Literal
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from playwright._impl._api_structures import SetCookieParam
 from playwright.async_api import Browser, Page
@@ -9,6 +10,7 @@ from playwright.async_api import Browser, Page
 from herdbook.console_pages import PAGES
 from tests.console.conftest import Demo, axe_faults
 from tests.console.imports import PEOPLE, check, run, send
+from tests.waiting import until_so
 
 # The pages that a person opens by an address. Those of an object are opened from the list.
 PATHS = [page.address for page in PAGES if page.template and page.method == "GET" and "{" not in page.path]
@@ -38,6 +40,8 @@ FORMS = {
     "/companies/{company_id}": ("edit=name", "edit=domains"),
     "/engagements/{engagement_id}": ("line=0",),
 }
+# The pages that are looked at as answers to forms, or by somebody who has not signed in.
+ELSEWHERE: Final = {"show-key", "show-request", "show-link"}
 # Lists with filters, with the form of another one, with one that is refused, and a selection.
 LISTS = (
     "/contacts?filter=last_name:contains:a&filter=or:first_name:is_set:&add=company_id",
@@ -55,16 +59,28 @@ WIDE, NARROW = 1280, 390
 
 
 async def _of_webhook(page: Page) -> list[str]:
-    """Return the pages of a webhook, which is disabled so that its page has all its parts."""
+    """Return the pages of a webhook, which is disabled so that its page has all its parts, and of a delivery to it."""
     await page.goto("/console/webhooks/new")
     await page.get_by_label("Address").fill("http://127.0.0.1:9000/webhooks")
     await page.get_by_role("button", name="Create webhook").click()
     webhook = await page.get_by_role("link", name="Open the webhook").get_attribute("href")
     assert webhook is not None, "the webhook was created"
-    await page.goto(webhook)
+    await page.goto("/console/contacts/new")
+    await page.get_by_label("First name").fill("Told")
+    await page.get_by_role("button", name="Create contact").click()
+    await page.wait_for_url("**/contacts/cnt_*")
+    delivery = page.locator(".row-link")
+
+    async def is_sent() -> bool:
+        await page.goto(webhook)
+        return await delivery.count() > 0
+
+    await until_so(is_sent)
+    sent = await delivery.first.get_attribute("href")
+    assert sent is not None, "it is a link"
     await page.get_by_role("button", name="Disable").click()
     await page.get_by_role("heading", name="This webhook is disabled").wait_for()
-    return [webhook, f"{webhook}/edit", f"{webhook}/secret", f"{webhook}?state=failed"]
+    return [webhook, *(f"{webhook}/{each}" for each in ("edit", "secret", "history")), f"{webhook}?state=failed", sent]
 
 
 async def _of_client(page: Page) -> list[str]:
@@ -83,7 +99,16 @@ async def _of_client(page: Page) -> list[str]:
         "code_challenge": "x" * 43,
         "code_challenge_method": "S256",
     }
-    return [f"/console/clients/{client_id}", f"/oauth/authorize?{urlencode(asked)}"]
+    of_client = [f"/console/clients/{client_id}{each}" for each in ("", "/history", "/secret")]
+    return [*of_client, f"/oauth/authorize?{urlencode(asked)}"]
+
+
+async def _of_key(page: Page) -> list[str]:
+    """Return the page of what was done to a key."""
+    await page.goto("/console/keys")
+    history = await page.get_by_role("link", name="History").first.get_attribute("href")
+    assert history is not None, "the demo has a key"
+    return [history]
 
 
 async def _of_imports(page: Page) -> list[str]:
@@ -111,6 +136,35 @@ async def _emptied(page: Page) -> list[str]:
     return kinds
 
 
+def _others(paths: list[str]) -> set[str]:
+    """Return the ids of the pages to which none of these paths leads."""
+    opened = {urlsplit(path).path for path in paths}
+    shown = [page for page in PAGES if page.template and page.method == "GET"]
+    of_objects = opened - {page.address for page in shown}
+    patterns = {page.id: re.sub(r"{\w+}", "[^/]+", page.address) for page in shown if "{" in page.address}
+    without = {page.id for page in shown if "{" not in page.address and page.address not in opened}
+    return without | {each for each, address in patterns.items() if not any(re.fullmatch(address, path) for path in of_objects)}
+
+
+async def every_path(page: Page) -> list[str]:
+    """Return paths to all pages of a demo but those of `ELSEWHERE`: a new page cannot be left out."""
+    paths = [*PATHS]
+    for start, of_object in OF_OBJECTS.items():
+        await page.goto("/console" + start.rpartition("/")[0])
+        opened = await page.locator(".row-link, main .rows a").first.get_attribute("href")
+        assert opened is not None, "the demo has some"
+        paths += [f"/console{path}".replace("/console" + start, opened) for path in of_object]
+        paths += [f"{opened}?{query}" for query in FORMS.get(start, ())]
+    paths += [f"/console{path}" for path in LISTS]
+    paths += await _of_webhook(page)
+    paths += await _of_client(page)
+    paths += await _of_key(page)
+    paths += await _of_imports(page)
+    paths += [f"/console/bin?type={plural}" for plural in await _emptied(page)]
+    assert _others(paths) == ELSEWHERE
+    return paths
+
+
 async def _objections(page: Page, width: int, *themes: Literal["light", "dark"]) -> list[Any]:
     """Return what is wrong with the open page on a screen of this width, by theme."""
     await page.set_viewport_size({"width": width, "height": HEIGHT})
@@ -135,18 +189,7 @@ async def test_axe_finds_nothing(browser: Browser, demo: Demo, cookies: list[Set
     await context.add_cookies(cookies)
     await context.add_init_script(axe)
     page = await context.new_page()
-    paths = [*PATHS]
-    for start, of_object in OF_OBJECTS.items():
-        await page.goto("/console" + start.rpartition("/")[0])
-        opened = await page.locator(".row-link, main .rows a").first.get_attribute("href")
-        assert opened is not None, "the demo has some"
-        paths += [f"/console{path}".replace("/console" + start, opened) for path in of_object]
-        paths += [f"{opened}?{query}" for query in FORMS.get(start, ())]
-    paths += [f"/console{path}" for path in LISTS]
-    paths += await _of_webhook(page)
-    paths += await _of_client(page)
-    paths += await _of_imports(page)
-    paths += [f"/console/bin?type={plural}" for plural in await _emptied(page)]
+    paths = await every_path(page)
     found: dict[str, Any] = {}
 
     # On a narrow screen, nothing but the menu has other colours, and it is the same on all pages.

@@ -1,15 +1,18 @@
 """Histories of tags, users, webhooks and keys, and any moment of a tag."""
 
 import re
+from html import unescape
 from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
 
 from herdbook.auth.store import create_key
+from herdbook.engagements.model import EngagementCreate
 from herdbook.users.model import UserRole
 from tests.cast import Person, Thing
 from tests.console.people import People, Visitor
+from tests.custom_fields.definitions import define
 from tests.oauth.conftest import Connections
 
 
@@ -105,6 +108,39 @@ async def test_history_of_a_webhook_goes_beyond_its_deletion(anna: Visitor, fran
     assert f'href="/console/webhooks/{made["id"]}/history"' in (await anna.get("/activity?types=webhook_endpoint")).text
 
 
+async def test_field_is_shown_as_it_was(anna: Visitor, frank: Person) -> None:
+    """A change of its history leads to the field before and after it, beside what is different now."""
+    field = await define(frank, key="size", label="Shoe <size>")
+    await frank.patch(field.url, json={"label": "Size of shoes", "required": True})
+    history = (await anna.get(f"/fields/{field.json['id']}/history")).text
+
+    latest, first = [_text((await anna.get(each)).text) for each in _moments(history, field.json["id"])]
+
+    assert "Label Shoe &lt;size&gt; Now: Size of shoes" in first
+    assert "Required no Now: yes" in first
+    assert "Label Size of shoes" in latest
+    assert "Now:" not in latest
+
+
+async def test_engagement_is_shown_as_it_was(anna: Visitor, frank: Person) -> None:
+    """A moment of an engagement has its members with the names of users, and is there after its deletion."""
+    call = Thing(await frank.post("/api/v2/engagements", json=EngagementCreate.example))
+    [there] = _moments((await anna.get(f"/engagements/{call.id}/history")).text, call.id)
+
+    now = _text((await anna.get(there)).text)
+    await frank.delete(f"/api/herdbook/engagements/{call.id}")
+    deleted = _text((await anna.get(there)).text)
+
+    assert "Owner Anna Host Anna" in now
+    assert "Now:" not in now + deleted
+    assert "This engagement was deleted." in deleted
+    assert "Data source dialer" in deleted
+
+
+def _moments(history: str, object_id: str) -> list[str]:
+    return [unescape(each) for each in re.findall(rf'href="/console(/\w+/{object_id}/then[^"]+)"', history)]
+
+
 async def test_keys_lead_to_what_they_did(anna: Visitor, alice: Person, ada: Thing, pool: Connections) -> None:
     """The list of keys says when one was revoked, and leads to its changes and its requests."""
     made = await create_key(pool, alice.workspace_id, "Robot", ["contacts:read", "contacts:write"])
@@ -134,6 +170,17 @@ async def test_history_of_a_key_tells_who_made_and_revoked_it(anna: Visitor, car
     assert f'href="/console{path}/history"' in (await anna.get("/keys")).text
     assert "herdbook created it" in _text((await anna.get(f"/keys/{str(other).partition('.')[0]}/history")).text)
     assert (await carla.get(f"{path}/history")).status_code == 404
+
+
+async def test_history_of_a_key_of_an_earlier_release_says_why_it_is_empty(anna: Visitor, pool: Connections) -> None:
+    """Nothing was kept then, whatever time the operator has set."""
+    created = await anna.post("/keys/new", {"name": "Old", "scope": "contacts:read"})
+    await pool.execute("delete from credential_change")
+
+    told = _text((await anna.get(created.headers["location"].removeprefix("/console") + "/history")).text)
+
+    assert "This key is older than the first release that kept who did what to keys and clients." in told
+    assert "operator" not in told
 
 
 async def test_history_of_a_client_tells_each_change(anna: Visitor, carla: Visitor, people: People, workspace_id: UUID) -> None:

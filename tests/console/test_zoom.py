@@ -7,7 +7,7 @@ from playwright._impl._api_structures import SetCookieParam
 from playwright.async_api import Browser, Page
 
 from tests.console.conftest import Demo
-from tests.console.test_accessibility import FORMS, OF_OBJECTS, PATHS
+from tests.console.test_accessibility import every_path
 
 # A screen of 1280 by 1024 pixels at 400 %.
 # An element whose content is wider than it is, and that neither scrolls nor is meant to be cut off.
@@ -40,17 +40,6 @@ UNSEEN = """
 """
 
 
-async def _paths(page: Page) -> list[str]:
-    paths = [*PATHS]
-    for start, of_object in OF_OBJECTS.items():
-        await page.goto("/console" + start.rpartition("/")[0])
-        opened = await page.locator(".row-link, main .rows a").first.get_attribute("href")
-        assert opened is not None, "the demo has some"
-        paths += [f"/console{path}".replace("/console" + start, opened) for path in of_object]
-        paths += [f"{opened}?{query}" for query in FORMS.get(start, ())]
-    return paths
-
-
 async def test_pages_are_whole_at_400_percent(browser: Browser, demo: Demo, cookies: list[SetCookieParam]) -> None:
     """At 320 pixels, no page is wider than the screen, nothing stands beyond its edge, and nothing moves by itself."""
     context = await browser.new_context(viewport={"width": 320, "height": 256}, base_url=demo.url, reduced_motion="reduce")
@@ -58,7 +47,7 @@ async def test_pages_are_whole_at_400_percent(browser: Browser, demo: Demo, cook
     page = await context.new_page()
     found: dict[str, Any] = {}
 
-    for path in [*await _paths(page), "/console/sign-in"]:
+    for path in [*await every_path(page), "/console/sign-in"]:
         await page.goto(path)
         faults = await page.evaluate(CUT_OFF) + await page.evaluate(MOVING)
         if await page.evaluate("document.documentElement.scrollWidth") > 320:

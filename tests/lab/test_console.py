@@ -10,6 +10,7 @@ from tests.lab.conftest import NEW_YEAR, Bench, Desk
 
 ORIGIN = {"Origin": "http://herdbook.test"}
 DAY = 86_400
+FIELD = {"object_type": "contact", "key": "size", "kind": "text"}
 
 
 class Browser:
@@ -123,6 +124,18 @@ async def test_a_reset_keeps_the_session(desk: Desk) -> None:
 
     assert page.status_code == 200
     assert "/console/contacts/cnt_" not in page.text
+
+
+async def test_fields_after_a_reset_are_those_of_the_next_test(desk: Desk) -> None:
+    """Two tests define different fields in the same state, so their versions are equal; each sees its own alone."""
+    browser, pages = Browser(desk.lab), list[str]()
+    await browser.sign_in(desk)
+    for label in ("Shoe size", "Hat size"):
+        await desk.ask("POST", "/api/herdbook/fields", json={**FIELD, "label": label})
+        pages.append((await browser.get(f"/console/contacts/{desk.made['objects']['ada']}")).text)
+        await desk.command("POST", "/reset")
+
+    assert [("Shoe size" in page, "Hat size" in page) for page in pages] == [(True, False), (False, True)]
 
 
 async def test_a_browser_of_nobody_sees_the_sign_in_of_the_server(bench: Bench) -> None:

@@ -1,11 +1,14 @@
 """The templates of all pages, and what each of them may use."""
 
+import pickle
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache, partial
+from importlib.metadata import version
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,8 +27,9 @@ from herdbook.time_zones import present_zones
 _KEPT_CHOICES: Final = 32
 # The members without a value that are kept, of some 600 bytes each.
 _KEPT_MEMBERS: Final = 1000
+_MODULE: Final = Path(__file__)
 # The folder in which Python keeps this module.
-_FOLDER: Final = Path(__file__).parent / "__pycache__"
+_FOLDER: Final = Path(cache_from_source(__file__)).parent
 # Stands for the path of a record in what is the same for all records. No text that is shown has it.
 _PATH: Final = "\0"
 # A time as the API shows it, which is what pages show most.
@@ -45,12 +49,24 @@ class _Compiled(FileSystemBytecodeCache):
 
     def __init__(self) -> None:
         super().__init__(str(_FOLDER), f"template-%s.{sys.implementation.cache_tag}.cache")
+        # Another Jinja, or other settings of this module, compile the same template to something else.
+        self._compiler = version("jinja2") + _MODULE.read_text()
+
+    def get_source_checksum(self, source: str) -> str:
+        return super().get_source_checksum(self._compiler + source)
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        # A file that a loss of power has cut is compiled again.
+        with suppress(OSError, EOFError, pickle.UnpicklingError):
+            super().load_bytecode(bucket)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
         if not sys.dont_write_bytecode:
             with suppress(OSError):
-                _FOLDER.mkdir(exist_ok=True)
+                _FOLDER.mkdir(parents=True, exist_ok=True)
                 super().dump_bytecode(bucket)
+                # They are as open as this module: herdbook is often installed by root, and run by another user.
+                (_FOLDER / (self.pattern % bucket.key)).chmod(_MODULE.stat().st_mode & 0o666)
 
 
 class Templates:

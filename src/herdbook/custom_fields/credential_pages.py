@@ -30,6 +30,7 @@ async def show_credential_history(visit: Visit, object_type: CredentialType, cre
         "is_there": True,
         "has_moments": False,
         "may_write": False,
+        "why_none": f"This {object_type.noun} is older than the first release that kept who did what to keys and clients.",
         "next": visit.next_page(shown[-1].entry["version"] if following else None),
     }
     return Shown(context)

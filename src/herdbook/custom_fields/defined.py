@@ -9,6 +9,7 @@ from herdbook.console.visit import Listed, Visit
 from herdbook.custom_fields import store
 from herdbook.custom_fields.forms import Member, own_member
 from herdbook.custom_fields.model import Field
+from herdbook.ledger.ledger import Ledger
 
 # Each has up to some hundred definitions.
 _KEPT: Final = 16
@@ -29,8 +30,9 @@ class _Kept:
         self.defined = Defined((), ())
 
 
+# The workspace of a lab begins anew with each test: with a ledger of its own, and versions that there have been before.
 @lru_cache(_KEPT)
-def _kept(_workspace_id: UUID, _object_type: str) -> _Kept:
+def _kept(_ledger: Ledger, _workspace_id: UUID, _object_type: str) -> _Kept:
     return _Kept()
 
 
@@ -41,7 +43,7 @@ async def defined(visit: Visit, object_type: str) -> Defined:
     """
     store.FIELD.require_reader(visit.session.may)
     workspace_id = visit.session.stored.workspace_id
-    kept = _kept(workspace_id, object_type)
+    kept = _kept(visit.services.ledger, workspace_id, object_type)
     # It is read first, so that nothing is kept under a version that is later than it.
     version = await store.definitions_version(visit.services.database.pool, workspace_id)
     if kept.version == version:

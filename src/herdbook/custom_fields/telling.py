@@ -37,6 +37,7 @@ _LABELS: Final = {
     "company_id": "Company",
     "contact_id": "Contact",
     "owner_user_id": "Owner",
+    "host_user_id": "Host",
     "created_by": "Author",
     "crm_association": "CRM record",
     "redirect_uris": "Redirect addresses",

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from herdbook import ids
+from herdbook import ids, sources
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import list_keys
 from herdbook.companies.store import COMPANY
@@ -30,6 +30,7 @@ from herdbook.http.problems import Problem
 from herdbook.ledger.object_types import ObjectType
 from herdbook.notes.store import NOTE
 from herdbook.object_types import OBJECT_TYPES
+from herdbook.shared_schemas import shown_time
 from herdbook.tags.store import TAG
 from herdbook.users.store import USER
 from herdbook.webhook_endpoints.store import WEBHOOK_ENDPOINT
@@ -39,6 +40,10 @@ LIMIT: Final = 50
 SHOWN_TYPES: Final = (CONTACT, COMPANY, TAG, FIELD, ENGAGEMENT)
 # Those whose history is in the ledger, and no operation of the API.
 _RECORDED_TYPES: Final = (USER, WEBHOOK_ENDPOINT)
+# The types that are looked at as they were, member by member. Contacts, companies and tags have pages of their own for that.
+_TOLD_TYPES: Final = (FIELD, ENGAGEMENT)
+# Members that are the same at all times, or say when it was.
+_OF_NO_MOMENT: Final = frozenset({"id", "object", "created_at", "updated_at"})
 # The types in the bin. Those without a form to restore them come back by an undo.
 _BINNED: Final = {each.plural: each for each in (CONTACT, COMPANY, TAG, NOTE, ENGAGEMENT)}
 _MAX_EXCERPT: Final = 120
@@ -64,11 +69,37 @@ async def show_history(object_type: ObjectType[Any, Any], visit: Visit, object_i
         "back": f"{BASE}/{object_type.plural}/{object_id}" if is_there else bin_path,
         "is_there": is_there,
         "leads_to": f"Deleted {object_type.plural}",
-        "has_moments": object_type in (CONTACT, COMPANY, TAG),
+        "has_moments": True,
         "may_write": all(map(visit.session.may, object_type.write_scopes)),
         "next": visit.next_page(found.value.next_cursor),
     }
     return Shown(context)
+
+
+async def show_moment(object_type: ObjectType[Any, Any], visit: Visit, object_id: str) -> PageAnswer:
+    """Show an object as it was at a time, beside what is different now."""
+    at = visit.query.get("at") or shown_time(sources.now())
+    then = (await visit.call(f"get-{object_type.name}-history", dict[str, Any], object_id, query={"at": at})).value
+    now: dict[str, Any] | None = None
+    with contextlib.suppress(Refused):
+        now = (await visit.call(f"get-{object_type.name}-by-id", dict[str, Any], object_id)).value
+    before, after = await told(visit, [_all_of(then), _all_of(now or {})], lambda _: object_type.name)
+    befores, afters = ({each.label: each.after for each in some.changes} for some in (before, after))
+    context: dict[str, Any] = {
+        "object_type": object_type,
+        "path": path_of(object_type.name, object_id),
+        "name": then.get("title") or then.get("label"),
+        "at": at,
+        "is_there": now is not None,
+        "rows": [(label, befores.get(label), afters.get(label)) for label in befores | afters],
+    }
+    return Shown(context)
+
+
+def _all_of(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an entry that would give an object without members all those of a state."""
+    changes = {name: {"from": None, "to": value} for name, value in state.items() if name not in _OF_NO_MOMENT}
+    return {"action": "updated", "by": {"user_id": None, "credential_name": None}, "changes": changes}
 
 
 async def show_recorded_history(object_type: ObjectType[Any, Any], visit: Visit, object_id: str) -> PageAnswer:
@@ -294,6 +325,17 @@ PAGES: Final = (
             template="history/history.html",
         )
         for object_type in SHOWN_TYPES
+    ),
+    *(
+        Page(
+            method="GET",
+            path=f"/{object_type.plural}/{{{object_type.name}_id}}/then",
+            id=f"show-{object_type.name}-then",
+            scopes=object_type.reading_scopes,
+            handler=partial(show_moment, object_type),
+            template="history/then.html",
+        )
+        for object_type in _TOLD_TYPES
     ),
     *(
         Page(
