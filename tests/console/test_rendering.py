@@ -29,3 +29,14 @@ def test_templates_need_no_place_to_write(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(rendering, "_FOLDER", Path("/proc/nowhere"))
 
     Templates(["tags/list.html"]).compile()
+
+
+def test_others_may_read_compiled_templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user of a server loads what another user has compiled at the installation."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(rendering, "_FOLDER", tmp_path)
+
+    Templates(["tags/list.html"]).compile()
+
+    modes = {each.stat().st_mode for each in tmp_path.iterdir()}
+    assert modes == {Path(rendering.__file__).stat().st_mode}

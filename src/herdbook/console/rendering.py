@@ -51,6 +51,8 @@ class _Compiled(FileSystemBytecodeCache):
             with suppress(OSError):
                 _FOLDER.mkdir(exist_ok=True)
                 super().dump_bytecode(bucket)
+                # Whoever may read this module may read them, too: another user may have installed the server.
+                Path(self._get_cache_filename(bucket)).chmod(Path(__file__).stat().st_mode)
 
 
 class Templates:
