@@ -51,7 +51,7 @@ class _Compiled(FileSystemBytecodeCache):
             with suppress(OSError):
                 _FOLDER.mkdir(exist_ok=True)
                 super().dump_bytecode(bucket)
-                # Whoever may read this module may read them, too: another user may have installed the server.
+                # All who may read this module may read them, too: another user may have installed the server.
                 Path(self._get_cache_filename(bucket)).chmod(Path(__file__).stat().st_mode)
 
 
@@ -123,8 +123,8 @@ def _given(value: Any, otherwise: Any = "") -> Any:
 
 
 def _initials(name: str) -> str:
-    """Return the first letters of the first and the last word of a name."""
-    words = name.split()
+    """Return the first letters of the first and the last word of a name, not the marks before them."""
+    words = ["".join(filter(str.isalnum, word)) or word for word in name.split()]
     return "".join(word[0] for word in (words[:1] + words[-1:] if len(words) > 1 else words[:1])).upper() or "?"
 
 
