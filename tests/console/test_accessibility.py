@@ -1,4 +1,4 @@
-"""axe finds nothing on any page, in both themes, on wide and narrow screens."""
+"""axe finds nothing on any page, in both themes, on wide and narrow screens, and sentences are not cut into columns."""
 
 import re
 from typing import Any, Final, Literal
@@ -56,6 +56,14 @@ OPTIONS_BY_THEME: Final[dict[Literal["light", "dark"], dict[str, Any]]] = {
 }
 HEIGHT: Final = 844
 WIDE, NARROW = 1280, 390
+
+# Texts around another element are columns of a flex box each, so a sentence there cannot be read on.
+CUT = """
+() => [...document.querySelectorAll("main *")].filter((element) => {
+  const texts = [...element.childNodes].filter((child) => child.nodeType === Node.TEXT_NODE && child.data.trim());
+  return texts.length > 1 && getComputedStyle(element).display.endsWith("flex");
+}).map((element) => element.outerHTML.slice(0, 160))
+"""
 
 
 async def _of_webhook(page: Page) -> list[str]:
@@ -175,6 +183,7 @@ async def _objections(page: Page, width: int, *themes: Literal["light", "dark"])
         found += [(width, theme, each["id"], [node["html"][:200] for node in each["nodes"]]) for each in faults]
     if await page.evaluate("document.documentElement.scrollWidth") > width:
         found.append((width, "wider than the screen"))
+    found += [(width, "a sentence in columns", each) for each in await page.evaluate(CUT)]
     return found
 
 
@@ -229,6 +238,7 @@ class _Looks:
             await self._page.emulate_media(color_scheme=theme)
             found = await axe_faults(self._page, **options)
             faults += [(theme, each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found]
+        faults += [("a sentence in columns", each) for each in await self._page.evaluate(CUT)]
         if faults:
             self.found[name] = faults
 

@@ -225,3 +225,10 @@ async def test_late_deletion_of_a_view_names_who_changed_it(olga: Visitor, anna:
         r"Olga has changed the view \u201cEverybody\u201d since you opened it, \d+ \w+ \d{4}, \d\d:\d\d UTC", late.text
     )
     assert (await frank.get(f"/api/herdbook/views/{view['id']}")).status_code == 200
+
+
+async def test_words_of_an_entry_stand_apart(anna: Visitor, ada: Thing) -> None:
+    """Between the time of a change and the link to its request is a space."""
+    page = (await anna.get(f"/contacts/{ada.id}/history")).text
+
+    assert re.search(r"</time></a>\s+<a [^>]*>Request</a>", page)

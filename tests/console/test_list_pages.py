@@ -115,3 +115,13 @@ async def test_fields_are_as_they_are_defined_now(olga: Visitor, carla: Visitor,
     await frank.patch(field.url, json={"archived": True})
 
     assert "Size of shoes" not in (await olga.get(f"/contacts/{ada.id}")).text
+
+
+async def test_avatars_have_letters(olga: Visitor, alice: Person) -> None:
+    """Marks before a letter, such as those of direction, do not stand for a name; a picture does."""
+    for name in ("\u202eAda\u202c \u2066Lovelace", '"><img> <b>', "\N{FOX FACE}"):
+        await alice.post("/api/v2/contacts", json={"first_name": name})
+
+    page = (await olga.get("/contacts")).text
+
+    assert re.findall(r'class="avatar small"[^>]*>([^<]*)<', page.partition("<tbody")[2]) == ["\N{FOX FACE}", "IB", "AL"]

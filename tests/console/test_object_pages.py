@@ -129,12 +129,14 @@ async def test_activity_is_filtered(olga: Visitor, alice: Person, ada: Thing, en
     companies = _main((await olga.get("/activity?types=company")).text)
     mine = _main((await olga.get(f"/activity?user_id={me['id']}")).text)
     wrong = await olga.get("/activity?types=shoe")
+    none = _main((await olga.get("/activity?types=tag")).text)
 
     assert engine.json["name"] in companies
     assert "Byron" not in companies
     assert "<ins>Byron</ins>" in mine
     assert "created a contact" not in mine
     assert wrong.status_code == 400
+    assert "No change is like that" in none
 
 
 async def test_activity_goes_on_by_cursor(olga: Visitor, alice: Person, ada: Thing) -> None:

@@ -9,7 +9,7 @@ import pytest
 from markupsafe import escape
 
 from tests.cast import Person, Thing
-from tests.console.people import Visitor
+from tests.console.people import ORIGIN, Visitor
 from tests.console.test_contact_pages import NASTY
 from tests.custom_fields.definitions import define
 
@@ -196,3 +196,19 @@ async def test_view_that_somebody_has_changed_is_not_overwritten(olga: Visitor, 
     opened = await _followed(olga, await olga.get(path))
     assert opened.url.params["columns"] == LIST["columns"]
     assert (await olga.post(path, {"name": "Mine", "shared": "1"} | _seen(opened.text))).status_code == 303
+
+
+async def test_refused_form_leads_back_to_its_list(olga: Visitor, anna: Visitor) -> None:
+    """A list that could not be saved in its view is one click away, with all that it has; a page elsewhere is not."""
+    page = await _followed(olga, await olga.post("/views", LIST | {"name": "Ours", "shared": "1"}))
+    path = f"/views/{_view_id(page)}"
+    await anna.post(path, {"name": "Theirs", "shared": "1"} | _seen(page.text))
+    form = {"do": "content", "search": "Ada"} | _seen(page.text)
+
+    late, elsewhere = [
+        await olga.post(path, form, {"Referer": f"{origin}/console/contacts?search=Ada&view=x"})
+        for origin in (ORIGIN, "https://elsewhere.example")
+    ]
+
+    assert 'href="/console/contacts?search=Ada&amp;view=x">Back to the page</a>' in late.text
+    assert "Back to the page" not in elsewhere.text

@@ -339,8 +339,14 @@ class Console:
     def _refused(self, request: "_Request", visit: Visit | None, problem: Problem, refusal: Exception) -> _Answered:
         is_signed_out = isinstance(refusal, Unauthenticated)
         # The text of a form stays in the browser, and is offered again on its page.
-        sign_in = _sign_in_from(_page_before(request)) if is_signed_out else SIGN_IN
-        context = {"problem": problem, "title": title_of(problem), "is_signed_out": is_signed_out, "sign_in": sign_in}
+        before = _page_before(request) if request.scope["method"] == "POST" else BASE
+        context: dict[str, Any] = {
+            "problem": problem,
+            "title": title_of(problem),
+            "is_signed_out": is_signed_out,
+            "sign_in": _sign_in_from(before) if is_signed_out else SIGN_IN,
+            "before": before,
+        }
         shown = Shown(context, problem.status)
         headers = [*HEADERS, (b"cache-control", b"no-store"), *problem_headers(refusal)]
         return self._rendered(request, visit, _REFUSAL_TEMPLATE, shown, headers)

@@ -137,8 +137,8 @@ def _given(value: Any, otherwise: Any = "") -> Any:
 
 
 def _initials(name: str) -> str:
-    """Return the first letters of the first and the last word of a name."""
-    words = name.split()
+    """Return the first letters of the first and the last word of a name, not the marks before them."""
+    words = ["".join(filter(str.isalnum, word)) or word for word in name.split()]
     return "".join(word[0] for word in (words[:1] + words[-1:] if len(words) > 1 else words[:1])).upper() or "?"
 
 
