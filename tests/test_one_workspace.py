@@ -28,14 +28,13 @@ _SPANNING: Final = {
     "operators see all workspaces": {
         "auth/store.py": {"list_workspaces"},
         "backups/store.py": {"content"},
-        "erasure/store.py": {"listed"},
         "first_start.py": {"prepare"},
         "archives/store.py": {"take_erasure_key"},
     },
     "chores go over all workspaces, once an hour or a minute": {
         "custom_fields/store.py": {"note_older_values", "without_usual_fields"},
         "db/slices.py": {"slices_of_workspaces"},
-        "duplicates/store.py": {"searches_behind"},
+        "duplicates/store.py": {"first_passes", "searches_behind"},
         "engagements/store.py": {"needing_recordings"},
         "erasure/store.py": {"needing_uploads"},
         "ledger/idempotency.py": {"delete"},
@@ -43,8 +42,8 @@ _SPANNING: Final = {
         "request_log/store.py": {"trim"},
     },
     "the courier looks after the endpoints of all workspaces, and metrics count them": {
-        "webhooks/delivery_store.py": {"enabled_endpoints"},
-        "webhooks/store.py": {"any_enabled", "totals"},
+        "webhooks/delivery_store.py": {"workspaces_to_look_at"},
+        "webhooks/store.py": {"any_enabled", "totals", "totals_at_work"},
     },
     "followers of a process wait for several workspaces": {"ledger/notifier.py": {"poll"}},
     "a person may belong to several workspaces, and is found first": {

@@ -1,6 +1,7 @@
 """Reads of the same thing at the same time: callers share one read, unless a later read could see more."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ class Source:
     """A source that returns another number at each read, once the test lets it."""
 
     def __init__(self) -> None:
-        nothing: Any = None
+        nothing: Any = SimpleNamespace(is_distributed=False)
         self.reads = 0
         self.begun: asyncio.Queue[int] = asyncio.Queue()
         self.may_answer = asyncio.Event()

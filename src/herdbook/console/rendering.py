@@ -1,11 +1,9 @@
 """The templates of all pages, and what each of them may use."""
 
 import pickle
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime
 from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from importlib.util import cache_from_source
@@ -20,6 +18,7 @@ from msgspec import UNSET
 from herdbook import fields
 from herdbook.console import static_files
 from herdbook.console.page import BASE, isolated, moment_of, path_of
+from herdbook.console.shown import shown_day, shown_time, tag_mark
 from herdbook.console.wording import unquoted
 from herdbook.time_zones import present_zones
 
@@ -32,13 +31,6 @@ _MODULE: Final = Path(__file__)
 _FOLDER: Final = Path(cache_from_source(__file__)).parent
 # Stands for the path of a record in what is the same for all records. No text that is shown has it.
 _PATH: Final = "\0"
-# A time as the API shows it, which is what pages show most.
-_of_api: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])-([0-9]{2})T([0-9]{2}:[0-9]{2}):[0-9]{2}\.[0-9]{6}Z").fullmatch
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_TAG: Final = Markup(
-    '<span class="tag"><svg class="dot" viewBox="0 0 8 8" aria-hidden="true"><circle cx="4" cy="4" r="4" fill="{}"/></svg>'
-    "{}</span>"
-)
 
 
 class _Compiled(FileSystemBytecodeCache):
@@ -116,11 +108,6 @@ class Templates:
         return self._environment.get_template(template).render(context)
 
 
-def tag_mark(name: str, hex_color: str | None) -> Markup:
-    """Return a tag. Its colour is one such as `#1F6FEB`, or none."""
-    return _TAG.format(hex_color or "currentColor", name)
-
-
 def _unset_members(unset: Callable[[str, str, bool], str], members: Iterable[Any], path: str, *, may_write: bool) -> Markup:
     """Return the members of a record that have no value, which are the same for all records but for its path."""
     shown = "".join(unset(each.name, each.label, may_write) for each in members)
@@ -146,30 +133,3 @@ def _moment(time: str) -> str:
     """Return a time in full, for papers."""
     parsed = fields.parsed_time(time)
     return time if parsed is None else f"{parsed.day} {parsed:%B %Y, %H:%M:%S} UTC"
-
-
-def shown_time(time: str | datetime) -> Markup:
-    """Return a time for readers without JavaScript; with it, they see it in their own zone."""
-    if isinstance(time, str) and (found := _of_api(time)) is not None:
-        year, month, day, clock = found.groups()
-        shown = f"{int(day)} {_MONTHS[int(month) - 1]} {year}, {clock} UTC"
-        return Markup(f'<time datetime="{time}">{shown}</time>')  # noqa: S704  # it has digits and marks alone
-    parsed = fields.parsed_time(time) if isinstance(time, str) else time.astimezone(UTC)
-    written = time if isinstance(time, str) else time.isoformat()
-    shown = written if parsed is None else f"{parsed.day} {parsed:%b %Y, %H:%M} UTC"
-    return Markup(f'<time datetime="{escape(written)}">{escape(shown)}</time>')  # noqa: S704  # both are escaped
-
-
-def shown_day(value: str) -> Markup:
-    """Return a day, or a time with its day, that somebody has given, in full; with JavaScript, readers see it in their format.
-
-    A day is the same one in all zones.
-    """
-    if (parsed := fields.parsed_time(value)) is not None:
-        shown = f"{parsed.day} {parsed:%b %Y, %H:%M} UTC"
-        return Markup(f'<time datetime="{escape(value)}" data-exact>{escape(shown)}</time>')  # noqa: S704  # both are escaped
-    try:
-        day = date.fromisoformat(value)
-    except ValueError:
-        return escape(value)
-    return Markup(f'<time datetime="{escape(value)}">{day.day} {day:%b} {day.year}</time>')  # noqa: S704  # it is escaped

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from markupsafe import Markup, escape
 
 from herdbook.console.page import isolated
-from herdbook.console.rendering import shown_day, tag_mark
+from herdbook.console.shown import shown_day, tag_mark
 from herdbook.custom_fields.forms import Member
 from herdbook.custom_fields.model import Field, FieldKind
 

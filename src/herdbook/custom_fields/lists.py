@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 
 from herdbook.console.conflicts import state_of
 from herdbook.console.page import PageAnswer, Redirect, Shown
-from herdbook.console.rendering import shown_time
+from herdbook.console.shown import shown_time
 from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields import filters
 from herdbook.custom_fields.filters import Filter

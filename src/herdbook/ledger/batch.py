@@ -300,9 +300,9 @@ async def save(
     saved = {record["id"] for record in records}
     if note_rows is not None and saved:
         rows = [
-            (row.workspace_id, Need(written[table], table.key(row)), text)
+            (row.workspace_id, Need(of_table, table.key(row)), text)
             for table, encoded in zip(tables, texts, strict=True)
-            if written[table].outdated is not None
+            if (of_table := written.get(table)) is not None and of_table.outdated is not None
             for row, text in zip(put[table], encoded, strict=True)
             if row.workspace_id in saved
         ]
@@ -311,18 +311,19 @@ async def save(
 
 
 def _put_by(units: Iterable[UnitOfWork]) -> tuple[dict[Table[Any], list[Row]], dict[Table[Any], Table[Any]]]:
-    """Return the rows that units of work have put, by the table that saves them, and the table that commands name for it."""
+    """Return the rows that units of work have put, by the table that saves them, and of which table the whole ones are."""
     put: dict[Table[Any], list[Row]] = {}
     written: dict[Table[Any], Table[Any]] = {}
     for work in units:
         for place, row in work.changed_rows.items():
             table = place[0]
-            saving = table.removals if type(row) is Removed else table
-            assert saving is not None, "a command removes rows of a table that allows it"
-            if saving.additions is not None and place in work.new_rows:
-                saving = saving.additions
+            if type(row) is Removed:
+                saving = table.removals
+                assert saving is not None, "a command removes rows of a table that allows it"
+            else:
+                saving = table.additions if table.additions is not None and place in work.new_rows else table
+                written[saving] = table
             put.setdefault(saving, []).append(row)
-            written[saving] = table
     return put, written
 
 

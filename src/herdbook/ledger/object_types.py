@@ -524,7 +524,8 @@ def _stored(
 
 
 def _put(work: UnitOfWork, object_type: ObjectType[RowT, Any], before: RowT | None, after: RowT) -> None:
-    if before is None:
+    # A transcript has the id of its engagement, and so may be created where a deleted one still has its row.
+    if before is None and not work.has_row(object_type.table, after.id):
         work.put_new(object_type.table, after)
         index_new(work, object_type.indexes, after)
     else:

@@ -284,6 +284,14 @@ class UnitOfWork:
         row: Any = self.changed_rows.get(place) or self._stored(place)
         return None if row is _UNKNOWN or type(row) is Removed else row
 
+    def has_row(self, table: Table[Any], key: Hashable) -> bool:
+        """Whether a row is known to exist, or to have existed when the batch began. A row that was not loaded is not known."""
+        place = (table, key)
+        if self.changed_rows.get(place) is not None:
+            return True
+        stored = self._stored(place)
+        return stored is not None and stored is not _UNKNOWN
+
     def require(self, needs: Iterable[Need]) -> None:
         """Raise NotLoaded if it is unknown of any of these rows whether they exist."""
         missing = [
@@ -309,7 +317,7 @@ class UnitOfWork:
         self._put((table, table.key(row)), row)
 
     def put_new(self, table: Table[RowT], row: RowT) -> None:
-        """Add the row of an object that the current command creates, under an id that nothing has had."""
+        """Add the row of an object that the current command creates, under an id of which there is no row."""
         self.new_rows.add((table, table.key(row)))
         self.put(table, row)
 

@@ -8,7 +8,7 @@ from starlette.datastructures import QueryParams
 from herdbook.companies.pages import COMPANIES
 from herdbook.console.conflicts import changed_meanwhile, state_of
 from herdbook.console.page import Page, PageAnswer, Redirect, isolated
-from herdbook.console.rendering import shown_time
+from herdbook.console.shown import shown_time
 from herdbook.console.visit import Refused, Visit
 from herdbook.contacts.pages import CONTACTS
 from herdbook.custom_fields import filters
