@@ -33,8 +33,9 @@ ARCHIVED = 100_000  # contacts
 
 
 _ABOUT = """{rows:,} rows of CSV with names, e-mail, phone and company, twenty people in each company, in a workspace of 1,000
-contacts. `COPY` writes such contacts into a table of the same width without indexes. Neighbours change contacts over one
-connection each, one request at a time."""
+contacts; and {beside:,} more while neighbours change contacts, over one connection each, one request at a time. `COPY` writes
+such contacts into a table of the same width without indexes."""
+BESIDE = 10  # times as many rows without neighbours as beside them
 
 
 @dataclass
@@ -116,7 +117,7 @@ class Measured:
             "",
             f"At the end, {self.load:.1f} processes ran or waited for a core, those of the measurement among them.",
             "",
-            _ABOUT.format(rows=self.rows),
+            _ABOUT.format(rows=self.rows, beside=self.rows // BESIDE),
             "",
             "| what | rows a second | of COPY | processor time of a row, server | PostgreSQL |",
             "|---|---:|---:|---:|---:|",
@@ -149,8 +150,9 @@ def measure(scratch: Path, rows: int) -> Measured:
     """Import a file into a new server: a dry run, a run, the same file again, and the undo."""
     folder = scratch / "imports"
     herd = herdbook.prepare(folder, 1000)
-    file = folder / "people.csv"
+    file, more = folder / "people.csv", folder / "more.csv"
     write_file(file, rows)
+    write_file(more, rows // BESIDE, first=rows)
     others = herdbook.prepare_many(folder, 1, 1000).read_text().splitlines()
     with herdbook.serving(folder) as (server, _):
         of_same = herd.contacts.read_text().splitlines(), server.token
@@ -164,12 +166,14 @@ def measure(scratch: Path, rows: int) -> Measured:
         parts: dict[str, Part] = {}
         job = upload(server, file)
         parts["dry run"], _ = _timed(server, job, "check", rows)
-        with meanwhile[0].measured(), meanwhile[1].measured():
-            parts["run: all created"], done = _timed(server, job, "run", rows)
+        parts["run: all created"], done = _timed(server, job, "run", rows)
         again = upload(server, file)
         parts["the same file again"], unchanged = _timed(server, again, "run", rows)
-        megabytes = _peak(server)
         parts["undo"], undone = _timed(server, job, "undo", rows)
+        beside = upload(server, more)
+        with meanwhile[0].measured(), meanwhile[1].measured():
+            parts["run beside neighbours, their work included"], _ = _timed(server, beside, "run", rows // BESIDE)
+        megabytes = _peak(server)
         load = os.getloadavg()[0]
     names = ("the same workspace", "another workspace")
     p99 = {name: (one.p99, two.p99) for name, one, two in zip(names, alone, meanwhile, strict=True)}
@@ -194,11 +198,11 @@ def _seconds(*arguments: str) -> float:
     return time.monotonic() - started
 
 
-def write_file(file: Path, rows: int) -> None:
-    """Write people with names, addresses, numbers and companies of twenty people each."""
+def write_file(file: Path, rows: int, first: int = 0) -> None:
+    """Write people with names, addresses, numbers and companies of twenty people each, those from a number on."""
     with file.open("w") as opened:
         opened.write("First name,Last name,E-mail,Phone,Company\n")
-        for number in range(rows):
+        for number in range(first, first + rows):
             address = f"grace{number}@navy{number // 20}.test"
             opened.write(f"Grace{number:06d},Hopper{number:06d},{address},+4930{number:08d},Navy {number // 20}\n")
 

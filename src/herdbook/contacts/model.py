@@ -663,23 +663,33 @@ def _united(
 ) -> tuple[ItemT, ...]:
     items = list(old)
     spelled: dict[str, int] = {}
-    places: dict[str, int] = {}
     for index, item in enumerate(items):
         spelled.setdefault(spelling(item), index)
-        for key in held_by(spelling(item)):
-            places.setdefault(key, index)
+    # Keys of numbers take long to find, and most numbers come as they are spelled already.
+    places: dict[str, int] | None = None
     for item in more:
         # A number may be listed in several spellings, so the spelling that was sent is preferred.
         known = spelled.get(spelling(item))
         if known is None:
+            if places is None:
+                places = _first_places(map(spelling, items), held_by)
             known = next((places[key] for key in looked_up_by(spelling(item)) if key in places), None)
-        if known is None:
-            spelled[spelling(item)] = len(items)
-            places |= dict.fromkeys(held_by(spelling(item)), len(items))
-            items.append(item)
-        elif item.is_primary is True:
+            if known is None:
+                spelled[spelling(item)] = len(items)
+                places |= dict.fromkeys(held_by(spelling(item)), len(items))
+                items.append(item)
+                continue
+        if item.is_primary is True:
             items[known] = msgspec.structs.replace(items[known], is_primary=True)
     return tuple(items)
+
+
+def _first_places(spellings: Iterable[str], held_by: Callable[[str], Iterable[str]]) -> dict[str, int]:
+    places: dict[str, int] = {}
+    for index, each in enumerate(spellings):
+        for key in held_by(each):
+            places.setdefault(key, index)
+    return places
 
 
 def _keys_of_address(email: str) -> tuple[str]:
