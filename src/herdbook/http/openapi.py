@@ -227,7 +227,7 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
         parameters += _query_parameters(operation.query)
     if operation.expand is not None:
         parameters.append(_expand_parameter(operation.expand))
-    if operation.event_stream is not None:
+    if operation.event_stream is not None and "after" in getattr(operation.query, "__struct_fields__", ()):
         about = "The `id` of the last event; an event stream resumes after it. It takes precedence over `after`."
         parameters.append(_header_parameter("Last-Event-ID", about, {"type": "string"}))
     if operation.shows_version and not operation.is_write:

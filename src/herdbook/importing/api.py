@@ -9,6 +9,7 @@ import itertools
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -21,13 +22,13 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields.model import FieldObjectType
 from herdbook.custom_fields.store import all_definitions
 from herdbook.errors import FieldError, Forbidden, Invalid, InvalidQuery, NoLongerKept, NotFound, TooLarge, TooManyFollowers
-from herdbook.feed.api import MAX_FOLLOWERS
 from herdbook.formats import card_table, reading, workbooks
 from herdbook.formats.model import Column, Layout, Record, Survey, Unreadable
 from herdbook.formats.workbooks import Sheets
 from herdbook.history import store as history
 from herdbook.history.model import HistoryBy, Undo, UndoQuery
 from herdbook.history.undoing import may_name, require_whole, undo
+from herdbook.http import event_stream
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Handler, Operation
 from herdbook.importing import store
@@ -75,7 +76,7 @@ _PROBLEM: Final = "Problem"
 _MAX_SHEETS: Final = 500
 # The changes of which a dry run of an undo tells in one answer.
 _MAX_TRIED: Final = 20_000
-# Between two looks at an import for which somebody waits.
+# Between two looks at an import that somebody follows.
 _LOOK_SECONDS: Final = 0.25
 
 
@@ -119,21 +120,63 @@ async def list_imports(call: Call) -> Answer:
 
 
 async def read_import(call: Call, import_id: UUID, query: ImportQuery) -> Answer:
-    """Read one import, once its state is another or the time is over. Refusals: Forbidden, NotFound, TooManyFollowers."""
+    """Read one import, wait until its state is another, or stream its progress.
+
+    Refusals: Forbidden, NotFound, TooManyFollowers.
+    """
     stored = await _found(call, import_id)
+    if event_stream.is_wanted(call):
+        return event_stream.streamed(call, _events(call, stored))
     known = query.state or (stored.state.value if stored.state in WORKING else "")
-    if not query.wait or stored.state.value != known:
-        return await get_import(call, import_id)
-    notifier, workspace_id, loop = call.services.notifier, call.caller.workspace_id, asyncio.get_running_loop()
-    if (following := notifier.followers(workspace_id)) >= MAX_FOLLOWERS:
-        raise TooManyFollowers(following)
-    until = loop.time() + query.wait
-    with notifier.subscribed(workspace_id):
-        while stored.state.value == known and (left := until - loop.time()) > 0 and not notifier.is_closed:
-            await asyncio.sleep(min(left, _LOOK_SECONDS))
-            stored = await _found(call, import_id)
-    await call.check_caller()
+    if query.wait and stored.state.value == known:
+        event_stream.require_room(call)
+        until = asyncio.get_running_loop().time() + query.wait
+        async with contextlib.aclosing(_looks(call, import_id)) as looks:
+            async for seen in looks:
+                if seen.state.value != known or asyncio.get_running_loop().time() >= until:
+                    break
     return await get_import(call, import_id)
+
+
+async def _events(call: Call, told: StoredImport) -> AsyncGenerator[bytes]:
+    """Yield the state of an import as events whenever it has moved, until no server works on it. Refusals: those of a look."""
+    yield await _event(call, told)
+    if told.state not in WORKING:
+        return
+    async with contextlib.aclosing(_looks(call, told.id)) as looks:
+        async for seen in looks:
+            if (seen.state, seen.progress) == (told.state, told.progress):
+                yield b""
+                continue
+            told = seen
+            yield await _event(call, told)
+            if told.state not in WORKING:
+                return
+
+
+async def _event(call: Call, stored: StoredImport) -> bytes:
+    """Return the state of an import as an event. All who have read the same state at once share it."""
+
+    async def made() -> bytes:
+        (shown,) = await _shown(call, [stored])
+        name = b"progress" if stored.state in WORKING else b"end"
+        return b"event: %s\ndata: %s\n\n" % (name, msgspec.json.encode(shown.status))
+
+    return await call.services.database.shared(("event of import", stored.id, stored.state, stored.progress), made)
+
+
+async def _looks(call: Call, import_id: UUID) -> AsyncGenerator[StoredImport]:
+    """Yield an import as it is at intervals, until the server stops.
+
+    All who follow an import in this process look at the same moments, so that they share each read. Refusals: Forbidden,
+    NotFound; Unauthenticated, once the caller's credential is no longer valid.
+    """
+    loop, notifier = asyncio.get_running_loop(), call.services.notifier
+    with notifier.subscribed(call.caller.workspace_id):
+        while not notifier.is_closed:
+            await asyncio.sleep(_LOOK_SECONDS - loop.time() % _LOOK_SECONDS)
+            await call.check_caller()
+            yield await _found(call, import_id)
 
 
 async def get_import(call: Call, import_id: UUID) -> Answer:
@@ -284,7 +327,9 @@ def _objects(call: Call) -> list[str]:
 async def _found(call: Call, import_id: UUID) -> StoredImport:
     """Return an import of objects that the caller may import. Refusals: Forbidden, NotFound."""
     objects = _objects(call)
-    stored = await store.find(call.services.database.pool, call.caller.workspace_id, import_id)
+    database, workspace_id = call.services.database, call.caller.workspace_id
+    find = partial(store.find, database.pool, workspace_id, import_id)
+    stored = await database.shared(("import", workspace_id, import_id), find)
     if stored is None or stored.content.mapping.object_type.value not in objects:
         raise NotFound("import", GONE, import_id)
     return stored
@@ -674,7 +719,8 @@ OPERATIONS: Final = (
         id="get-import-by-id",
         summary="Get import",
         description="Reads a single import, with its progress. With `wait`, the answer comes when the import is in another "
-        "state, so that a program need not ask again and again.",
+        "state, so that a program need not ask again and again. With `Accept: text/event-stream`, its progress comes as "
+        "server-sent events.",
         tag=_TAG,
         scopes=(),
         handler=read_import,
@@ -682,6 +728,9 @@ OPERATIONS: Final = (
         answer=Import,
         answer_description="Import response.",
         bypasses_ledger=True,
+        event_stream="The first event has the present state, and further ones come when it changes, at most four a second. The "
+        "`data` is the import without `file`, `mapping`, `request_id` and times. The `event` is `progress` while a server "
+        "works on the import, and then `end`, with which the stream ends. `wait` and `state` change nothing.",
         refusals=(TooManyFollowers,),
     ),
     Operation(

@@ -518,7 +518,25 @@ class ImportObject(Enum):
     IMPORT = "import"
 
 
-class Import(msgspec.Struct, frozen=True, kw_only=True):
+class ImportStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of an import that changes while a server works on it."""
+
+    object: ImportObject
+    id: Annotated[str, fields.id_schema(ids.IMPORT)]
+    state: ImportState
+    progress: ImportProgress
+    checked: Annotated[Counts, Meta(description="The findings of the dry run.")] | UnsetType = UNSET
+    result: Annotated[Counts, Meta(description="The outcome of the rows so far.")] | UnsetType = UNSET
+    error: Annotated[str, Meta(description="Why the import failed.")] | UnsetType = UNSET
+    undo: Annotated[ImportUndo, Meta(description="The undo of the import, if there is one.")] | UnsetType = UNSET
+
+    @property
+    def status(self) -> "ImportStatus":
+        """This part alone."""
+        return ImportStatus(**{name: getattr(self, name) for name in ImportStatus.__struct_fields__})
+
+
+class Import(ImportStatus, frozen=True, kw_only=True):
     """An import of contacts or companies from a file."""
 
     schema_name: ClassVar[str] = "import_job"
@@ -540,16 +558,8 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
         "expires_at": "2026-03-08T12:00:00.000000Z",
     }
 
-    object: ImportObject
-    id: Annotated[str, fields.id_schema(ids.IMPORT)]
-    state: ImportState
     file: ImportFile
     mapping: Mapping
-    progress: ImportProgress
-    checked: Annotated[Counts, Meta(description="The findings of the dry run.")] | UnsetType = UNSET
-    result: Annotated[Counts, Meta(description="The outcome of the rows so far.")] | UnsetType = UNSET
-    error: Annotated[str, Meta(description="Why the import failed.")] | UnsetType = UNSET
-    undo: Annotated[ImportUndo, Meta(description="The undo of the import, if there is one.")] | UnsetType = UNSET
     request_id: Annotated[
         str, Meta(description="The request of all its changes: `POST /herdbook/imports/{import_id}/undo` takes them back.")
     ]
