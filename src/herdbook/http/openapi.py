@@ -225,6 +225,8 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
         parameters += _list_parameters(operation.list_of)
     if operation.query is not None:
         parameters += _query_parameters(operation.query)
+    if operation.filters_of is not None:
+        parameters += _filter_parameters(operation.filters_of)
     if operation.expand is not None:
         parameters.append(_expand_parameter(operation.expand))
     if operation.event_stream is not None and "after" in getattr(operation.query, "__struct_fields__", ()):
@@ -261,21 +263,10 @@ def _header_parameter(name: str, description: str, schema: Json) -> Json:
 
 
 def _list_parameters(list_of: ListOf) -> list[Json]:
-    text: Json = {"type": "string", "maxLength": MAX_SEARCH_LENGTH, **NO_NUL_SCHEMA}
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": DEFAULT_LIMIT}
     known = list(orders(list_of))
     order = {"type": "string", "enum": known, "default": known[0]}
-    time = {"type": "string", "format": "date-time"}
-    when = {"gt": "after", "gte": "at or after", "lt": "before", "lte": "at or before"}
-    times = [
-        _query_parameter(
-            name,
-            f"Only objects with an `{column}` {when[bound]} this time.{_SAME_TIME if name == _UPDATED_AFTER else ''}",
-            time,
-        )
-        for name, (column, bound) in time_parameters(list_of).items()
-    ]
-    parameters = [
+    return [
         _query_parameter("limit", "Maximum number of objects on a page.", limit),
         _query_parameter(
             "cursor",
@@ -284,7 +275,21 @@ def _list_parameters(list_of: ListOf) -> list[Json]:
             {"type": "string"},
         ),
         _query_parameter("order_by", "The order of the objects. " + _TO_COPY, order),
-        *times,
+        *_filter_parameters(list_of),
+    ]
+
+
+def _filter_parameters(list_of: ListOf) -> list[Json]:
+    text: Json = {"type": "string", "maxLength": MAX_SEARCH_LENGTH, **NO_NUL_SCHEMA}
+    time = {"type": "string", "format": "date-time"}
+    when = {"gt": "after", "gte": "at or after", "lt": "before", "lte": "at or before"}
+    parameters = [
+        _query_parameter(
+            name,
+            f"Only objects with an `{column}` {when[bound]} this time.{_SAME_TIME if name == _UPDATED_AFTER else ''}",
+            time,
+        )
+        for name, (column, bound) in time_parameters(list_of).items()
     ]
     if list_of.search is not None:
         parameters.append(_query_parameter("search", list_of.search, text))
