@@ -123,6 +123,22 @@ async def test_an_import_without_its_file_ends(
     assert left == (days > 0)
 
 
+async def test_imports_elsewhere_hold_up_none_here(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """However many imports are at work on other machines, one whose file is here begins."""
+    insert = """
+        insert into import_job (workspace_id, id, expires_at, state, progress, content)
+        values ($1, $2, now() + interval '1 day', 'running', '{}', $3)
+    """
+    elsewhere = [(alice.workspace_id, ids.new_id(), json.dumps(_CONTENT).encode()) for _ in range(6)]
+    await pool.executemany(insert, elsewhere)
+    try:
+        job = await upload(alice, "First name\nAda\n")
+
+        assert await job.run() == counts(create=1)
+    finally:
+        await pool.execute("delete from import_job where id = any($1)", [each[1] for each in elsewhere])
+
+
 async def test_a_half_made_table_goes(tmp_path: Path) -> None:
     """The table of a workbook or of cards is removed if its server was killed, and stays while it is made."""
 

@@ -87,11 +87,13 @@ class Importer:
         self._shares_database = shares_database
         self._only = only
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        # Those of them that do not end at once, as they do for imports that another process works on.
+        self._working: set[UUID] = set()
 
     async def look(self) -> None:
         """Begin to work on the imports that need it."""
         for workspace_id, job_id in await store.at_work(self._pool, self._only):
-            if job_id not in self._tasks and len(self._tasks) < _AT_ONCE:
+            if job_id not in self._tasks and len(self._working) < _AT_ONCE:
                 task = self._tasks[job_id] = asyncio.create_task(self._tried(workspace_id, job_id), name=f"import {job_id}")
                 task.add_done_callback(lambda _, done=job_id: self._tasks.pop(done, None))
 
@@ -123,15 +125,16 @@ class Importer:
         path = self.uploads.path(workspace_id, job_id)
         with locked(path) as is_ours:
             stored = await store.find(self._pool, workspace_id, job_id)
-            if stored is None or stored.state not in WORKING:
+            if stored is None or stored.state not in WORKING or len(self._working) == _AT_ONCE:
                 return
-            if stored.state is ImportState.UNDOING:
-                # An undo needs no file, which a backup does not have. Without its lock, two servers may work on one undo: each
-                # slice is done once, because it finds the undo where the slice before it has left it.
-                if is_ours or not path.exists():
-                    await self._undone(stored)
-            elif is_ours:
-                await self._imported(stored)
+            # An undo needs no file, which a backup does not have. Without its lock, two servers may work on one undo: each
+            # slice is done once, because it finds the undo where the slice before it has left it.
+            if is_ours or (stored.state is ImportState.UNDOING and not path.exists()):
+                self._working.add(job_id)
+                try:
+                    await (self._undone if stored.state is ImportState.UNDOING else self._imported)(stored)
+                finally:
+                    self._working.discard(job_id)
             elif not path.exists():
                 await self._end_without_file(stored)
 
