@@ -77,7 +77,17 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
             ["people.csv", "--search=Ada"],
         )
     ]
-    words = ["exists", "no format", "no person", "no JSON", "`where.field`", "needs a key", "--filter is not", "start_at", "`search`"]
+    words = [
+        "exists",
+        "no format",
+        "no person",
+        "no JSON",
+        "`where.field`",
+        "needs a key",
+        "--filter is not",
+        "start_at",
+        "`search`",
+    ]
 
     assert [word in each.complained for word, each in zip(words, refused, strict=True)] == [True] * 9, refused
     assert {each.name for each in tmp_path.iterdir() if each.suffix in (".csv", ".vcf", ".pdf")} == {"there.csv"}

@@ -18,8 +18,8 @@ from herdbook.exports import engagements
 from herdbook.exports.files import Source
 from herdbook.exports.model import EngagementFilter, ObjectExportRequest
 from herdbook.exports.streams import export
-from herdbook.http.page import filter_parameters
 from herdbook.feed.store import View
+from herdbook.http.page import filter_parameters
 from herdbook.ledger.retention import trim_ledgers
 from herdbook.object_types import OBJECT_TYPES
 from tests.cast import Json, Person, Thing
@@ -265,8 +265,11 @@ async def test_what_changes_meanwhile_is_passed_over_by_no_export(
     async def nothing() -> None:
         pass
 
+    def may(_: str) -> bool:
+        return True
+
     feed = View((), sees_private=True, sees_details=True)
-    source = Source(pool, frank.workspace_id, nothing, change, lambda _: True, feed)
+    source = Source(pool, frank.workspace_id, nothing, change, may, feed)
     asked = ObjectExportRequest(object_type="engagement", format="ndjson", search="call")
     text = b"".join([part async for part in await export(source, asked)])
     await pool.close()

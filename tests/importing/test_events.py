@@ -137,7 +137,7 @@ async def test_an_undo_is_told(server: Running, alice: Person) -> None:
 
 
 async def test_a_pause_ends_the_stream(server: Running, alice: Person) -> None:
-    """A pause is an end for now. A stream that begins then says so, and one that begins once the import goes on tells the rest."""
+    """A pause is an end for now. A stream that begins then says so, and one that begins later tells the rest."""
     job = await upload(alice, MANY)
     await alice.post(f"{job.url}/run")
     async with opened(server.url, alice, url=job.url) as stream:

@@ -112,7 +112,8 @@ _DESCRIBED: Final = (
     "The file comes in parts, as it is read; it has the objects as they are when their part is read. A table has a column for "
     "each member, each field of the workspace and each note, under names by which an import knows them. It needs the scope to "
     "read the objects: engagements have their contacts, companies and owner if the credential may read these, and private ones "
-    "require `engagements:private:read`. The earliest engagement is first. Changes require what the change feed does, and end with the last one at that time."
+    "require `engagements:private:read`. The earliest engagement is first. Changes require what the change feed does, and end "
+    "with the last one at that time."
 )
 _FILES: Final = tuple(dict.fromkeys(each.decode().partition(";")[0] for each in MEDIA_TYPES.values()))
 OPERATIONS: Final = (

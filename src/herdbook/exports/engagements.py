@@ -67,7 +67,7 @@ def _parameters(asked: ObjectExportRequest) -> Iterator[tuple[str, str]]:
     """Yield the choice of a request as query parameters of the list."""
     members: dict[str, Any] = {} if asked.filter is UNSET else msgspec.to_builtins(asked.filter)
     for name, value in members.items():
-        if isinstance(value, dict):
+        if name in LIST_OF.times:
             yield from ((f"filter[{name}][{bound}]", time) for bound, time in value.items())
         elif name == "crm_associations":
             yield CRM, msgspec.json.encode(value).decode()

@@ -107,7 +107,8 @@ class EngagementFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     engagement_type: (
         Annotated[
-            tuple[EngagementType, ...], Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements of these types.")
+            tuple[EngagementType, ...],
+            Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements of these types."),
         ]
         | UnsetType
     ) = UNSET

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -262,7 +262,7 @@ class ListReader(FilterReader):
             expand=self._expanded(given.get(EXPAND), errors),
         )
         # Some programs send it empty with the first page.
-        return self._continued(query, given | ({CRM: ""} if crm else {}), errors) if given.get("cursor") else query
+        return self._continued(query, {**given, **({CRM: ""} if crm else {})}, errors) if given.get("cursor") else query
 
     def _expanded(self, text: str | None, errors: list[FieldError]) -> tuple[str, ...]:
         if not text:

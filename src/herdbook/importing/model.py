@@ -532,7 +532,7 @@ class ImportStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def status(self) -> "ImportStatus":
-        """This part alone."""
+        """Without the rest."""
         return ImportStatus(**{name: getattr(self, name) for name in ImportStatus.__struct_fields__})
 
 
