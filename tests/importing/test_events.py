@@ -48,7 +48,7 @@ async def at_work(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> AsyncG
         insert into import_job (workspace_id, id, expires_at, state, progress, content)
         values ($1, $2, now() + interval '1 day', 'running', '{"done": 4}', $3)
     """
-    await pool.execute(insert, alice.workspace_id, import_id, json.dumps(_AT_WORK).encode())
+    await pool.execute(insert, alice.workspace_id, import_id, json.dumps(_AT_WORK))
     yield f"{URL}/{ids.encoded(ids.IMPORT, import_id)}"
     await pool.execute("delete from import_job where id = $1", import_id)
 

@@ -129,7 +129,7 @@ async def test_imports_elsewhere_hold_up_none_here(alice: Person, pool: "asyncpg
         insert into import_job (workspace_id, id, expires_at, state, progress, content)
         values ($1, $2, now() + interval '1 day', 'running', '{}', $3)
     """
-    elsewhere = [(alice.workspace_id, ids.new_id(), json.dumps(_CONTENT).encode()) for _ in range(6)]
+    elsewhere = [(alice.workspace_id, ids.new_id(), json.dumps(_CONTENT)) for _ in range(6)]
     await pool.executemany(insert, elsewhere)
     try:
         job = await upload(alice, "First name\nAda\n")
