@@ -24,6 +24,7 @@ from tests.importing.jobs import URL, Job, counts, upload
 
 ROWS: Final = 1500
 MANY: Final = "First name,E-mail\n" + "".join(f"First{n},p{n}@events.test\n" for n in range(ROWS))
+_HANGS_SECONDS: Final = 60.0
 _STREAM: Final = {"Accept": "text/event-stream"}
 _AT_WORK: Final = {
     "file": {"name": "x", "bytes": 1, "rows": 9, "layout": {"format": "csv"}, "columns": [{"name": "a", "samples": ["b"]}]},
@@ -62,6 +63,12 @@ async def _told(stream: Stream) -> list[Json]:
         types.append(event.type)
     assert types == ["progress"] * (len(types) - 1) + ["end"]
     return told
+
+
+async def _ends(stream: Stream) -> bool:
+    """Whether nothing more is told, also no end of the import."""
+    async with asyncio.timeout(_HANGS_SECONDS):
+        return await stream.next() is None
 
 
 def _states(told: list[Json]) -> list[str]:
@@ -185,7 +192,7 @@ async def test_a_revoked_key_ends_the_stream(
         assert await stream.next() is not None
         began = time.monotonic()
         await revoke_key(pool, key.id)
-        assert await stream.next() is None
+        assert await _ends(stream)
 
     assert time.monotonic() - began < 6
 
@@ -198,7 +205,7 @@ async def test_a_deleted_import_ends_the_stream(
         assert await stream.next() is not None
         await pool.execute("delete from import_job where workspace_id = $1 and state = 'running'", alice.workspace_id)
 
-        assert await stream.next() is None
+        assert await _ends(stream)
 
 
 async def test_a_server_that_stops_ends_its_streams(database_url: str, tmp_path: Path, alice: Person, at_work: str) -> None:
@@ -208,7 +215,7 @@ async def test_a_server_that_stops_ends_its_streams(database_url: str, tmp_path:
             assert await stream.next() is not None
             began = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
-            assert await stream.next() is None
+            assert await _ends(stream)
         status = await asyncio.to_thread(server.process.wait, PATIENCE)
 
     assert status == 0
