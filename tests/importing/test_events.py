@@ -225,7 +225,8 @@ async def test_a_server_that_stops_ends_its_streams(database_url: str, tmp_path:
 async def test_too_many_are_refused(alice: Person, at_work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams of imports count as those of the feed do."""
     monkeypatch.setattr(event_stream, "MAX_FOLLOWERS", 0)
-    refused = await alice.get(at_work, headers=_STREAM)
+    async with asyncio.timeout(_HANGS_SECONDS):
+        refused = await alice.get(at_work, headers=_STREAM)
 
     assert refused.status_code == 429
     assert refused.json()["type"].endswith("/too_many_followers")
