@@ -92,7 +92,7 @@ async def test_a_scope_is_needed(alice: Person, pool: "asyncpg.Pool[asyncpg.Reco
 async def test_names_of_companies_need_their_scope(
     alice: Person, frank: Person, ada: Thing, renewal: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Whoever may read contacts alone gets the id of a company, as ever, and not its name."""
+    """A person who may read contacts alone gets the id of a company, as ever, and not its name."""
     await whole(alice, frank, ada, renewal)
     key = await create_key(pool, alice.workspace_id, "Contacts alone", ["contacts:read"])
     person = Person(alice.client, alice.workspace_id, key)

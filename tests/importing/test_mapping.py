@@ -232,7 +232,7 @@ async def test_objects_need_the_scopes_of_all_that_they_make(alice: Person, pool
 
 
 async def test_a_file_is_read_as_objects_that_the_caller_may_write(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """Whoever may write contacts alone gets no mapping for companies, neither a guess nor one that others have saved."""
+    """A person who may write contacts alone gets no mapping for companies, neither a guess nor one that others have saved."""
     file = "Name,Domain\nEngines,engine.test\n"
     job = await upload(alice, file)
     assert job.shown["mapping"]["object_type"] == "company"

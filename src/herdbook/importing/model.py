@@ -588,7 +588,7 @@ class SavedMapping(msgspec.Struct, frozen=True, kw_only=True):
 def fitted(saved: SavedMapping, names: Sequence[str]) -> Mapping | None:
     """Return a saved mapping in the order of the columns of a file, or None if the file has others.
 
-    Of several columns of one name, the first is that of the first one.
+    If several columns have one name, the first is that of the first one.
     """
     if not names or sorted(saved.columns) != sorted(names):
         return None

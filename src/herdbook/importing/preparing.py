@@ -473,7 +473,7 @@ class _Row:
         self.origins.setdefault(name, []).extend([index] * (len(known) - count))
 
     def _add_all(self, name: str, items: Iterable[Any]) -> None:
-        """Add items to a list of the request. What an object has in place of a list is refused by the operation."""
+        """Add items to a list of the request. The operation refuses what an object has in place of a list."""
         known: Any = self.body.setdefault(name, [])
         if isinstance(known, list):
             cast("list[Any]", known).extend(items)
