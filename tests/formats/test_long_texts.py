@@ -49,10 +49,6 @@ def _brackets_in_a_name(_: Path) -> None:
     _prepare("full_name", "(" * (_CELL // 2) + ")" * (_CELL // 2))
 
 
-def _word_of_a_company(_: Path) -> None:
-    _prepare("company_name", "a" * _CELL + " -")
-
-
 def _quotation_marks(_: Path) -> None:
     for _number in range(300):
         text_of('"' * _CELL)
@@ -83,10 +79,6 @@ def _lines_of_a_property(_: Path) -> None:
     _card("NOTE" + "x" * (_CARD // 2) + "\n =" * (_CARD // 6), "2.1")
 
 
-def _number(_: Path) -> None:
-    _card("TEL:tel:" + "a" * (_CARD // 2) + ";\\n")
-
-
 def _link(_: Path) -> None:
     _card("URL:https://a" + ".a" * (_CARD // 2 - 20) + " ")
 
@@ -105,13 +97,11 @@ def _spaces_in_a_card(folder: Path) -> None:
         _spaces_between_addresses,
         _spaces_between_domains,
         _brackets_in_a_name,
-        _word_of_a_company,
         _quotation_marks,
         _dots_in_a_header,
         _parameter,
         _parameters,
         _lines_of_a_property,
-        _number,
         _link,
         _spaces_in_a_card,
     ],

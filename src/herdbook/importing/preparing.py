@@ -459,7 +459,7 @@ class _Row:
         found: dict[str, Any] = {"tags": [*self.tags, *tags], "notes": self.notes, "company_name": self.company_name}
         found = {name: value for name, value in found.items() if value} | self.misfits
         # Most rows name a company alone, and the reader takes a fifth of their time.
-        if found and not (found.keys() == {"company_name"} and _is_plain(self.company_name)):
+        if found and not (found.keys() == {"company_name"} and _is_plain(found["company_name"])):
             try:
                 _BESIDE_READER.read(msgspec.json.encode(found))
             except Invalid as invalid:
