@@ -18,7 +18,7 @@ from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.progress import step
 from herdbook.cli.requests import at_server, refusal_of
 from herdbook.db.pool import open_pool
-from herdbook.errors import Invalid
+from herdbook.errors import Refusal
 from herdbook.exports import streams
 from herdbook.exports.files import Source
 from herdbook.exports.model import (
@@ -128,8 +128,8 @@ async def _from_folder(url: str, workspace: str | None, asked: ObjectExportReque
         source = Source(pool, workspace_id, _no_turn, _no_turn, _may, feed)
         async with aclosing(await streams.export(source, asked)) as parts:
             await _written(parts, draft)
-    except Invalid as refusal:
-        raise CommandFailed(" ".join(error.message for error in refusal.errors)) from None
+    except Refusal as refusal:
+        raise CommandFailed(refusal.detail) from None
     finally:
         await pool.close()
 

@@ -5,7 +5,6 @@ import codecs
 import contextlib
 import csv
 import io
-import itertools
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -23,7 +22,8 @@ from herdbook.custom_fields.model import FieldObjectType
 from herdbook.custom_fields.store import all_definitions
 from herdbook.errors import FieldError, Forbidden, Invalid, InvalidQuery, NoLongerKept, NotFound, TooLarge, TooManyFollowers
 from herdbook.formats import card_table, reading, workbooks
-from herdbook.formats.model import Column, Layout, Record, Survey, Unreadable
+from herdbook.formats.guards import guarded, unguarded
+from herdbook.formats.model import Column, Layout, Pace, Record, Survey, Unreadable, size_of
 from herdbook.formats.workbooks import Sheets
 from herdbook.history import store as history
 from herdbook.history.model import HistoryBy, Undo, UndoQuery
@@ -37,6 +37,7 @@ from herdbook.importing.guessing import Guess, guess, mapping_of
 from herdbook.importing.model import (
     ENDED,
     GONE,
+    IGNORE,
     MAX_IMPORTS,
     MAX_MAPPINGS,
     WORKING,
@@ -55,12 +56,14 @@ from herdbook.importing.model import (
     ImportUpdate,
     KeptObjects,
     KeptQuery,
+    MappedColumn,
     Mapping,
     RowsQuery,
     RowVerdict,
     SavedMapping,
     SavedMappings,
     Undoing,
+    fitted,
     told_fault,
     unsound,
 )
@@ -68,6 +71,7 @@ from herdbook.importing.store import RowsAsked, StoredImport
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.phone_numbers import region_named
 from herdbook.shared_schemas import Deleted, shown_time
+from herdbook.turns import Turns
 from herdbook.uploads import locked_table
 
 # Rows of the file of problems that are made before others have their turn.
@@ -76,6 +80,8 @@ _PROBLEM: Final = "Problem"
 _MAX_SHEETS: Final = 500
 # The changes of which a dry run of an undo tells in one answer.
 _MAX_TRIED: Final = 20_000
+# A workbook may take all the memory that its process has, so few are read at once.
+READING: Final = Turns("workbooks to read", at_once=2, at_once_each=1, waiting=40, waiting_each=4, seconds=120)
 # Between two looks at an import that somebody follows.
 _LOOK_SECONDS: Final = 0.25
 
@@ -97,6 +103,7 @@ async def create_import(call: Call, sent: AsyncIterator[bytes], query: ImportsQu
         found = await _suggested(call, survey)
         if survey.layout.format == "ndjson":
             found = msgspec.structs.replace(found, mapping=mapping_of(next(reading.records(table, survey.layout)).values[0]))
+            _require_objects(call, found.mapping)
         file = _file(query.name, table.stat().st_size, survey, found)
         file = msgspec.structs.replace(file, sheets=made.sheets, sheet=made.sheet)
         content = Content(
@@ -195,7 +202,7 @@ async def update_import(call: Call, import_id: UUID, patch: ImportUpdate) -> Ans
         content = await _with_header(call, stored, has_header=patch.has_header)
     if patch.mapping is not UNSET:
         content = msgspec.structs.replace(content, mapping=patch.mapping)
-    _require_scopes(call, content.mapping)
+    _require_scopes(call, content)
     await _require_sound(call, content)
     if patch.save_as is not UNSET:
         names = tuple(column.name for column in content.file.columns)
@@ -231,7 +238,7 @@ async def cancel_import(call: Call, import_id: UUID) -> Answer:
 async def undo_import(call: Call, import_id: UUID, query: UndoQuery) -> Answer:
     """Begin the undo of an import, or tell what it would do. Refusals: Forbidden, Invalid, NoLongerKept, NotFound."""
     stored = await _found(call, import_id)
-    _require_scopes(call, stored.content.mapping)
+    _require_scopes(call, stored.content)
     if planned_fields(stored.content):
         call.caller.require(ADMIN)
     object_types, workspace_id = call.services.object_types, call.caller.workspace_id
@@ -335,10 +342,19 @@ async def _found(call: Call, import_id: UUID) -> StoredImport:
     return stored
 
 
-def _require_scopes(call: Call, mapping: Mapping) -> None:
-    """Require the scopes to write all that a mapping fills. Refusal: Forbidden."""
-    caller, targets = call.caller, {each.to for each in (*mapping.columns, *mapping.fixed)}
-    needed = [f"{_PLURALS[mapping.object_type]}:read", f"{_PLURALS[mapping.object_type]}:write"]
+def _require_objects(call: Call, mapping: Mapping) -> None:
+    """Require the scopes to read and write the objects that rows become. Refusal: Forbidden."""
+    for access in ("read", "write"):
+        call.caller.require(f"{_PLURALS[mapping.object_type]}:{access}")
+
+
+def _require_scopes(call: Call, content: Content) -> None:
+    """Require the scopes to write all that an import fills. Refusal: Forbidden."""
+    caller, mapping = call.caller, content.mapping
+    _require_objects(call, mapping)
+    # Objects in JSON have members, and no columns that are mapped.
+    targets = {each.to for each in (*mapping.columns, *mapping.fixed)} | set(content.file.members)
+    needed: list[str] = []
     if targets & {"company_name", "company_domain"}:
         needed += ["companies:read"] + (["companies:write"] if mapping.create_companies else [])
     if mapping.tags or "tags" in targets:
@@ -376,7 +392,8 @@ async def _make_table(call: Call, path: Path, sheet: str) -> "_Made":
     with locked_table(path) as table:
         try:
             if workbooks.is_workbook(head):
-                sheets = await _write_sheet(path, table, sheet)
+                async with READING.turn(call.caller.workspace_id):
+                    sheets = await _write_sheet(path, table, sheet)
             else:
                 await call.steps(card_table.write_table(path, table))
                 sheets = None
@@ -432,15 +449,18 @@ def _overwrite(path: Path, table: Path) -> None:
 
 
 async def _suggested(call: Call, survey: Survey) -> "_Suggestion":
-    """Return the mapping that the columns of a file suggest: the latest saved one for such columns, or else a guess."""
+    """Return the mapping that the columns of a file suggest: the latest saved one for such columns, or else a guess.
+
+    It is one for objects that the caller may import. Refusal: Forbidden.
+    """
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
-    defined = await all_definitions(pool, workspace_id)
+    defined, objects = await all_definitions(pool, workspace_id), _objects(call)
     guessed = guess(survey.columns, defined)
+    if guessed.mapping.object_type.value not in objects:
+        guessed = guess(survey.columns, defined, FieldObjectType(objects[0]))
     names = [column.name for column in survey.columns]
     for saved in await store.saved_mappings(pool, workspace_id):
-        if saved.columns and sorted(saved.columns) == sorted(names):
-            columns = dict(zip(saved.columns, saved.mapping.columns, strict=True))
-            mapping = msgspec.structs.replace(saved.mapping, columns=tuple(columns[name] for name in names))
+        if saved.mapping.object_type.value in objects and (mapping := fitted(saved, names)) is not None:
             return _Suggestion(mapping, guessed, saved.name)
     return _Suggestion(guessed.mapping, guessed, None)
 
@@ -460,6 +480,7 @@ def _file(name: str, size: int, survey: Survey, found: _Suggestion) -> ImportFil
         columns=survey.columns,
         preset=found.guessed.preset,
         saved_mapping=found.saved_as,
+        members=survey.members,
     )
 
 
@@ -510,7 +531,7 @@ async def _with_header(call: Call, stored: StoredImport, *, has_header: bool) ->
 
 async def _start(call: Call, import_id: UUID, *, is_check: bool) -> Answer:
     stored = await _found(call, import_id)
-    _require_scopes(call, stored.content.mapping)
+    _require_scopes(call, stored.content)
     await _require_sound(call, stored.content)
     planned = planned_fields(stored.content)
     command = StartImport(
@@ -607,32 +628,38 @@ async def _problem_file(call: Call, stored: StoredImport) -> AsyncGenerator[byte
     """Yield the rows that failed, in the form of the file, with one column more."""
     file = stored.content.file
     path = call.services.uploads.table(stored.workspace_id, stored.id, file.sheet)
-    lines = _ProblemLines(file.layout, file.columns)
+    lines = _ProblemLines(file.layout, file.columns, stored.content.mapping.columns)
     yield lines.header()
     records = reading.records(path, file.layout)
-    after, has_more = 0, True
+    after, has_more, pace = 0, True, Pace(_STEP)
     while has_more:
-        asked = RowsAsked(is_check=False, verdict=RowVerdict.PROBLEM.value, after=after, limit=_STEP)
+        # Before the run, they are those of the dry run.
+        is_check = stored.progress.ran is None
+        asked = RowsAsked(is_check=is_check, verdict=RowVerdict.PROBLEM.value, after=after, limit=_STEP)
         found = await store.rows(call.services.database.pool, stored.workspace_id, stored.id, asked)
         has_more = len(found) > _STEP
         reasons = {each.row: " ".join(told_fault(fault, file.columns) for fault in each.faults) for each in found[:_STEP]}
         after = max(reasons, default=after)
-        while reasons:
-            for record in itertools.islice(records, _STEP):
-                if (reason := reasons.pop(record.number, None)) is not None:
-                    yield lines.line(record, reason)
-                    if not reasons:
-                        break
-            await call.time_slice()
+        for record in records if reasons else ():
+            if (reason := reasons.pop(record.number, None)) is not None:
+                yield lines.line(record, reason)
+            if pace.is_over(size_of(record)):
+                await call.time_slice()
+            if not reasons:
+                break
 
 
 class _ProblemLines:
-    """The lines of the file of rows that failed. A column of reasons, which an earlier such file has, is left out."""
+    """The lines of the file of rows that failed. A column of reasons, which an earlier such file has, is left out.
 
-    def __init__(self, layout: Layout, columns: Sequence[Column]) -> None:
+    Values without a column are behind the reasons, so that they have the same problem until somebody corrects it.
+    """
+
+    def __init__(self, layout: Layout, columns: Sequence[Column], mapped: Sequence[MappedColumn]) -> None:
         self._is_json = layout.format == "ndjson"
         self._columns = columns
-        self._kept = [index for index, column in enumerate(columns) if column.name != _PROBLEM]
+        fills = [each.to != IGNORE for each in mapped]
+        self._kept = [index for index, column in enumerate(columns) if column.name != _PROBLEM or fills[index]]
         self._delimiter = layout.delimiter
 
     def header(self) -> bytes:
@@ -648,11 +675,13 @@ class _ProblemLines:
         if self._is_json:
             return msgspec.json.encode({**record.values[0], "problem": reason}) + b"\n"
         values = record.values
-        return self._csv([*(values[index] if index < len(values) else "" for index in self._kept), reason])
+        known = (values[index] if index < len(values) else "" for index in self._kept)
+        return self._csv([*known, reason, *values[len(self._columns) :]])
 
     def _csv(self, values: Sequence[str]) -> bytes:
         text = io.StringIO()
-        csv.writer(text, delimiter=self._delimiter).writerow(values)
+        # An import takes away the sign that keeps spreadsheets from running a cell, whether the file had it or not.
+        csv.writer(text, delimiter=self._delimiter).writerow(guarded(unguarded(value)) for value in values)
         return text.getvalue().encode()
 
 
@@ -825,8 +854,9 @@ OPERATIONS: Final = (
         path=f"{_ONE}/problems",
         id="get-import-problems",
         summary="Get the rows of an import that failed",
-        description="Returns the rows that failed as a file of the same form, with one more column that has the reasons. "
-        "Correct them there, and upload the file. A file in JSON has the reasons as `problem`.",
+        description="Returns the rows that failed as a file of the same form, with one more column that has the reasons; "
+        "before the run, those of the dry run. Correct them there, and upload the file. A file in JSON has the reasons as "
+        "`problem`.",
         tag=_TAG,
         scopes=(),
         handler=get_problems,

@@ -24,7 +24,7 @@ from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.errors import Busy, OutcomeUnknown, Refusal, Unavailable
 from herdbook.formats import reading
-from herdbook.formats.model import Record, Unreadable
+from herdbook.formats.model import Pace, Record, Unreadable, size_of
 from herdbook.history import store as history
 from herdbook.history.store import EntriesAsked, TouchedObject
 from herdbook.history.undoing import SLICE as UNDO_SLICE
@@ -144,6 +144,9 @@ class Importer:
             await work.do()
         except Unreadable as unreadable:
             await work.end(str(unreadable))
+        except Refusal as refusal:
+            # The definition of a field may be refused by now, which no row is to blame for.
+            await work.end(refusal.detail)
         except CONNECTION_ERRORS:
             _log.warning("an import waits for the database", extra={"import": str(stored.id)})
         except Exception:
@@ -170,7 +173,9 @@ class Importer:
         workspace_id, job_id = stored.workspace_id, stored.id
         origin = Origin(request_id=stored.content.request_id, credential_id=stored.content.credential_id)
         with contextlib.suppress(Refusal):
-            await self._ledger.write(workspace_id, EndImport(job_id=job_id, error=_NO_FILE), origin)
+            await self._ledger.write(
+                workspace_id, EndImport(job_id=job_id, began=stored.progress.began, error=_NO_FILE), origin
+            )
 
 
 class _Writing(NamedTuple):
@@ -254,7 +259,7 @@ class _Work:
 
     async def end(self, error: str | None) -> None:
         """End the work."""
-        await self._write(EndImport(job_id=self._stored.id, error=error))
+        await self._write(EndImport(job_id=self._stored.id, began=self._stored.progress.began, error=error))
 
     @property
     def _most_rows(self) -> int:
@@ -274,6 +279,7 @@ class _Work:
         return ImportSlice(
             job_id=self._stored.id,
             is_check=self._is_check,
+            began=self._stored.progress.began,
             first_row=first_row,
             rows=tuple(rows),
             plan=self._plan,
@@ -288,7 +294,7 @@ class _Work:
         size = 0
         for record in itertools.islice(records, most):
             rows.append(self._preparer.prepared(record))
-            size += sum(len(each) if isinstance(each, str) else len(msgspec.json.encode(each)) for each in record.values)
+            size += size_of(record)
             if size > BATCH_BYTES:
                 break
             if len(rows) % _PREPARED == 0:
@@ -458,7 +464,7 @@ async def _moved(ledger: Ledger, workspace_id: UUID, command: Command, origin: O
 
 async def _skip(records: Iterator[Record], count: int) -> None:
     """Skip records. Others have their turn meanwhile."""
-    for start in range(0, count, _SKIPPED):
-        for _ in itertools.islice(records, min(_SKIPPED, count - start)):
-            pass
-        await asyncio.sleep(0)
+    pace = Pace(_SKIPPED)
+    for record in itertools.islice(records, count):
+        if pace.is_over(size_of(record)):
+            await asyncio.sleep(0)
