@@ -227,7 +227,7 @@ def logged(app: Herdbook, app_pool: Pool) -> Logged:
         assert app.request_log is not None, "it is kept by default"
         await write(app_pool, app.request_log)
         request_id, found = ids.decoded(ids.REQUEST, response.headers["X-Request-Id"]), None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while found is None:
                 found = await app_pool.fetchrow("select * from request_log where id = $1", request_id)
         return dict(found)

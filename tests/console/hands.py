@@ -2,11 +2,17 @@
 
 from abc import ABC, abstractmethod
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.async_api import Locator, Page
 
 # More stops than any page has.
 _MAX_STOPS: Final = 250
+
+
+async def searched(tab: Page, text: str) -> None:
+    """Wait until a list shows what was found for a text that was typed; only then, the address has the whole text."""
+    await tab.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("search") == [text])
 
 
 class Hands(ABC):

@@ -320,7 +320,7 @@ def make_import_possible(case: schemathesis.Case[Any], url: str, headers: dict[s
             file = f"First name,E-mail\nAda,{uuid4()}@import.test\n".encode()
             import_id = client.post("/herdbook/imports", content=file).json()["id"]
             client.post(f"/herdbook/imports/{import_id}/run")
-            client.get(f"/herdbook/imports/{import_id}?state=running&wait=30", timeout=40)
+            client.get(f"/herdbook/imports/{import_id}?state=running&wait=30", timeout=90)
             case.path_parameters["import_id"] = import_id
         elif step in ("check", "run", "pause", "cancel"):
             make_room_for_imports(client)
