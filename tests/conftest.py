@@ -69,11 +69,16 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-@pytest.fixture(autouse=True)
-def written_log() -> Generator[None]:
-    """Flush a test's log before the next test begins."""
-    yield
-    LINES.flush()
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    """Write what a test or its fixtures log while pytest still takes it for this test, and not between the dots."""
+    try:
+        yield
+    finally:
+        LINES.flush()
+
+
+pytest_runtest_call = pytest_runtest_teardown = pytest_runtest_setup
 
 
 @asynccontextmanager

@@ -8,6 +8,14 @@ from playwright.async_api import Locator, Page
 
 # More stops than any page has.
 _MAX_STOPS: Final = 250
+# How many stops there are at least from where the focus is to an element.
+_STOPS_AHEAD: Final = """
+(element) => {
+  const isStop = (each) => each.tabIndex >= 0 && !each.disabled && each.checkVisibility({ visibilityProperty: true });
+  const stops = [...document.querySelectorAll("a[href], button, input:not([type=radio]), select, textarea, summary")].filter(isStop);
+  return stops.indexOf(element) - stops.indexOf(document.activeElement);
+}
+"""
 
 
 async def searched(tab: Page, text: str) -> None:
@@ -74,6 +82,9 @@ class Keyboard(Hands):
 
     async def _go_to(self, element: Locator) -> None:
         await element.wait_for()
+        # To look at each stop on the way would take most of the time.
+        for _ in range(await element.evaluate(_STOPS_AHEAD) - 1):
+            await self.tab.keyboard.press("Tab")
         for _ in range(_MAX_STOPS):
             if await element.evaluate("element => element === document.activeElement"):
                 return
