@@ -65,7 +65,8 @@ kill: .venv/dev-installed
 power: .venv/dev-installed
 	$(EVIDENCE)
 
-# Twenty thousand and more generated requests, and the plans of all lists at a million rows: some twenty minutes.
+# Twenty thousand and more generated requests, with all bounds and faults for each operation, and the plans of all lists at a million
+# rows: some twenty minutes.
 deep: .venv/dev-installed
 	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest tests/http/test_schemathesis.py tests/db/test_plans.py
 
