@@ -80,7 +80,7 @@ async def browser() -> AsyncGenerator[Browser]:
         assert not os.environ.get("CI"), "there is no browser, and no npm that brings one: the tests in browsers cannot run"
         pytest.skip("the tests in browsers do not run: there is no chromium, and no npm that brings one")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         await browser.close()
 
