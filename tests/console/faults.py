@@ -26,9 +26,9 @@ MOVING = """
   return !isAtOnce || style.animationName !== "none";
 }).map((element) => element.outerHTML.slice(0, 160))
 """
-# Badges, buttons and times of more than one line.
+# Badges, times, and buttons that are no choices, of more than one line.
 BROKEN = """
-() => [...document.querySelectorAll(".badge, main .button, main time, main kbd")].filter((element) => {
+() => [...document.querySelectorAll(".badge, main .button:not(.choices *), main time, main kbd")].filter((element) => {
   if (!element.checkVisibility()) return false;
   const range = document.createRange();
   range.selectNodeContents(element);

@@ -164,8 +164,8 @@ async def carla(people: People, pool: Connections) -> Visitor:
     return await people.join(await create_workspace(pool, "Charlie's workspace"), "Carla", UserRole.ADMIN)
 
 
-# The tables in which visits themselves leave something.
-_TRACES: Final = {"console_session", "request_log", "person_user", "idempotency_record"}
+# The tables in which visits themselves leave something, and the one of the marks that the server sets by itself.
+_TRACES: Final = {"console_session", "request_log", "person_user", "idempotency_record", "change_mark"}
 
 
 async def _rows(pool: Connections, workspace_id: UUID) -> dict[str, str]:
