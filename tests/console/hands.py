@@ -12,7 +12,8 @@ _MAX_STOPS: Final = 250
 _STOPS_AHEAD: Final = """
 (element) => {
   const isStop = (each) => each.tabIndex >= 0 && !each.disabled && each.checkVisibility({ visibilityProperty: true });
-  const stops = [...document.querySelectorAll("a[href], button, input:not([type=radio]), select, textarea, summary")].filter(isStop);
+  const all = document.querySelectorAll("a[href], button, input:not([type=radio]), select, textarea, summary");
+  const stops = [...all].filter(isStop);
   return stops.indexOf(element) - stops.indexOf(document.activeElement);
 }
 """

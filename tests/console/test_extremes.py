@@ -44,16 +44,16 @@ _BROKEN: Final = """
   return [...new Set([...outside, ...cut, ...over])].slice(0, 4).map((each) => each.outerHTML.slice(0, 200)).concat(page);
 }
 """
-# The same, also with each list open.
+# The same, also with all lists open.
 _BROKEN_WITH_LISTS: Final = f"""
 () => {{
   const broken = {_BROKEN.strip()};
   const found = broken();
-  for (const list of document.querySelectorAll("main details.popover")) {{
-    list.open = true;
-    found.push(...broken());
-    list.open = false;
-  }}
+  const lists = document.querySelectorAll("main details.popover");
+  if (!lists.length) return found;
+  for (const list of lists) list.open = true;
+  found.push(...broken());
+  for (const list of lists) list.open = false;
   return [...new Set(found)];
 }}
 """

@@ -25,7 +25,9 @@ async def desk(embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> A
         desk = await Bench(client).workspace()
         connection = await asyncpg.connect(lab_url(embedded_url))
         await connection.execute("create table filler (text text); alter table filler alter text set storage external")
-        await connection.execute("insert into filler select repeat('x', 1000000) from generate_series(1, $1)", LIMIT // 1_000_000)
+        await connection.execute(
+            "insert into filler select repeat('x', 1000000) from generate_series(1, $1)", LIMIT // 1_000_000
+        )
         await connection.close()
         yield desk
 
