@@ -147,7 +147,7 @@ async def tab(profile: BrowserContext, demo: Demo, cookies: list[SetCookieParam]
     page.on("console", lambda line: faults.append(line.text) if "Security Policy" in line.text else None)
     yield page
     # The next test finds nothing that this one has left in the browser.
-    forgetting = await profile.new_cdp_session(page)
+    forgetting: Any = await profile.new_cdp_session(page)
     await forgetting.send("Storage.clearDataForOrigin", {"origin": demo.url, "storageTypes": "local_storage"})
     await profile.clear_permissions()
     await profile.set_offline(False)

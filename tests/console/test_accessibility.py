@@ -56,8 +56,8 @@ OPTIONS_BY_THEME: Final[dict[Literal["light", "dark"], dict[str, Any]]] = {
     "light": {},
     "dark": {"runOnly": ["color-contrast", "link-in-text-block"]},
 }
-# On a narrow screen, some texts are hidden and parts are elsewhere. Nothing but the menu has other colours, and that is the same
-# on all pages.
+# On a narrow screen, some texts are hidden and parts are elsewhere. Nothing but the menu has other colours, the same on all
+# pages.
 OF_LAYOUT: Final = {
     "runOnly": [
         *(

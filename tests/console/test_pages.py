@@ -181,7 +181,7 @@ async def _rows(pool: Connections, workspace_id: UUID) -> dict[str, str]:
     row = "(to_jsonb(t) - 'last_used_at')::text"
     rows = f"md5(coalesce(string_agg({row}, ' ' order by {row}), ''))"
     each = [f"select '{name}', {rows} from {name} t where workspace_id = $1" for (name,) in tables if name not in _TRACES]
-    return dict(await pool.fetch(" union all ".join(each), workspace_id))
+    return {record[0]: record[1] for record in await pool.fetch(" union all ".join(each), workspace_id)}
 
 
 async def _visited(visitor: Visitor, page: Page, objects: dict[str, str]) -> httpx.Response:
