@@ -129,7 +129,7 @@ def cookies(demo: Demo) -> list[SetCookieParam]:
 
 @pytest_asyncio.fixture(scope="module")
 async def profile(browser: Browser, demo: Demo) -> AsyncGenerator[BrowserContext]:
-    """What a browser keeps for the tests of a module: it loads and compiles each script once."""
+    """The profile of a browser for the tests of a module: it loads and compiles each script once."""
     context = await browser.new_context(viewport={"width": 1280, "height": 800}, base_url=demo.url)
     yield context
     await context.close()

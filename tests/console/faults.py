@@ -18,7 +18,7 @@ CUT_OFF = """
   return isShown && !scrolls && style.position !== "absolute" && box.width > 1 && (box.right > innerWidth + 1 || box.left < -1);
 }).map((element) => element.outerHTML.slice(0, 160))
 """
-# What moves by itself although less motion is wished.
+# Elements that move by themselves although less motion is wished.
 MOVING = """
 () => [...document.querySelectorAll("*")].filter((element) => {
   const style = getComputedStyle(element);
