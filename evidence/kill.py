@@ -26,7 +26,7 @@ from evidence.breaking import (
 from evidence.herd import Herd
 from evidence.receiver import receiving
 from evidence.results import Results
-from evidence.server import Herdbook
+from evidence.server import Herdbook, until
 from herdbook.embedded import EmbeddedPostgres, running
 from tests.ledger.proxy import proxy_to
 
@@ -203,11 +203,14 @@ async def break_one(kind: Kind, plan: Plan, folder: Path, results: Results) -> b
 async def one_cycle(herd: Herd, broken: Broken, name: str, way: Break, results: Results) -> None:
     """Break a server under load, have it serve again, and check what it did. A fault that met nothing does not count."""
     broken.starts.clear()
+    changed = herd.clients.acknowledged["PATCH"]
     herd.clients.start()
     results.tried[name] += 1
     try:
         with herd.noting():
             await asyncio.sleep(random.uniform(*LOADED_SECONDS))
+            # A fault before the first answer would prove little. A busy machine takes longer for that.
+            await until(lambda: herd.clients.acknowledged["PATCH"] > changed or herd.clients.is_broken, WRITES_SECONDS)
             began = time.monotonic()
             try:
                 await way(broken)

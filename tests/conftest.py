@@ -69,11 +69,16 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-@pytest.fixture(autouse=True)
-def written_log() -> Generator[None]:
-    """Flush a test's log before the next test begins."""
-    yield
-    LINES.flush()
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    """Write what a test or its fixtures log while pytest still takes it for this test, and not between the dots."""
+    try:
+        yield
+    finally:
+        LINES.flush()
+
+
+pytest_runtest_call = pytest_runtest_teardown = pytest_runtest_setup
 
 
 @asynccontextmanager
@@ -227,7 +232,7 @@ def logged(app: Herdbook, app_pool: Pool) -> Logged:
         assert app.request_log is not None, "it is kept by default"
         await write(app_pool, app.request_log)
         request_id, found = ids.decoded(ids.REQUEST, response.headers["X-Request-Id"]), None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while found is None:
                 found = await app_pool.fetchrow("select * from request_log where id = $1", request_id)
         return dict(found)

@@ -85,6 +85,7 @@ class Shell:
         self._terminal = terminal
         self._values: dict[str, str] = {}
         self._printed = ""
+        self._fits = False
 
     def type(self, block: Block) -> None:
         """Type the commands of a block, and require their output. Reads are repeated, because what they show may come later."""
@@ -114,11 +115,15 @@ class Shell:
             return self._terminal.read_bytes()[begin:].decode().replace("\r", "")
 
         def is_there() -> bool:
-            self._printed = text().replace(done, "").strip()
-            return expected.fullmatch(self._printed) is not None and (done in text() or block.is_endless)
+            printed = text().replace(done, "").strip()
+            # A comparison may take long, so that the same text is compared once.
+            if printed != self._printed:
+                self._printed, self._fits = printed, expected.fullmatch(printed) is not None
+            return self._fits and (done in text() or block.is_endless)
 
+        self._printed, self._fits = "", expected.fullmatch("") is not None
         # A program in the background may print later than the command that made it do so. A read is repeated instead.
-        until(lambda: done in text() or is_there())
+        until(lambda: done in text() or (block.is_endless and is_there()))
         with contextlib.suppress(AssertionError):
             until(is_there, 0 if block.only_reads else PATIENCE)
         if block.is_endless:
@@ -126,7 +131,7 @@ class Shell:
                 if process.name() == "curl":
                     process.terminate()
             until(lambda: done in text())
-        return expected.fullmatch(self._printed) is not None
+        return self._fits
 
 
 def _pattern(output: str) -> re.Pattern[str]:

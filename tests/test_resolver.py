@@ -125,7 +125,7 @@ async def test_a_look_up_without_a_turn_says_so(servers: NameServers) -> None:
 async def test_any_error_ends_a_look_up(servers: NameServers) -> None:
     """An error that a look-up never has is raised to those who ask, and holds neither the host nor a turn."""
     resolver = Resolver(servers.find)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for _ in range(MAX_LOOKUPS_OF_WORKSPACE + 1):
             with pytest.raises(ValueError, match="broken"):
                 await resolver.addresses("broken.test", WORKSPACE_ID)

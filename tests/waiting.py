@@ -38,6 +38,6 @@ async def blocked(statements: Any, part: str = "") -> list[int]:
 
 async def until_blocked(statements: Any, part: str = "") -> None:
     """Return once a statement that has this part waits for another transaction."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await blocked(statements, part):
             pass

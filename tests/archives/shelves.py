@@ -57,7 +57,7 @@ def furnish(server: Running, receiver: str) -> Original:
     for each in (server, other):
         company = made(each, "/api/v2/companies", {"domains": [{"domain": "gone.test"}]})
         url = f"{each.url}/api/v2/companies/{company['id']}"
-        assert requests.delete(url, headers={"Authorization": each.key}, timeout=30).status_code == 200
+        assert requests.delete(url, headers={"Authorization": each.key}, timeout=90).status_code == 200
     erased = herdbook("erase", gone["id"], f"--workspace={workspace}", folder=server.folder)
     assert erased.status == 0, erased.complained
     asyncio.run(_plant_rows(url_of(server), uuid_of(workspace), uuid_of(neighbour)))

@@ -40,13 +40,22 @@ def test_engagements_and_changes_are_exported_from_a_server_and_from_its_folder(
             for place, variables in (("there", at_server), ("here", {}))
             for objects in ("engagements", "changes")
         ]
+        chosen = ("--objects=engagements", '--filter={"engagement_type": ["CALL"]}')
+        some = [
+            herdbook("export", f"{place}-{count}.ndjson", *chosen[:count], f"--search={search}", folder=tmp_path, **variables)
+            for place, variables in (("there", at_server), ("here", {}))
+            for count, search in ((2, "next"), (1, "nothing"))
+        ]
         feed = server.get("/api/herdbook/changes?limit=1000").json()["data"]
 
-    assert [each.status for each in done] == [0] * 4, done
+    assert [each.status for each in (*done, *some)] == [0] * 8, done + some
     texts = {objects: (tmp_path / f"there-{objects}.ndjson").read_text() for objects in ("engagements", "changes")}
     assert {objects: (tmp_path / f"here-{objects}.ndjson").read_text() for objects in texts} == texts
     assert [json.loads(line)["is_private"] for line in texts["engagements"].splitlines()] == [True, False]
     assert [json.loads(line) for line in texts["changes"].splitlines()] == feed
+    for place in ("there", "here"):
+        assert (tmp_path / f"{place}-2.ndjson").read_text() == texts["engagements"]
+        assert (tmp_path / f"{place}-1.ndjson").read_text() == ""
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
@@ -63,9 +72,22 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
             ["people.csv", "--where={"],
             ["people.csv", '--where={"field": "nothing", "op": "eq", "value": 1}'],
             ["people.csv", "--server=http://127.0.0.1:9"],
+            ["calls.csv", "--objects=engagements", '--filter={"engagement_type": ["CAR"]}'],
+            ["calls.csv", "--objects=engagements", '--filter={"start_at": {"gt": "now"}}'],
+            ["people.csv", "--search=Ada"],
         )
     ]
-    words = ["exists", "no format", "no person", "no JSON", "`where.field`", "needs a key"]
+    words = [
+        "exists",
+        "no format",
+        "no person",
+        "no JSON",
+        "`where.field`",
+        "needs a key",
+        "--filter is not",
+        "start_at",
+        "`search`",
+    ]
 
-    assert [word in each.complained for word, each in zip(words, refused, strict=True)] == [True] * 6, refused
+    assert [word in each.complained for word, each in zip(words, refused, strict=True)] == [True] * 9, refused
     assert {each.name for each in tmp_path.iterdir() if each.suffix in (".csv", ".vcf", ".pdf")} == {"there.csv"}

@@ -1,6 +1,7 @@
 """`herdbook import`, against a running server and a data folder."""
 
 import json
+import stat
 from pathlib import Path
 
 import requests
@@ -30,6 +31,23 @@ def test_a_file_is_imported_into_a_server_and_again_into_its_folder(tmp_path: Pa
     assert "unchanged: 1, with problems: 1." in beside.said
     assert (tmp_path / "bad.csv").read_text(encoding="utf-8-sig").splitlines()[1].startswith("Grace Hopper;no address;Navy;")
     assert json.loads(again.said)["result"]["unchanged"] == 1
+
+
+def test_rows_with_problems_are_written_before_and_after_the_run(tmp_path: Path) -> None:
+    """The file is new, private, and has the rows of a dry run as well as those of the run; no other file is overwritten."""
+    (tmp_path / "people.csv").write_text(FILE)
+    with serving(tmp_path):
+        pass
+
+    tried = herdbook("import", "people.csv", "--dry-run", "--problems", "tried.csv", folder=tmp_path)
+    done = herdbook("import", "people.csv", "--problems", "bad.csv", folder=tmp_path)
+    refused = herdbook("import", "people.csv", "--problems", "people.csv", folder=tmp_path)
+
+    assert [tried.status, done.status, refused.status] == [3, 3, 1]
+    assert "`people.csv` exists" in refused.complained
+    assert (tmp_path / "people.csv").read_text() == FILE
+    assert (tmp_path / "tried.csv").read_bytes() == (tmp_path / "bad.csv").read_bytes()
+    assert stat.S_IMODE((tmp_path / "bad.csv").stat().st_mode) == 0o600
 
 
 def test_a_sheet_is_chosen(tmp_path: Path) -> None:

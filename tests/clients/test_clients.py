@@ -155,35 +155,40 @@ def test_the_client_in_go_works(made: Made, by_openapi_generator: Path) -> None:
     assert done.stdout == "done\n", done.stderr
 
 
-def test_models_in_python_take_every_answer(made: Made) -> None:
-    """Pydantic models of datamodel-code-generator accept answers with the strangest addresses that the server accepts."""
+@pytest.fixture(scope="module")
+def models(made: Made) -> Path:
+    """Make Pydantic models of a workspace's own document, which has all of the common one; return their module."""
+    options = [{"id": each, "label": each.title()} for each in ("gold", "silver")]
+    field = {"object_type": "contact", "key": "tier", "label": "Tier", "kind": "one_of", "options": options}
+    assert made.server.post("/api/herdbook/fields", field).status_code == 201
+    (made.folder / "own.json").write_text(made.server.get("/api/herdbook/openapi.json").text)
     program = made.folder / "models.py"
-    options = ["--output-model-type", "pydantic_v2.BaseModel", "--input-file-type", "openapi"]
-    made.require(sys.executable, "-m", "datamodel_code_generator", "--input", "openapi.json", "--output", program, *options)
+    command = [sys.executable, "-m", "datamodel_code_generator", "--input", "own.json", "--output", program]
+    made.require(*command, "--output-model-type", "pydantic_v2.BaseModel", "--input-file-type", "openapi")
+    return program
+
+
+def read_by(models: Path, statement: str, answer: str) -> "subprocess.CompletedProcess[str]":
+    """Run a statement on the models and on an answer of the API, which is its standard input."""
+    command = [sys.executable, "-c", f"import sys, {models.stem} as models; {statement}"]
+    return subprocess.run(command, cwd=models.parent, input=answer, capture_output=True, text=True, check=False)
+
+
+def test_models_in_python_take_every_answer(made: Made, models: Path) -> None:
+    """Pydantic models of datamodel-code-generator accept answers with the strangest addresses that the server accepts."""
     for address in ('"a b"@example.com', "root@localhost", "x@[192.0.2.1]", "дмитрий@пример.рф", "a_b@x--y.example"):
         assert made.server.post("/api/v2/contacts", {"emails": [{"email": address}]}).status_code == 201
-    page: Any = made.server.get("/api/v2/contacts", params={"limit": 100}).text
-    read = "import sys, models; print(len(models.ContactList.model_validate_json(sys.stdin.read()).data) >= 5)"
-    command = [sys.executable, "-c", read]
-    done = subprocess.run(command, cwd=made.folder, input=page, capture_output=True, text=True, check=False)
+    page = made.server.get("/api/v2/contacts", params={"limit": 100}).text
+    done = read_by(models, "print(len(models.ContactList.model_validate_json(sys.stdin.read()).data) >= 5)", page)
 
     assert done.stdout == "True\n", done.stderr
 
 
-def test_models_of_a_workspace_know_its_fields(made: Made) -> None:
-    """Pydantic models of a workspace's own document have its fields, and accept a record with values."""
-    options = [{"id": each, "label": each.title()} for each in ("gold", "silver")]
-    field = {"object_type": "contact", "key": "tier", "label": "Tier", "kind": "one_of", "options": options}
-    assert made.server.post("/api/herdbook/fields", field).status_code == 201
+def test_models_of_a_workspace_know_its_fields(made: Made, models: Path) -> None:
+    """They have the fields of the workspace, and accept a record with values."""
     contact = made.server.post("/api/v2/contacts", {"fields": {"tier": "gold", "birthday": "1815-12-10"}}).json()
-    (made.folder / "own.json").write_text(made.server.get("/api/herdbook/openapi.json").text)
-    command = [sys.executable, "-m", "datamodel_code_generator", "--input", "own.json", "--output", made.folder / "own.py"]
-    made.require(*command, "--output-model-type", "pydantic_v2.BaseModel", "--input-file-type", "openapi")
     record = made.server.get(f"/api/herdbook/contacts/{contact['id']}/record").text
-    read = "import sys, own; r = own.LabelledContactRecord.model_validate_json(sys.stdin.read()); print(r.fields)"
-    done = subprocess.run(
-        [sys.executable, "-c", read], cwd=made.folder, input=record, capture_output=True, text=True, check=False
-    )
+    done = read_by(models, "print(models.LabelledContactRecord.model_validate_json(sys.stdin.read()).fields)", record)
 
     assert "tier=<ContactFieldTier.CONTACT_FIELD_TIER_GOLD: 'gold'>" in done.stdout, done.stderr
     assert "birthday=datetime.date(1815, 12, 10)" in done.stdout

@@ -58,7 +58,7 @@ def changing(url: str, rules: Sequence[Rule]) -> Generator[str]:
         def log_message(self, format: str, *_: Any) -> None:  # noqa: A002  # the name of the base class
             """Write no log."""
 
-    with httpx.Client(base_url=url, timeout=30.0) as client, ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with httpx.Client(base_url=url, timeout=90.0) as client, ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

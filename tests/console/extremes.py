@@ -19,11 +19,11 @@ class Extreme:
     `short` is the text where a label has less room, and `shown` where it must have no marks. `name` is in what must be unique.
     """
 
-    def __init__(self, demo: Demo, cookies: list[SetCookieParam], text: str, name: str) -> None:
+    def __init__(self, demo: Demo, cookies: list[SetCookieParam], text: str, shown: str, name: str) -> None:
         self._url = demo.url
         self.text = text
         self.short = text[:100]
-        self.shown = text if text.isprintable() else name
+        self.shown = shown
         self._name = name
         self._session = requests.Session()
         for each in cookies:

@@ -2,11 +2,26 @@
 
 from abc import ABC, abstractmethod
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.async_api import Locator, Page
 
 # More stops than any page has.
 _MAX_STOPS: Final = 250
+# How many stops there are at least from where the focus is to an element.
+_STOPS_AHEAD: Final = """
+(element) => {
+  const isStop = (each) => each.tabIndex >= 0 && !each.disabled && each.checkVisibility({ visibilityProperty: true });
+  const all = document.querySelectorAll("a[href], button, input:not([type=radio]), select, textarea, summary");
+  const stops = [...all].filter(isStop);
+  return stops.indexOf(element) - stops.indexOf(document.activeElement);
+}
+"""
+
+
+async def searched(tab: Page, text: str) -> None:
+    """Wait until a list shows what was found for a text that was typed; only then, the address has the whole text."""
+    await tab.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("search") == [text])
 
 
 class Hands(ABC):
@@ -68,6 +83,9 @@ class Keyboard(Hands):
 
     async def _go_to(self, element: Locator) -> None:
         await element.wait_for()
+        # To look at each stop on the way would take most of the time.
+        for _ in range(await element.evaluate(_STOPS_AHEAD) - 1):
+            await self.tab.keyboard.press("Tab")
         for _ in range(_MAX_STOPS):
             if await element.evaluate("element => element === document.activeElement"):
                 return

@@ -37,7 +37,7 @@ async def _status(tab: Page, demo: Demo, token: dict[str, Any]) -> int:
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for a condition."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110  # another process knows it
             await asyncio.sleep(0.1)
 

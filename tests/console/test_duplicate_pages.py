@@ -91,6 +91,18 @@ async def test_merge_of_a_record_that_has_changed_is_shown_again(olga: Visitor, 
     assert (await alice.get(second.url)).status_code == 200
 
 
+async def test_nothing_is_merged_into_a_record_that_is_not_included(olga: Visitor, alice: Person) -> None:
+    """The page of the group comes again, and says so."""
+    first, second = await _two(alice)
+    form = {"type": "contacts", "do": "merge", "keep": first.id, "id": [second.id]}
+
+    page = await _followed(olga, await olga.post("/duplicates/compare", form | {f"version:{first.id}": first.etag.strip('"')}))
+
+    assert "the one to keep was not included" in page
+    assert "side by side" in page
+    assert (await alice.get(second.url)).status_code == 200
+
+
 async def test_not_the_same_is_taken_back(olga: Visitor, alice: Person) -> None:
     """Two that are not the same leave the list of groups, and a button brings them back."""
     first, second = await _two(alice)

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Locator, Page
 from requests_oauthlib import OAuth2Session
 
 from tests.console.conftest import Demo
-from tests.console.hands import Hands, Keyboard, Mouse
+from tests.console.hands import Hands, Keyboard, Mouse, searched
 from tests.console.listener import Listener, token_of
 from tests.webhooks.receiver import TAKEN, answer, receiving
 
@@ -74,7 +74,7 @@ async def _find(hands: Hands, name: str) -> None:
     """Find a contact as one types, and open it."""
     await _go(hands, "Contacts")
     await hands.write(hands.tab.get_by_role("searchbox", name="Search contacts"), name)
-    await hands.tab.wait_for_url("**search=*")
+    await searched(hands.tab, name)
     await hands.press(_link(hands, name))
     await hands.tab.get_by_role("heading", name=name).wait_for()
 
@@ -219,8 +219,7 @@ async def test_undo_of_a_bulk_edit(hands: Hands, mark: str) -> None:
     first, second = [await _make(hands, name, mark) for name in ("Bulka", "Bulkina")]
     await _go(hands, "Contacts")
     await hands.write(hands.tab.get_by_role("searchbox", name="Search contacts"), mark)
-    await hands.tab.wait_for_url("**search=*")
-    await hands.tab.locator("#list .row-link").nth(1).wait_for()
+    await searched(hands.tab, mark)
     for name in ("Bulka", "Bulkina"):
         await hands.press(hands.tab.get_by_role("checkbox", name=f"Select {name} {mark}"))
     await hands.press(_button(hands, "Change selected"))

@@ -1,5 +1,6 @@
 """The exports of lists and of what is selected in them, without a browser."""
 
+import asyncio
 import csv
 import io
 from typing import Any, Final
@@ -10,7 +11,8 @@ import pytest
 from tests.cast import Person, Thing
 from tests.console.people import Visitor
 from tests.console.test_contact_pages import NASTY
-from tests.engagements.calls import create
+from tests.engagements.calls import URL as ENGAGEMENTS
+from tests.engagements.calls import call, create
 from tests.importing.jobs import upload
 
 FORMATS: Final = {
@@ -124,6 +126,16 @@ async def test_engagements_are_exported(olga: Visitor, frank: Person) -> None:
     assert _names(every, "title") == ["First call", "Second call"]
     assert _names(found, "title") == ["Second call"]
     assert nothing.status_code == 303
+
+
+async def test_search_of_engagements_has_no_bound(olga: Visitor, frank: Person) -> None:
+    """All that a search of engagements finds is exported, however much that is."""
+    bodies = [call(f"call-{number}", title=f"Call {number}") for number in range(1001)]
+    for start in range(0, len(bodies), 60):
+        await asyncio.gather(*(frank.post(ENGAGEMENTS, json=body) for body in bodies[start : start + 60]))
+    found = await olga.post("/engagements/export", {"search": "call"})
+
+    assert len({*_names(found, "title")}) == 1001
 
 
 async def test_changes_are_exported(olga: Visitor, ada: Thing, renewal: Thing) -> None:

@@ -51,8 +51,8 @@ async def test_import_by_mouse(tab: Page) -> None:
 async def test_import_by_keyboard_alone(tab: Page) -> None:
     """Go to the page, choose a file, try it, import it and undo it, without a mouse."""
     await tab.goto("/console/contacts")
-    await tab.keyboard.press("g")
-    await tab.keyboard.press("i")
+    # Both letters at once, because the second one counts for a moment only.
+    await tab.keyboard.type("gi")
     await tab.get_by_role("heading", name="Import", exact=True).wait_for()
     await _tab_to(tab, "#file")
     async with tab.expect_file_chooser() as opened:
@@ -74,7 +74,7 @@ async def test_import_by_keyboard_alone(tab: Page) -> None:
     await tab.get_by_role("heading", name="Imported", exact=True).wait_for(timeout=120_000)
     await tab.keyboard.press("z")
     await tab.get_by_role("heading", name="Undo the whole import?").wait_for()
-    await tab.wait_for_load_state()
+    await tab.locator("button.primary:focus").wait_for()
     await tab.keyboard.press("Enter")
     await tab.get_by_role("heading", name="The import was undone").wait_for(timeout=120_000)
     await tab.keyboard.press("Escape")
@@ -166,7 +166,7 @@ async def test_page_says_how_much_of_a_file_is_sent(tab: Page) -> None:
           });
         }"""
     )
-    large: FilePayload = {"name": "large.csv", "mimeType": "text/csv", "buffer": b"E-mail\n" + b"a@x.test\n" * 500_000}
+    large: FilePayload = {"name": "large.csv", "mimeType": "text/csv", "buffer": b"E-mail\n" + b"a@x.test\n" * 50_000}
     await tab.get_by_label("File").set_input_files(large)
     await tab.get_by_role("button", name="Look into it").click()
     await tab.get_by_role("heading", name="What was found").wait_for()
@@ -198,9 +198,9 @@ async def test_file_that_does_not_arrive_can_be_sent_again(tab: Page) -> None:
 
 async def test_run_is_paused_and_goes_on_in_place(tab: Page) -> None:
     """The focus stays on the button while a run is paused and goes on, and the result comes in place."""
-    await send(tab, "E-mail\n" + "".join(f"row{number}@many.test\n" for number in range(20_000)), "many.csv")
+    await send(tab, "E-mail\n" + "".join(f"row{number}@many.test\n" for number in range(6_000)), "many.csv")
     await check(tab)
-    await tab.get_by_role("button", name="Import 20,000 rows").click()
+    await tab.get_by_role("button", name="Import 6,000 rows").click()
     await tab.evaluate("window.isThisPage = true")
     await tab.get_by_role("button", name="Pause").click()
     await tab.get_by_role("heading", name="The import is paused").wait_for()
@@ -211,7 +211,7 @@ async def test_run_is_paused_and_goes_on_in_place(tab: Page) -> None:
     await tab.get_by_role("heading", name="Rows are imported").wait_for()
     assert await tab.evaluate("document.activeElement.id") == "pause"
     await tab.get_by_role("heading", name="Imported", exact=True).wait_for(timeout=120_000)
-    assert await tab.get_by_text("20,000 new here").is_visible()
+    assert await tab.get_by_text("6,000 new here").is_visible()
     assert await tab.evaluate("window.isThisPage")
 
 

@@ -4,6 +4,7 @@ from playwright._impl._api_structures import SetCookieParam
 from playwright.async_api import Browser, Page
 
 from tests.console.conftest import Demo
+from tests.console.hands import searched
 
 
 async def _find(tab: Page, name: str) -> None:
@@ -11,8 +12,7 @@ async def _find(tab: Page, name: str) -> None:
     await tab.goto("/console/contacts")
     await tab.keyboard.press("/")
     await tab.keyboard.type(name)
-    await tab.wait_for_url("**search=*")
-    await tab.get_by_role("link", name=name).wait_for()
+    await searched(tab, name)
     await tab.keyboard.press("ArrowDown")
     await tab.keyboard.press("Enter")
     await tab.get_by_role("heading", name=name).wait_for()

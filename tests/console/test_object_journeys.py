@@ -351,11 +351,10 @@ async def test_status_shows_the_room_on_the_disk(tab: Page) -> None:
     assert re.search(r"has room\s+[\d.]+ [MGT]iB free", await tab.get_by_role("main").inner_text())
 
 
-@pytest.mark.parametrize("text", NASTY, ids=["markup", "template", "right-to-left", "long"])
-async def test_hostile_values_stay_in_their_boxes(
-    browser: Browser, demo: Demo, cookies: list[SetCookieParam], text: str
-) -> None:
+async def test_hostile_values_stay_in_their_boxes(browser: Browser, demo: Demo, cookies: list[SetCookieParam]) -> None:
     """Values of each kind neither run nor widen a narrow page, and the policy reports nothing."""
+    # Markup, a template, marks that turn the direction, and a long word.
+    text = "".join(NASTY)[:255]
     context = await browser.new_context(viewport={"width": 390, "height": 844}, base_url=demo.url)
     await context.add_cookies(cookies)
     tab = await context.new_page()

@@ -100,7 +100,7 @@ async def test_migration_waits_for_the_one_under_way(new_database: NewDatabase) 
     async with connection.transaction():
         await connection.execute("lock table migration")
         migrating = [asyncio.create_task(migrate(database_url)) for _ in range(2)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await connection.fetch(
                 """
                 select granted, locktype from pg_locks join pg_database d on d.oid = pg_locks.database
@@ -186,7 +186,7 @@ async def test_writers_do_not_queue_behind_a_migration(new_database: NewDatabase
         await reader.execute("lock table contact in access share mode")
         migrating = asyncio.create_task(migrate(database_url))
         await until_blocked(connection)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await writer.execute("lock table contact in row exclusive mode; select 1")
         assert not migrating.done()
     applied = await migrating

@@ -55,6 +55,7 @@ def _row_of(job_id: UUID) -> ImportSlice:
     return ImportSlice(
         job_id=job_id,
         is_check=False,
+        began=0.0,
         first_row=0,
         rows=(PreparedRow(number=2, asked=asked, match="emails"),),
         plan=Plan(

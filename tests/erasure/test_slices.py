@@ -123,7 +123,7 @@ async def test_a_count_ends_while_others_write(alice: Person, ledger: Ledger, ow
     ada = await marked(alice)
     statements = _Disturbed(own_pool, alice, ledger)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         await command_for(statements, alice.workspace_id, ada.uuid, with_engagements=False)
         assert await contacts_known_by(statements, alice.workspace_id, ADDRESS) == {ada.uuid}
 

@@ -64,7 +64,6 @@ def started(statement: str) -> psutil.Popen:
 
 async def test_a_fault_that_met_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk counts only if a write was refused because of it."""
-    monkeypatch.setattr(breaking, "NOTICED_SECONDS", 0.01)
     monkeypatch.setattr(breaking, "FULL_SECONDS", 0)
     broken = breaking.Broken(Herdbook(tmp_path, environment={}), "")
     refusing = asyncio.create_task(breaking.meet_a_write(broken))
@@ -73,5 +72,6 @@ async def test_a_fault_that_met_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     await refusing
     broken.refused["The server is stopping."] += 1
 
+    monkeypatch.setattr(breaking, "NOTICED_SECONDS", 0.01)
     with pytest.raises(breaking.NotTried):
         await breaking.meet_a_write(broken)

@@ -1,20 +1,25 @@
 """Exports of engagements and of changes."""
 
+import asyncio
 import io
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 import asyncpg
+import msgspec
 import pytest
 from python_calamine import CalamineWorkbook
 
 from herdbook.auth.store import create_key
 from herdbook.db.pool import open_pool
+from herdbook.engagements.api import LIST_OF
+from herdbook.exports import engagements
 from herdbook.exports.files import Source
-from herdbook.exports.model import ObjectExportRequest
+from herdbook.exports.model import EngagementFilter, ObjectExportRequest
 from herdbook.exports.streams import export
 from herdbook.feed.store import View
+from herdbook.http.page import filter_parameters
 from herdbook.ledger.retention import trim_ledgers
 from herdbook.object_types import OBJECT_TYPES
 from tests.cast import Json, Person, Thing
@@ -24,6 +29,7 @@ from tests.exports.test_export import URL, exported, rows
 
 Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 _ADA: Final = {"name": "Ada Lovelace", "email": "ada@engines.test"}
+NOBODY: Final = "usr_01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ"
 _ALL: Final = ("engagements:read", "contacts:read", "companies:read", "users:read")
 
 
@@ -136,6 +142,141 @@ async def test_all_engagements_are_in_the_file(frank: Person) -> None:
     assert {row["transcript"].strip() for row in found[:50]} == {text.strip()}
 
 
+async def _several(frank: Person, engine: Thing) -> Json:
+    """Create engagements of each kind that filters tell apart; return ids to filter by."""
+    contact = {"first_name": "Ada", "emails": [{"email": "ada@engines.test"}], "company_id": engine.id}
+    ada = Thing(await frank.post("/api/v2/contacts", json=contact))
+    link = {"object_type": "contact", "crm_object_id": "c-1", "source": "hubspot"}
+    await frank.put(f"{ada.url}/crm_association", json=link)
+    for number, (title, members) in enumerate(
+        {
+            "Renewal call": {"participants": [_ADA]},
+            "Kick-off": {"type": "MEETING", "participants": [_ADA]},
+            "Renewal, again": {"type": "MEETING"},
+            "Small talk": {},
+        }.items()
+    ):
+        body = call(f"f{number}", title=title, start_at=f"2026-0{number + 1}-01T12:00:00Z", **members)
+        assert (await frank.post(ENGAGEMENTS, json=body)).status_code == 201
+    return {"contact": ada.id, "company": engine.id}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "chosen", "titles"),
+    [
+        ({"filter[engagement_type][eq]": "MEETING"}, {"engagement_type": ["MEETING"]}, ["Kick-off", "Renewal, again"]),
+        (
+            {"filter[engagement_type][in]": "CALL,MEETING", "filter[start_at][lt]": "2026-02-15T00:00:00Z"},
+            {"engagement_type": ["CALL", "MEETING"], "start_at": {"lt": "2026-02-15T00:00:00Z"}},
+            ["Renewal call", "Kick-off"],
+        ),
+        ({"filter[processing_status][eq]": "FAILED"}, {"processing_status": ["FAILED"]}, []),
+        ({"filter[contact_ids][eq]": "{contact}"}, {"contact_ids": ["{contact}"]}, ["Renewal call", "Kick-off"]),
+        ({"filter[company_ids][in]": "{company}"}, {"company_ids": ["{company}"]}, ["Renewal call", "Kick-off"]),
+        ({"filter[owner_ids][eq]": NOBODY}, {"owner_ids": [NOBODY]}, []),
+        (
+            {"filter[updated_at][gte]": "2026-01-01T00:00:00Z"},
+            {"updated_at": {"gte": "2026-01-01T00:00:00Z"}},
+            ["Renewal call", "Kick-off", "Renewal, again", "Small talk"],
+        ),
+        (
+            {"filter[crm_associations][eq]": '[{"id":"c-1","object_type":"contact"}]'},
+            {"crm_associations": [{"id": "c-1", "object_type": "contact"}]},
+            ["Renewal call", "Kick-off"],
+        ),
+        (
+            {"filter[crm_associations][eq][0][id]": "c-1", "filter[crm_associations][eq][0][object_type]": "company"},
+            {"crm_associations": [{"id": "c-1", "object_type": "company"}]},
+            [],
+        ),
+        ({"search": "renew"}, {}, ["Renewal call", "Renewal, again"]),
+        (
+            {"search": "renew", "filter[engagement_type][eq]": "CALL"},
+            {"engagement_type": ["CALL"]},
+            ["Renewal call"],
+        ),
+    ],
+)
+async def test_the_filters_of_the_list_choose(
+    frank: Person, engine: Thing, parameters: Json, chosen: Json, titles: list[str]
+) -> None:
+    """An export has what the list finds by the same filters and search, in its query or in its body, the earliest first."""
+    named = await _several(frank, engine)
+    query = {name: _named(text, named) for name, text in parameters.items()}
+    body = {"object_type": "engagement", "format": "ndjson", "search": parameters.get("search", "")}
+    if chosen:
+        body["filter"] = json.loads(_named(json.dumps(chosen), named))
+    listed = (await frank.get(ENGAGEMENTS, params=query | {"order_by": "start_at:asc"})).json()["data"]
+    posted = [json.loads(line) for line in (await frank.post(URL, json=body)).text.splitlines()]
+
+    assert [each["title"] for each in listed] == titles
+    assert [each["title"] for each in await _lines(frank, object_type="engagement", **query)] == titles
+    assert [each["title"] for each in posted] == titles
+
+
+def _named(text: str, named: Json) -> str:
+    """Return a text with ids in place of their names."""
+    for name, value in named.items():
+        text = text.replace(f"{{{name}}}", str(value))
+    return text
+
+
+def test_a_body_has_each_filter_of_the_list() -> None:
+    """A filter that the list gets is one of exports, too."""
+    names = {each.name for each, _ in filter_parameters(LIST_OF).values()} | {*LIST_OF.times, "crm_associations"}
+
+    assert {field.name for field in msgspec.structs.fields(EngagementFilter)} == names
+
+
+async def test_filters_show_nothing_private(frank: Person, pool: Connections) -> None:
+    """A filter or a search that only a private engagement meets finds nothing for a credential that may not see it."""
+    secret = Made(await frank.post(ENGAGEMENTS, json=call("s", title="A secret", type="MEETING", is_private=True)))
+    several = await _with(frank, pool, *_ALL)
+    body = {"object_type": "engagement", "format": "ndjson", "search": "secret", "filter": {"engagement_type": ["MEETING"]}}
+
+    assert secret.id in (await frank.post(URL, json=body)).text
+    assert (await several.post(URL, json=body)).content == b""
+    assert await _lines(several, object_type="engagement", search="secret") == []
+
+
+async def test_all_that_a_search_finds_is_in_the_file(frank: Person) -> None:
+    """A search finds more than one page of engagements, of which the file has each once."""
+    bodies = [call(f"c{number}", title=f"{'Call' if number % 2 else 'Talk'} {number:03}") for number in range(420)]
+    for start in range(0, len(bodies), 60):
+        made = await asyncio.gather(*(frank.post(ENGAGEMENTS, json=body) for body in bodies[start : start + 60]))
+        assert {each.status_code for each in made} == {201}
+    found = await _lines(frank, object_type="engagement", search="call")
+
+    assert sorted(each["title"] for each in found) == [f"Call {number:03}" for number in range(1, 420, 2)]
+
+
+async def test_what_changes_meanwhile_is_passed_over_by_no_export(
+    frank: Person, renewal: Thing, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engagement that somebody changes while earlier ones are read is still in the file, and once."""
+    monkeypatch.setattr(engagements, "_PAGE", 1)
+    made = [Made(await frank.post(ENGAGEMENTS, json=call(f"m{number}", title=f"Call {number}"))) for number in range(4)]
+    pool = await open_pool(database_url, 2)
+
+    async def change() -> None:
+        for each in (made[0], made[3]):
+            assert (await frank.put(f"{each.url}/tags", json={"tag_ids": [renewal.id]})).status_code == 200
+
+    async def nothing() -> None:
+        pass
+
+    def may(_: str) -> bool:
+        return True
+
+    feed = View((), sees_private=True, sees_details=True)
+    source = Source(pool, frank.workspace_id, nothing, change, may, feed)
+    asked = ObjectExportRequest(object_type="engagement", format="ndjson", search="call")
+    text = b"".join([part async for part in await export(source, asked)])
+    await pool.close()
+
+    assert [json.loads(line)["title"] for line in text.splitlines()] == [f"Call {number}" for number in range(4)]
+
+
 async def test_a_cell_of_a_workbook_says_that_it_is_cut(frank: Person) -> None:
     """A workbook has no room for a long transcript: it has the beginning, and says how much there is."""
     await frank.post(ENGAGEMENTS, json=call(transcript="x" * 40_000))
@@ -233,6 +374,17 @@ async def test_an_export_of_changes_ends(frank: Person, ada: Thing, database_url
         ({"object_type": "engagement", "format": "csv", "where": {"and": []}, "after": 1}, ["where", "after"]),
         ({"object_type": "contact", "format": "csv", "types": ["tag"]}, ["types"]),
         ({"object_type": "change", "format": "csv", "types": ["car"]}, ["types"]),
+        ({"object_type": "contact", "format": "csv", "filter": {}, "search": "x"}, ["filter", "search"]),
+        ({"object_type": "engagement", "format": "csv", "filter": {}, "object_ids": ["x"]}, ["object_ids"]),
+        ({"object_type": "engagement", "format": "csv", "filter": {"engagement_type": ["CAR"]}}, ["filter.engagement_type[0]"]),
+        ({"object_type": "engagement", "format": "csv", "filter": {"owner_ids": ["x"]}}, ["filter.owner_ids"]),
+        ({"object_type": "engagement", "format": "csv", "filter": {"start_at": {"gt": "now"}}}, ["filter.start_at.gt"]),
+        ({"object_type": "engagement", "format": "csv", "filter": {"title": "x"}}, ["filter.title"]),
+        ({"object_type": "engagement", "format": "csv", "search": "x" * 256}, ["search"]),
+        (
+            {"object_type": "engagement", "format": "csv", "filter": {"crm_associations": [{"id": "", "object_type": "deal"}]}},
+            ["filter.crm_associations"],
+        ),
     ],
 )
 async def test_bad_requests_name_the_field(frank: Person, body: Json, fields: list[str]) -> None:
@@ -242,6 +394,25 @@ async def test_bad_requests_name_the_field(frank: Person, body: Json, fields: li
     assert response.status_code == 422
     assert [error["field"] for error in response.json()["errors"]] == fields
     assert "vcard" not in body["format"] or "is no person" in response.text
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"object_type": "engagement", "filter[engagement_type][eq]": "CAR"}, "filter[engagement_type][eq]"),
+        ({"object_type": "engagement", "filter[start_at][gt]": "now"}, "filter[start_at][gt]"),
+        ({"object_type": "engagement", "filter[title][eq]": "x"}, "filter[title][eq]"),
+        ({"object_type": "contact", "filter[engagement_type][eq]": "CALL"}, "filter[engagement_type][eq]"),
+        ({"object_type": "change", "search": "x"}, "search"),
+        ({"object_type": "engagement", "order_by": "start_at:asc"}, "order_by"),
+    ],
+)
+async def test_a_bad_query_names_the_parameter(frank: Person, query: dict[str, str], field: str) -> None:
+    """A filter that is none of the list's, or has no sense, is refused by its name."""
+    response = await frank.get(URL, params=query)
+
+    assert response.status_code == 400
+    assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
 async def test_charlie_is_refused(frank: Person, charlie: Person, ada: Thing) -> None:

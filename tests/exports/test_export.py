@@ -13,7 +13,8 @@ from python_calamine import CalamineWorkbook
 from herdbook.auth.store import create_key
 from herdbook.formats.card_content import CardItem, content_of
 from herdbook.formats.cards import Card, read_cards
-from tests.cast import Json, Person, Thing
+from herdbook.formats.sheets import MAX_SHEET_COLUMNS
+from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change
 from tests.custom_fields.definitions import define
 from tests.formats.cards import opened
@@ -88,6 +89,23 @@ async def test_a_scope_is_needed(alice: Person, pool: "asyncpg.Pool[asyncpg.Reco
     assert [each.status_code for each in answers] == [200, 403]
 
 
+async def test_names_of_companies_need_their_scope(
+    alice: Person, frank: Person, ada: Thing, renewal: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """A person who may read contacts alone gets the id of a company, as ever, and not its name."""
+    await whole(alice, frank, ada, renewal)
+    key = await create_key(pool, alice.workspace_id, "Contacts alone", ["contacts:read"])
+    person = Person(alice.client, alice.workspace_id, key)
+
+    [row] = await rows(person)
+    [line] = (await exported(person, format="ndjson")).text.splitlines()
+    cards = (await exported(person, format="vcard-4.0")).text
+
+    assert (bool(row["company_id"]), row["company_name"]) == (True, "")
+    assert "company_name" not in json.loads(line)
+    assert "Sons" not in cards
+
+
 async def test_a_table_has_everything(alice: Person, frank: Person, ada: Thing, renewal: Thing) -> None:
     """A row has each member of a contact under its name, and no cell is a formula."""
     record = await whole(alice, frank, ada, renewal)
@@ -137,6 +155,20 @@ async def test_a_workbook_has_the_same(alice: Person, frank: Person, ada: Thing,
     sheet: Any = CalamineWorkbook.from_filelike(io.BytesIO(answer.content)).get_sheet_by_name("Contacts").to_python()
 
     assert sheet == [[*row], [cell.removeprefix("'") if cell[:2] in ("'+", "'=") else cell for cell in row.values()]]
+
+
+async def test_a_workbook_cuts_off_no_columns(alice: Person, ada: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Objects with more notes than a sheet has columns are exported in other formats."""
+    insert = """
+        insert into contact_note (workspace_id, contact_id, note_id)
+        select $1, $2, gen_random_uuid() from generate_series(1, $3)
+    """
+    await pool.execute(insert, alice.workspace_id, ada.uuid, MAX_SHEET_COLUMNS)
+
+    refused = await alice.get(URL, params={"format": "xlsx"})
+
+    assert (refused.status_code, faults(refused)) == (400, [("format", "invalid_choice")])
+    assert len((await rows(alice))[0]) > MAX_SHEET_COLUMNS
 
 
 async def test_a_line_has_the_record(alice: Person, frank: Person, ada: Thing, renewal: Thing) -> None:

@@ -32,7 +32,7 @@ class Stream:
         self._fields: dict[str, str] = {}
 
     async def next(self) -> Event | None:
-        """Return the next change, or None at the end of the stream."""
+        """Return the next event that tells more than a position, or None at the end of the stream."""
         async for line in self._lines:
             if not line:
                 event = self._dispatched()
@@ -78,14 +78,16 @@ class Stream:
 
 
 @asynccontextmanager
-async def opened(server: str, person: Person, last_id: str | None = None, **params: Any) -> AsyncGenerator[Stream]:
+async def opened(
+    server: str, person: Person, last_id: str | None = None, url: str = URL, **params: Any
+) -> AsyncGenerator[Stream]:
     """Open a stream on a server for as long as the block lasts."""
     headers = {"Authorization": str(person.key), "Accept": "text/event-stream"}
     if last_id is not None:
         headers["Last-Event-ID"] = last_id
     async with (
         httpx.AsyncClient(base_url=server, timeout=PATIENCE) as client,
-        client.stream("GET", URL, params=params, headers=headers) as response,
+        client.stream("GET", url, params=params, headers=headers) as response,
     ):
         if response.status_code != 200:
             await response.aread()

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from herdbook.auth.authenticate import Authenticator, Caller
-from herdbook.feed import api
+from herdbook.http import event_stream
 from herdbook.ledger.ledger import Ledger
 from tests.cast import Json, Person, Thing
 from tests.feed.feed import URL, now, read, told
@@ -75,7 +75,7 @@ async def test_who_comes_where_very_many_wait_is_refused(
     coming = [waiting(alice, after=position, wait=30) for _ in range(2)]
     # A poll that has ended came after those that began before it, so these follow by now.
     await read(alice, after=position, wait=1)
-    monkeypatch.setattr(api, "MAX_FOLLOWERS", 2)
+    monkeypatch.setattr(event_stream, "MAX_FOLLOWERS", 2)
     refused = await alice.get(URL, params={"after": position, "wait": 1})
     other = await charlie.get(URL, params={"after": "now", "wait": 1})
     await alice.patch(ada.url, json={"first_name": "Augusta"})

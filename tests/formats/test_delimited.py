@@ -129,6 +129,16 @@ def test_short_and_blank_rows_are_read(tmp_path: Path) -> None:
     assert [(record.number, record.values) for record in found] == [(2, ["1"]), (4, ["x\ny", 'say "hi"'])]
 
 
+def test_other_marks_are_no_quotation_marks(surveyed: Callable[[str], Survey]) -> None:
+    """Tildes around a value are a part of it, although no other quotation marks are in the file."""
+    assert surveyed("a;b\n~x~;y\n").columns[0].samples == ("~x~",)
+
+
+def test_other_ends_of_lines_within_the_last_record_end_nothing(surveyed: Callable[[str], Survey]) -> None:
+    """A quotation mark behind a line separator of Unicode is a plain one within a value."""
+    assert surveyed('a,b\nx\u2028"y,z\n').records == 1
+
+
 _TEXTS: Final = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0\r"), max_size=20)
 
 

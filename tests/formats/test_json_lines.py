@@ -28,10 +28,11 @@ def test_objects_are_read(tmp_path: Path) -> None:
     [
         (b'{"first_name": "Ada"}\n{"first_name": ', "line 2 is no object in JSON"),
         (b'{"first_name": "Ada"}\n[1]\n', "line 2 is no object in JSON"),
+        (b"\n".join(b'{"a%d": 1}' % n for n in range(1001)), "up to line 1001 have 1,001 different members"),
         (b'{"a": "' + b"x" * 1_100_000 + b'"}', "line 1 has more than"),
         ('{"first_name": "Jürgen"}\n'.encode("cp1252"), "JSON is in UTF-8"),
     ],
-    ids=["half", "array", "long", "encoding"],
+    ids=["half", "array", "members", "long", "encoding"],
 )
 def test_what_cannot_be_read_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
     """A sentence says what is wrong, and where."""

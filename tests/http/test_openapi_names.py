@@ -44,6 +44,12 @@ def types_by_schema() -> Iterator[tuple[str, str]]:
                 yield f"{name}{member}Enum", f"{name}.{member}"
 
 
+def types_by_response() -> Iterator[tuple[str, str]]:
+    """Return the types that generators declare for a shared response, and what each is for."""
+    for name in DOCUMENT["components"]["responses"]:
+        yield name, f"response {name}"
+
+
 def types_by_operation() -> Iterator[tuple[str, str]]:
     """Return the types that generators declare for an operation, and what each is for."""
     for operation in DESCRIBED:
@@ -57,7 +63,7 @@ def types_by_operation() -> Iterator[tuple[str, str]]:
 def test_types_have_different_names() -> None:
     """No two types of a client have the same name, in any spelling."""
     declared: defaultdict[str, set[str]] = defaultdict(set)
-    for name, reason in (*types_by_schema(), *types_by_operation()):
+    for name, reason in (*types_by_schema(), *types_by_response(), *types_by_operation()):
         declared[flat(name)].add(reason)
 
     assert len(declared) > 800

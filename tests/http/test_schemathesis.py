@@ -1,6 +1,7 @@
 """The server against its own document and the vendor's: Schemathesis generates the requests.
 
-Each run makes the same few requests. With HERDBOOK_TEST_DEEP in the environment, it makes new ones, and many.
+Each run makes the same few requests, and sends the bounds and the faults of a parameter or a body to the first operation that
+takes it. With HERDBOOK_TEST_DEEP in the environment, it makes new ones, and many, and all of that for each operation.
 """
 
 # Schemathesis leaves some types open.
@@ -14,7 +15,7 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote
@@ -24,6 +25,7 @@ import httpx
 import hypothesis
 import pytest
 import pytest_asyncio
+import requests
 import schemathesis
 import uvicorn
 import yaml
@@ -46,6 +48,7 @@ from herdbook.settings import Settings
 from herdbook.transcript_comments.model import TranscriptCommentCreate
 from herdbook.users.model import InvitationCreate
 from herdbook.users.store import all_users
+from tests.http.test_formats import parts
 
 Check = Callable[[CheckContext, schemathesis.Response, schemathesis.Case[Any]], bool | None]
 
@@ -81,6 +84,8 @@ BEYOND_ANY_SCHEMA: Final = {"already_in_use", "duplicate", "invalid_format", "mu
 BEYOND_THE_SEED: Final = BEYOND_ANY_SCHEMA | {"blank", "invalid_characters", "too_long", "too_short", "unknown_field"}
 
 
+# Characters.
+LONG: Final = 5_000
 # The target of webhooks: nothing listens there.
 NOBODY_LISTENS: Final = "http://127.0.0.1:2/"
 # One object of each kind, for requests that need one.
@@ -106,6 +111,9 @@ LONG_FILE: Final = b"First name\n" + b"".join(b"First%d\n" % number for number i
 # The operations of which one successful request was made again with a wrong key and with none, and then refused. The operation
 # needs the key, whatever the request, so that once is enough.
 ASKED_WITHOUT_KEY: Final[set[str]] = set()
+# Connections that are kept. The variables of the environment that name proxies and passwords would be read for each request.
+SESSION: Final = requests.Session()
+SESSION.trust_env = False
 # The number of requests by operation and status.
 ANSWERED: Final[Counter[str]] = Counter()
 
@@ -320,7 +328,7 @@ def make_import_possible(case: schemathesis.Case[Any], url: str, headers: dict[s
             file = f"First name,E-mail\nAda,{uuid4()}@import.test\n".encode()
             import_id = client.post("/herdbook/imports", content=file).json()["id"]
             client.post(f"/herdbook/imports/{import_id}/run")
-            client.get(f"/herdbook/imports/{import_id}?state=running&wait=30", timeout=40)
+            client.get(f"/herdbook/imports/{import_id}?state=running&wait=30", timeout=90)
             case.path_parameters["import_id"] = import_id
         elif step in ("check", "run", "pause", "cancel"):
             make_room_for_imports(client)
@@ -445,8 +453,33 @@ _BULK: Final = {
 }
 
 
-def loaded(document: dict[str, Any], checks: dict[str, Any]) -> OpenApiSchema:
-    """Return a document as Schemathesis loads it."""
+def with_nothing_new(document: dict[str, Any]) -> list[str]:
+    """Return the ids of the operations that take no parameter and no body but those of operations before them.
+
+    Code that they share reads these, so that each of their faults and bounds is sent to one operation. Ids in paths are alike.
+    """
+    known: set[str] = set()
+    found: list[str] = []
+    for operation in (each for methods in document["paths"].values() for each in methods.values()):
+        taken = {json.dumps([each["name"], each["schema"]]) for each in operation["parameters"] if each["in"] != "path"}
+        contents = operation.get("requestBody", {"content": {}})["content"].values()
+        taken |= {json.dumps(each["schema"]) for each in contents}
+        if taken <= known:
+            found.append(operation["operationId"])
+        known |= taken
+    return found
+
+
+def without_long_texts(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document without the maximum lengths of long texts, unless the tests are deep: to make such texts takes long."""
+    for part in [] if DEEP else parts(document["components"]["schemas"]):
+        if part.get("maxLength", 0) > LONG:
+            del part["maxLength"]
+    return document
+
+
+def loaded(document: dict[str, Any], checks: dict[str, Any], uncovered: Sequence[str] = ()) -> OpenApiSchema:
+    """Return a document as Schemathesis loads it, without all bounds and faults for the operations with the uncovered ids."""
     generation = {
         "max-examples": 700 if DEEP else 8,
         "database": "none",
@@ -455,6 +488,9 @@ def loaded(document: dict[str, Any], checks: dict[str, Any]) -> OpenApiSchema:
     config: dict[str, Any] = {"generation": generation, "checks": checks, "operations": [_BULK]}
     if not DEEP:
         config["seed"] = 1
+        if uncovered:
+            without = {"include-operation-id": [*uncovered], "phases": {"coverage": {"enabled": False}}}
+            config["operations"].append(without)
     return schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(config))
 
 
@@ -472,8 +508,9 @@ def without_references(document: dict[str, Any]) -> dict[str, Any]:
 
 
 TYPE_BASE: Final = Settings().problem_type_base
-ours = loaded(document(OPERATIONS, TYPE_BASE), CHECKS)
-ours_for_stories = loaded(without_references(document(OPERATIONS, TYPE_BASE)), CHECKS_OF_STORIES)
+OURS: Final = without_long_texts(document(OPERATIONS, TYPE_BASE))
+ours = loaded(OURS, CHECKS, with_nothing_new(OURS))
+ours_for_stories = loaded(without_references(without_long_texts(document(OPERATIONS, TYPE_BASE))), CHECKS_OF_STORIES)
 # No test may ever send a request to the vendor.
 published = loaded(SEED | {"servers": [{"url": "/api"}]}, CHECKS_OF_THE_PUBLISHED)
 
@@ -491,6 +528,7 @@ def test_the_server_is_as_its_document_says(case: schemathesis.Case[Any], served
         headers=served.headers,
         additional_checks=[accepted_or_refused_for(BEYOND_ANY_SCHEMA)],
         excluded_checks=[ignored_auth] if case.operation.label in ASKED_WITHOUT_KEY else [],
+        session=SESSION,
     )
     if 200 <= response.status_code < 300:
         ASKED_WITHOUT_KEY.add(case.operation.label)
@@ -502,7 +540,10 @@ def test_the_server_is_as_the_vendor_says(case: schemathesis.Case[Any], served: 
     make_possible(case)
     point_at_what_exists(case, served)
     case.call_and_validate(
-        base_url=served.url, headers=served.headers, additional_checks=[accepted_or_refused_for(BEYOND_THE_SEED)]
+        base_url=served.url,
+        headers=served.headers,
+        additional_checks=[accepted_or_refused_for(BEYOND_THE_SEED)],
+        session=SESSION,
     )
 
 
@@ -526,7 +567,7 @@ def test_stories(served: Served) -> None:
                 case.body["role"] = "OWNER"
 
         def get_call_kwargs(self, case: schemathesis.Case[Any]) -> dict[str, Any]:  # noqa: ARG002 - the interface is theirs.
-            return {"base_url": served.url, "headers": self.headers}
+            return {"base_url": served.url, "headers": self.headers, "session": SESSION}
 
         def validate_response(
             self,

@@ -106,3 +106,13 @@ async def test_a_column_of_days_suggests_a_field_of_days(frank: Person) -> None:
     column = job.shown["mapping"]["columns"][1]
 
     assert (column["field"]["kind"], column["days"]) == ("date", "month_first")
+
+
+@pytest.mark.parametrize("text", ["0/0/00", "00.00.0000"])
+async def test_no_day_is_none(frank: Person, text: str) -> None:
+    """Outlook writes a day of zeros for those that it does not know, which no row fails for."""
+    job = await _job(frank, text, "2026-03-04")
+
+    assert await job.run() == counts(create=2)
+    records = [(await frank.get(f"/api/herdbook/contacts/{row['id']}/record")).json() for row in await job.rows()]
+    assert [each.get("fields") for each in records] == [None, {"since": "2026-03-04"}]

@@ -4,11 +4,12 @@ import asyncpg
 import pytest
 
 from herdbook.auth.store import create_key
-from herdbook.custom_fields.model import FieldKind
+from herdbook.custom_fields.model import MAX_DEFINITIONS, FieldKind
 from herdbook.formats.model import Column
 from herdbook.importing.guessing import guess, kind_of
 from tests.cast import Json, Person, faults
-from tests.importing.jobs import counts, upload
+from tests.custom_fields.definitions import define
+from tests.importing.jobs import URL, counts, upload
 
 
 def mapped(names: str, *samples: str) -> list[str]:
@@ -121,6 +122,18 @@ async def test_only_the_administrator_defines_fields(alice: Person) -> None:
     assert (await alice.patch(job.url, json={"mapping": job.shown["mapping"] | {"columns": columns}})).status_code == 403
 
 
+async def test_a_dry_run_says_which_field_cannot_be_defined(frank: Person) -> None:
+    """A workspace with as many fields as it may have gets no further one, and the import says so."""
+    for number in range(MAX_DEFINITIONS):
+        await define(frank, f"field_{number}", kind="text")
+    job = await upload(frank, "First name,Points\nAda,42\n")
+    await job.map(["first_name", {"to": "field:points", "field": job.shown["mapping"]["columns"][1]["field"]}])
+
+    failed = await job.finished("check", "failed")
+
+    assert "That is the limit" in failed["error"]
+
+
 def _field(key: str, label: str) -> Json:
     return {"key": key, "label": label, "kind": "text"}
 
@@ -140,6 +153,17 @@ def _field(key: str, label: str) -> Json:
         ({"fixed": [{"to": "note", "value": "\0"}]}, ("mapping.fixed[0].value", "invalid_characters")),
         ({"columns": [{"to": "ignore"}, {"to": "email", "label": "\0"}]}, ("mapping.columns[1].label", "invalid_characters")),
         ({"columns": [{"to": "ignore", "field": _field("A", "A")}]}, ("mapping.columns[0].field.key", "invalid_format")),
+        (
+            {"columns": [{"to": "field:a", "field": _field("a", "A")}, {"to": "field:a.city"}]},
+            ("mapping.columns[1].to", "conflict"),
+        ),
+        (
+            {
+                "columns": [{"to": "field:a", "field": _field("a", "A")}, {"to": "email"}],
+                "fixed": [{"to": "field:a.city", "value": "A"}],
+            },
+            ("mapping.fixed[0].to", "conflict"),
+        ),
         ({"columns": [{"to": "ignore", "field": _field("a", "\0")}]}, ("mapping.columns[0].field.label", "invalid_characters")),
     ],
 )
@@ -177,6 +201,51 @@ async def test_companies_and_tags_need_their_scopes(alice: Person, pool: "asyncp
     assert (await erin.post(f"{job.url}/run")).status_code == 403
     await job.map(["first_name", "ignore", "ignore"])
     assert await job.run() == counts(create=1)
+
+
+async def test_a_saved_mapping_tells_columns_of_one_name_by_their_order(alice: Person) -> None:
+    """A file with two columns of one name gets what the mapping says of each."""
+    job = await upload(alice, "Where,Who,Where\nada@engine.test,Ada,London\n")
+    mapping = job.shown["mapping"] | {"columns": [{"to": "email"}, {"to": "first_name"}, {"to": "description"}]}
+    saved = await alice.patch(job.url, json={"mapping": mapping, "save_as": "Twice"})
+    assert saved.status_code == 200, saved.text
+
+    again = await upload(alice, "Who,Where,Where\nGrace,grace@navy.test,New York\n")
+
+    assert again.targets == ["first_name", "email", "description"]
+
+
+async def test_objects_need_the_scopes_of_all_that_they_make(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Objects in JSON create companies and tags only by a credential that may, and a file of others is refused as a whole."""
+    key = await create_key(pool, alice.workspace_id, "Erin", ["contacts:read", "contacts:write"])
+    erin = Person(alice.client, alice.workspace_id, key)
+    refused: list[int] = []
+    for member in ('"company_name":"Engines"', '"company_domain":"engine.test"', '"tags":["Old"]'):
+        job = await upload(erin, f'{{"first_name":"Ada"}}\n{{"first_name":"Grace",{member}}}\n', "a.ndjson")
+        refused.append((await erin.post(f"{job.url}/run")).status_code)
+    of_companies = await erin.post(URL, params={"name": "a.ndjson"}, content=b'{"name":"Engines","domains":[]}\n')
+    plain = await upload(erin, '{"first_name":"Ada","company_name":"","tags":[]}\n', "a.ndjson")
+
+    assert (refused, of_companies.status_code) == ([403, 403, 403], 403)
+    assert await plain.run() == counts(create=1)
+    assert len((await alice.get(URL)).json()["data"]) == 4
+
+
+async def test_a_file_is_read_as_objects_that_the_caller_may_write(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """A person who may write contacts alone gets no mapping for companies, neither a guess nor one that others have saved."""
+    file = "Name,Domain\nEngines,engine.test\n"
+    job = await upload(alice, file)
+    assert job.shown["mapping"]["object_type"] == "company"
+    key = await create_key(pool, alice.workspace_id, "Erin", ["contacts:read", "contacts:write"])
+    erin = Person(alice.client, alice.workspace_id, key)
+    guessed = await upload(erin, file)
+    saved = await alice.patch(job.url, json={"mapping": job.shown["mapping"], "save_as": "Companies"})
+    assert saved.status_code == 200, saved.text
+
+    again = await upload(erin, file)
+
+    assert [each.shown["mapping"]["object_type"] for each in (guessed, again)] == ["contact", "contact"]
+    assert (await upload(alice, file)).shown["file"]["saved_mapping"] == "Companies"
 
 
 async def test_the_header_can_be_a_row(alice: Person) -> None:

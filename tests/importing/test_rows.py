@@ -9,6 +9,7 @@ import pytest
 
 from herdbook.app import OPERATIONS
 from tests.cast import Json, Person, Stored, Thing, faults
+from tests.contacts.records import change
 from tests.importing.jobs import counts, upload
 
 HEADER: Final = "First name,Last name,E-mail,Phone,Company,Description\n"
@@ -227,3 +228,150 @@ async def test_row_in_wrong_columns_names_that_alone(alice: Person) -> None:
     assert await job.run() == counts(problem=1)
     ((fault,),) = [row["faults"] for row in await job.rows()]
     assert (fault["code"], "between quotation marks" in fault["message"]) == ("too_many_values", True)
+
+
+@pytest.mark.parametrize(
+    ("to", "text", "field", "code"),
+    [
+        ("company_name", "x" * 256, "company_name", "too_long"),
+        ("company_name", "\u200b", "company_name", "blank"),
+        ("tags", f"Old,{'x' * 256}", "tags[1]", "too_long"),
+        ("tags", ",".join(map(str, range(101))), "tags", "too_long"),
+        ("note", "x" * 65_537, "notes[0]", "too_long"),
+    ],
+    ids=["company", "invisible", "tag", "tags", "note"],
+)
+async def test_what_a_row_has_beside_its_object_follows_the_rules(
+    alice: Person, to: str, text: str, field: str, code: str
+) -> None:
+    """A company, a tag or a note that no operation would create is a problem of the row, and of its column."""
+    job = await upload(alice, f'First name,Beside\nAda,"{text}"\nGrace,Navy\n')
+    await job.map(["first_name", to])
+
+    assert await job.check() == counts(create=1, problem=1)
+    assert await job.run() == counts(create=1, problem=1)
+    ((fault,),) = [row["faults"] for row in await job.rows(verdict="problem")]
+    assert (fault["field"], fault["code"], fault["column"]) == (field, code, 1)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"company_name": 5},
+        {"company_name": ["Engines"]},
+        {"company_domain": {}},
+        {"company": "Engines"},
+        {"tags": "Old"},
+        {"tags": [5]},
+        {"notes": "A note"},
+    ],
+    ids=str,
+)
+async def test_a_member_of_another_type_is_a_problem_of_its_row(alice: Person, member: Json) -> None:
+    """An object with a member that is none of the API is refused by name, and the others are imported."""
+    wrong = json.dumps({"first_name": "Ada", "last_name": "Lovelace", **member})
+    job = await upload(alice, f'{wrong}\n{{"first_name":"Grace","last_name":"Hopper"}}\n', "a.ndjson")
+    await job.map(match_by="name_and_company")
+
+    assert await job.run() == counts(create=1, problem=1)
+    ((fault,),) = [row["faults"] for row in await job.rows(verdict="problem")]
+    assert (fault["field"].partition("[")[0], fault["code"]) == (next(iter(member)), "invalid_type")
+
+
+async def test_values_of_all_rows_are_added_to_those_of_an_object(alice: Person) -> None:
+    """A fixed address stands beside those that an object has."""
+    job = await upload(alice, '{"first_name":"Ada","emails":[{"email":"ada@engine.test"}],"external_ids":["1"]}\n', "a.ndjson")
+    await job.map(fixed=[{"to": "email", "value": "ada@lab.test"}, {"to": "external_id", "value": "2"}])
+
+    assert await job.run() == counts(create=1)
+    (found,) = (await alice.get("/api/v2/contacts")).json()["data"]
+    whole = (await alice.get(f"/api/herdbook/contacts/{found['id']}/record")).json()
+    assert [each["email"] for each in whole["emails"]] == ["ada@engine.test", "ada@lab.test"]
+    assert whole["external_ids"] == ["1", "2"]
+
+
+async def test_namesakes_are_told_by_their_companies(alice: Person) -> None:
+    """However many contacts have a name, the same file finds each of them by its company."""
+    file = "First name,Last name,Company\n" + "".join(f"John,Smith,Company {n}\n" for n in range(45)) + "John,Smith,\n"
+    job = await upload(alice, file)
+    assert job.shown["mapping"]["match_by"] == "name_and_company"
+
+    assert await job.run() == counts(create=46)
+    assert await (await upload(alice, file)).run() == counts(unchanged=46)
+
+
+async def test_each_note_is_written_once(alice: Person, caplog: pytest.LogCaptureFixture) -> None:
+    """Rows of one person have a note each; the same file again writes none of them, however many there are."""
+    file = "First name,E-mail,Note\n" + "".join(f"Ada,ada@engine.test,Note {n}\n" for n in range(230))
+
+    assert await (await upload(alice, file)).run() == counts(create=1, update=229)
+    assert await (await upload(alice, file)).run() == counts(unchanged=230)
+    assert [record.getMessage() for record in caplog.records if record.name == "herdbook.importing"] == []
+
+
+async def test_a_file_neither_moves_the_primary_address_nor_changes_a_label(alice: Person, ada: Thing) -> None:
+    """Only what is empty is filled: an address gets a label that it has not, and stays primary or not."""
+    emails = [{"email": "ada@engine.test", "label": "home"}, {"email": "ada@lab.test"}]
+    numbers = [{"phone_number": "+44 20 7946 0958", "label": "mobile"}, {"phone_number": "+44 20 7946 0959"}]
+    await change(alice, ada, emails=emails, phone_numbers=numbers)
+    file = "A,B,C,D,E,F\noffice,ada@engine.test,* lab,ada@lab.test,* office,020 7946 0958\n"
+    job = await upload(alice, file)
+    await job.map(["label", "email", "label", "email", "label", "phone"], region="GB")
+
+    assert await job.run() == counts(update=1)
+
+    found = await record(alice, ada)
+    assert [(each["email"], each["label"], each["is_primary"]) for each in found["emails"]] == [
+        ("ada@engine.test", "home", True),
+        ("ada@lab.test", "lab", False),
+    ]
+    assert [(each.get("label"), each["is_primary"]) for each in found["phone_numbers"]] == [("mobile", True), (None, False)]
+
+    again = await upload(alice, file)
+    await again.map(["label", "email", "label", "email", "label", "phone"], region="GB", existing="overwrite")
+    assert await again.run() == counts(update=1)
+    assert [each["label"] for each in (await record(alice, ada))["emails"] if each["is_primary"]] == ["lab"]
+
+
+async def test_a_file_does_not_move_the_primary_domain(alice: Person, engine: Thing) -> None:
+    """A domain that an object marks is added to those of the company, whose primary one stays."""
+    domains = [{"domain": "engine.test"}, {"domain": "engine.example", "is_primary": True}]
+    job = await upload(alice, json.dumps({"name": "Engines", "domains": domains}) + "\n", "a.ndjson")
+
+    assert await job.run() == counts(update=1)
+    found = (await alice.get(f"/api/herdbook/companies/{engine.id}/record")).json()
+    assert [each["domain"] for each in found["domains"] if each["is_primary"]] == ["engine.test"]
+
+
+async def test_the_file_of_problems_loses_nothing(alice: Person) -> None:
+    """It has the values that have no column, a column of one's own with its name, and no formula that a spreadsheet runs."""
+    job = await upload(alice, "First name,E-mail,Problem\n=1+1,ada@engine.test,Late,King, 7\n")
+    await job.map(["first_name", "email", "description"])
+    assert await job.check() == counts(problem=1)
+    tried = (await alice.get(f"{job.url}/problems")).content.decode("utf-8-sig")
+    assert await job.run() == counts(problem=1)
+
+    file = (await alice.get(f"{job.url}/problems")).content.decode("utf-8-sig")
+
+    header, row = csv.reader(file.splitlines())
+    assert header == ["First name", "E-mail", "Problem", "Problem"]
+    assert (row[:3], row[4:]) == (["'=1+1", "ada@engine.test", "Late"], ["King", " 7"])
+    assert tried == file
+    again = await upload(alice, file)
+    await again.map(["first_name", "email", "description", "ignore"])
+    assert await again.run() == counts(problem=1)
+
+
+@pytest.mark.parametrize("match_by", ["domain", "name", "never"])
+async def test_companies_need_no_domain(alice: Person, match_by: str) -> None:
+    """A company without a domain is one, too, and is found by its name unless each row makes a new one."""
+    file = "Name,Domain,Record ID\nEngines,,\nNavy,navy.test,4711\n"
+    job = await upload(alice, file)
+    await job.map(match_by=match_by)
+    assert await job.run() == counts(create=2)
+
+    again = await upload(alice, file)
+    await again.map(match_by=match_by)
+
+    # Nobody else gets the domain.
+    assert await again.run() == (counts(create=1, problem=1) if match_by == "never" else counts(unchanged=2))

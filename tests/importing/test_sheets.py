@@ -1,14 +1,16 @@
 """A workbook with several sheets: they are listed, and another one is chosen."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 # XlsxWriter has no types.
 import xlsxwriter  # pyright: ignore[reportMissingTypeStubs]
 
+from herdbook.importing.api import READING
 from herdbook.settings import Settings
 from tests.cast import Person, faults
-from tests.importing.jobs import counts, upload
+from tests.importing.jobs import URL, counts, upload
 from tests.serving import serving
 
 PEOPLE = [["First name", "E-mail"], ["Ada", "ada@engine.test"], ["Grace", "grace@navy.test"]]
@@ -83,3 +85,19 @@ async def test_the_files_of_a_workbook_go(alice: Person, database_url: str, tmp_
 
         assert kept == ["", ".sheet0", ".sheet1"]
         assert not any(each.is_file() for each in (folder / "imports").rglob("*"))
+
+
+async def test_few_workbooks_are_read_at_once(alice: Person, tmp_path: Path) -> None:
+    """A workspace that has some workbooks read, and others waiting, is asked to come again; nothing of the last one is kept."""
+    content = workbook(tmp_path, People=PEOPLE)
+    async with READING.turn(alice.workspace_id):
+        waiting = [asyncio.create_task(READING.begin(alice.workspace_id)) for _ in range(4)]
+        await asyncio.sleep(0)
+        refused = await alice.post(URL, content=content)
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert refused.status_code == 429
+    assert (await alice.get(URL)).json()["data"] == []
+    assert (await upload(alice, content)).shown["file"]["rows"] == 2

@@ -15,8 +15,10 @@ from herdbook.app import Herdbook
 from herdbook.db.database import Database
 from herdbook.db.pool import open_pool
 from herdbook.importing import running
+from herdbook.importing.commands import EndImport, StartImport, StopImport
 from herdbook.importing.running import Importer
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.media_sweep import sweep
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.settings import Settings
@@ -123,6 +125,22 @@ async def test_an_import_without_its_file_ends(
     assert left == (days > 0)
 
 
+async def test_imports_elsewhere_hold_up_none_here(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """However many imports are at work on other machines, one whose file is here begins."""
+    insert = """
+        insert into import_job (workspace_id, id, expires_at, state, progress, content)
+        values ($1, $2, now() + interval '1 day', 'running', '{}', $3)
+    """
+    elsewhere = [(alice.workspace_id, ids.new_id(), json.dumps(_CONTENT)) for _ in range(6)]
+    await pool.executemany(insert, elsewhere)
+    try:
+        job = await upload(alice, "First name\nAda\n")
+
+        assert await job.run() == counts(create=1)
+    finally:
+        await pool.execute("delete from import_job where id = any($1)", [each[1] for each in elsewhere])
+
+
 async def test_a_half_made_table_goes(tmp_path: Path) -> None:
     """The table of a workbook or of cards is removed if its server was killed, and stays while it is made."""
 
@@ -202,3 +220,31 @@ async def test_slices_are_small_while_somebody_else_writes(
 
     assert await work == counts(create=ROWS)
     assert max(await _slices(pool, job)) == running.SLICE
+
+
+@pytest.mark.parametrize("again", ["run", "check"])
+async def test_the_end_of_a_dry_run_ends_no_later_work(database_url: str, workspace_id: UUID, again: str) -> None:
+    """A dry run is cancelled when it is at its end, and other work on the import begins: that goes on, from its first row."""
+    job_id, pool = ids.new_id(), await open_pool(database_url, 2)
+    ledger = Ledger(pool, queue_limit=10)
+    ledger.open()
+    insert = """
+        insert into import_job (workspace_id, id, expires_at, state, progress, content)
+        values ($1, $2, now() + interval '1 day', 'uploaded', '{}', $3)
+    """
+    await pool.execute(insert, workspace_id, job_id, json.dumps(_CONTENT).encode())
+    commands: list[Command] = [
+        StartImport(job_id=job_id, is_check=True, at=1.0),
+        StopImport(job_id=job_id, is_pause=False),
+        StartImport(job_id=job_id, is_check=again == "check", at=2.0),
+        EndImport(job_id=job_id, began=1.0),
+    ]
+    for command in commands:
+        await ledger.write(workspace_id, command, Origin(ids.new_id(), ids.NIL))
+    state = await pool.fetchval("select state from import_job where id = $1", job_id)
+    await ledger.write(workspace_id, EndImport(job_id=job_id, began=2.0), Origin(ids.new_id(), ids.NIL))
+    ended = await pool.fetchval("select state from import_job where id = $1", job_id)
+    await ledger.close()
+    await pool.close()
+
+    assert (state, ended) == (("running", "finished") if again == "run" else ("checking", "checked"))

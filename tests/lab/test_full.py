@@ -2,23 +2,34 @@
 
 from collections.abc import AsyncGenerator
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
+from herdbook.lab.store import lab_url
 from herdbook.settings import Settings
 from tests.lab.conftest import LAB, TOKEN, Bench, Desk
 from tests.serving import serving
 from tests.waiting import until, until_so
 
 CONTACTS = "/api/v2/contacts"
+# Bytes, more than a lab with one workspace needs.
+LIMIT = 50_000_000
 
 
 @pytest_asyncio.fixture(scope="module")
 async def desk(embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Desk]:
-    """A workspace of a lab that may have so little that its empty database is too much, made before the lab looks for that."""
-    settings = Settings(lab=True, lab_token=TOKEN, lab_limit=1_000_000, data_dir=tmp_path_factory.mktemp("lab"))
+    """A workspace of a lab whose database has then become larger than it may be."""
+    settings = Settings(lab=True, lab_token=TOKEN, lab_limit=LIMIT, data_dir=tmp_path_factory.mktemp("lab"))
     async with serving(settings, embedded_url) as client:
-        yield await Bench(client).workspace()
+        desk = await Bench(client).workspace()
+        connection = await asyncpg.connect(lab_url(embedded_url))
+        await connection.execute("create table filler (text text); alter table filler alter text set storage external")
+        await connection.execute(
+            "insert into filler select repeat('x', 1000000) from generate_series(1, $1)", LIMIT // 1_000_000
+        )
+        await connection.close()
+        yield desk
 
 
 async def test_a_lab_that_is_full_says_so_and_keeps_nothing_more(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
@@ -26,7 +37,7 @@ async def test_a_lab_that_is_full_says_so_and_keeps_nothing_more(desk: Desk, cap
     full = desk.lab
 
     def is_told() -> bool:
-        # The lab may look while the workspace is made.
+        # The lab may look before the test begins.
         records = [each for phase in ("setup", "call") for each in caplog.get_records(phase)]
         return any("the lab has reached its bound" in each.message for each in records)
 

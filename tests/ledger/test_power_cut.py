@@ -41,7 +41,7 @@ async def write_until_killed(folder: Path, number: int, said: list[Said]) -> lis
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             workspace_ids = msgspec.json.decode(await process.stdout.readline(), type=list[UUID])
             lines = [await process.stdout.readline() for _ in range(LINES_A_ROUND)]
             postgresql = processes_of_postgresql(folder)

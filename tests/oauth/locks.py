@@ -20,7 +20,7 @@ async def while_locked(
 
     `locking` is the statement that blocks both, and `waiting` is a part of the statements that wait.
     """
-    async with pool.acquire() as connection, asyncio.timeout(10):
+    async with pool.acquire() as connection, asyncio.timeout(60):
         async with connection.transaction():
             await connection.execute(*locking)
             requests = [asyncio.ensure_future(request()) for _ in range(2)]

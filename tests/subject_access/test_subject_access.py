@@ -44,7 +44,7 @@ class Planted(NamedTuple):
 def made(server: Running, path: str, body: Json, method: str = "POST", **headers: str) -> Json:
     """Create or change an object, and return it."""
     sent = {"Authorization": server.key, **headers}
-    response = requests.request(method, server.url + path, json=body, headers=sent, timeout=30)
+    response = requests.request(method, server.url + path, json=body, headers=sent, timeout=90)
     assert response.status_code in (200, 201), response.text
     return response.json()
 

@@ -58,7 +58,7 @@ class Receiver:
 
     async def wait_for(self, count: int) -> None:
         """Wait for a number of requests."""
-        async with asyncio.timeout(20), self.came:
+        async with asyncio.timeout(60), self.came:
             await self.came.wait_for(lambda: len(self.requests) >= count)
 
     def hang_up(self) -> None:

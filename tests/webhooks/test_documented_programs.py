@@ -64,7 +64,7 @@ async def running(language: Language, folder: Path, port: int, secret: str) -> A
     environment = os.environ | {"WEBHOOK_SECRET": secret}
     process = await asyncio.create_subprocess_exec(language.command, str(file), stdout=PIPE, stderr=PIPE, env=environment)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while not await _listens(port):
                 assert process.returncode is None, "the receiver runs"
                 await asyncio.sleep(0.02)
@@ -97,7 +97,7 @@ async def test_it_takes_what_is_signed(alice: Person, tmp_path: Path, language: 
     async with running(language, tmp_path, port, endpoint.secret) as process:
         told = await endpoint.post("test", {"type": "v1.contact.created"})
         assert process.stdout is not None
-        printed = await asyncio.wait_for(process.stdout.readline(), 10)
+        printed = await asyncio.wait_for(process.stdout.readline(), 60)
 
     assert told["status"] == 204
     assert printed.decode() == "v1.contact.created cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T\n"

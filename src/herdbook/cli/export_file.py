@@ -10,6 +10,7 @@ from typing import Annotated, Any, BinaryIO, Final, Literal
 import httpx
 import msgspec
 from cyclopts import Parameter
+from msgspec import UNSET
 
 from herdbook.cli.database import database as open_database
 from herdbook.cli.database import workspace_called
@@ -17,10 +18,17 @@ from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.progress import step
 from herdbook.cli.requests import at_server, refusal_of
 from herdbook.db.pool import open_pool
-from herdbook.errors import Invalid
+from herdbook.errors import Refusal
 from herdbook.exports import streams
 from herdbook.exports.files import Source
-from herdbook.exports.model import PLURALS, SUFFIXES, ExportFormat, ExportType, ObjectExportRequest
+from herdbook.exports.model import (
+    PLURALS,
+    SUFFIXES,
+    EngagementFilter,
+    ExportFormat,
+    ExportType,
+    ObjectExportRequest,
+)
 from herdbook.feed.store import View
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.settings import DatabaseSettings
@@ -36,6 +44,8 @@ def export_file(  # noqa: PLR0913  # the options of one command
     format: ExportFormat | None = None,  # noqa: A002  # the name of the option
     objects: Literal["contacts", "companies", "engagements", "changes"] = "contacts",
     where: str | None = None,
+    filter: str | None = None,  # noqa: A002  # the name of the option
+    search: str | None = None,
     server: str | None = None,
     api_key: str | None = None,
     workspace: str | None = None,
@@ -53,6 +63,10 @@ def export_file(  # noqa: PLR0913  # the options of one command
         What is exported.
     where
         A condition on contacts or companies as a query takes it, in JSON. Default: all.
+    filter
+        The filters of engagements in JSON, such as `{"engagement_type": ["CALL"]}`. Default: all.
+    search
+        Words in the titles of engagements.
     server
         The URL of a running server. Default: the data folder, whether or not a server runs on it.
     api_key
@@ -68,12 +82,10 @@ def export_file(  # noqa: PLR0913  # the options of one command
     form = format or _BY_SUFFIX.get(file.suffix.removeprefix("."))
     if form is None:
         raise CommandFailed(f"`{file}` ends with the name of no format. Choose one with --format.")
-    try:
-        condition: Any = None if where is None else msgspec.json.decode(where)
-    except msgspec.DecodeError as error:
-        raise CommandFailed(f"--where is no JSON: {error}.") from None
+    condition = _decoded("--where", where, Any, None)
+    chosen = _decoded("--filter", filter, EngagementFilter, UNSET)
     object_type: ExportType = next(name for name, plural in PLURALS.items() if plural == objects)
-    asked = ObjectExportRequest(object_type=object_type, format=form, where=condition)
+    asked = ObjectExportRequest(object_type=object_type, format=form, where=condition, filter=chosen, search=search or "")
     # It is on the same file system as the target, so that this appears as a whole.
     with tempfile.TemporaryDirectory(prefix=".export-", dir=file.parent) as scratch:
         draft = Path(scratch) / "export"
@@ -86,6 +98,16 @@ def export_file(  # noqa: PLR0913  # the options of one command
         draft.chmod(0o600)
         draft.rename(file)
     environment.say(f"`{file}` has the {objects}.")
+
+
+def _decoded(option: str, text: str | None, type_: Any, absent: Any) -> Any:
+    """Return what an option says in JSON. Refusal: CommandFailed."""
+    try:
+        return absent if text is None else msgspec.json.decode(text, type=type_)
+    except msgspec.ValidationError as error:
+        raise CommandFailed(f"{option} is not what a request takes: {error}.") from None
+    except msgspec.DecodeError as error:
+        raise CommandFailed(f"{option} is no JSON: {error}.") from None
 
 
 async def _from_server(client: httpx.AsyncClient, asked: ObjectExportRequest, draft: BinaryIO) -> None:
@@ -106,8 +128,8 @@ async def _from_folder(url: str, workspace: str | None, asked: ObjectExportReque
         source = Source(pool, workspace_id, _no_turn, _no_turn, _may, feed)
         async with aclosing(await streams.export(source, asked)) as parts:
             await _written(parts, draft)
-    except Invalid as refusal:
-        raise CommandFailed(" ".join(error.message for error in refusal.errors)) from None
+    except Refusal as refusal:
+        raise CommandFailed(refusal.detail) from None
     finally:
         await pool.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,7 +88,7 @@ def import_file(  # noqa: PLR0913  # the options of one command
     region
         The country of phone numbers without a country code, such as `GB`. Default: that of the workspace.
     problems
-        A file to write with the rows that had problems, each with its reasons.
+        A file to write with the rows that had problems, each with its reasons. It must not exist yet.
     server
         The URL of a running server. Default: the data folder, whether or not a server runs on it.
     api_key
@@ -100,6 +101,8 @@ def import_file(  # noqa: PLR0913  # the options of one command
         raise CommandFailed("Give the file to import, or the import to take back with --undo.")
     if file is not None and not file.is_file():
         raise CommandFailed(f"There is no file `{file}`.")
+    if problems is not None and problems.exists():
+        raise CommandFailed(f"`{problems}` exists. Choose another name for the rows with problems.")
     if file is None and sheet is not None:
         raise CommandFailed("--sheet is for a file to import. Leave it out of an undo.")
     choices = _Choices(match_by, existing, region)
@@ -163,10 +166,10 @@ async def _imported(
         job = _shown(await client.patch(path, content=body, headers={"Content-Type": "application/json"}))
     if shows:
         _show_mapping(job)
-    job = _shown(await client.post(f"{path}/{'check' if is_check else 'run'}"))
     with step("Checking" if is_check else "Importing", job.file.rows, unit=Unit.ROWS, shows=shows) as advance:
         done = 0
         try:
+            job = _shown(await client.post(f"{path}/{'check' if is_check else 'run'}"))
             while job.state in WORKING:
                 await asyncio.sleep(_LOOK_SECONDS)
                 job = _shown(await client.get(path))
@@ -179,8 +182,19 @@ async def _imported(
     if shows:
         await _show_problems(client, job, is_check=is_check)
     if problems is not None:
-        await asyncio.to_thread(problems.write_bytes, (await client.get(f"{path}/problems")).content)
+        await _write_problems(client, f"{path}/problems", problems)
     return job
+
+
+async def _write_problems(client: httpx.AsyncClient, path: str, problems: Path) -> None:
+    """Write the rows with problems into a file that only its owner may read. Refusal: CommandFailed."""
+    async with client.stream("GET", path) as answer:
+        if not answer.is_success:
+            await answer.aread()
+            raise refusal_of(answer)
+        with os.fdopen(os.open(problems, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            async for part in answer.aiter_bytes():
+                file.write(part)
 
 
 async def _undone(client: httpx.AsyncClient, import_id: str, *, is_dry_run: bool, shows: bool) -> Import | Undo:

@@ -21,6 +21,7 @@ from herdbook.tags.model import TagIds, tag_ids
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
 _BEHIND: Final = re.compile(r"(?::\d*)?(?:[/?#].*)?\Z", re.DOTALL)
+_MAX_DOMAIN: Final = 253
 _LABELS: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -36,6 +37,8 @@ def normal_domain(domain: str) -> str:
     """
     address = domain.strip().lower()
     name = _BEHIND.sub("", _SCHEME.sub("", address, count=1) if _SCHEME.match(address) else address, count=1).removesuffix(".")
+    if len(name) > _MAX_DOMAIN:
+        raise NotADomain(f"it has {len(name):,} characters, and a domain has {_MAX_DOMAIN} at most")
     if not name.isascii():
         try:
             name = idna.encode(name, uts46=True).decode("ascii").removesuffix(".")

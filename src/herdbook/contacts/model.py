@@ -619,6 +619,35 @@ def upserted(before: ContactRecord, asked: ContactUpsert, region: str | None) ->
     return _labelled(patched(before, msgspec.structs.replace(asked, **changes), region), asked, region)
 
 
+def without_marks(before: ContactRecord, asked: ContactUpsert, region: str | None) -> ContactUpsert:
+    """Return an upsert that only fills in what is empty: it makes no other address or number primary, and keeps labels."""
+    labels = Labels() if before.labels is UNSET else before.labels
+    changes: dict[str, Any] = {}
+    if asked.emails:
+        changes["emails"] = tuple(
+            _without_mark(
+                item, has_primary=bool(before.emails), has_label=comparable_address(item.email.strip()) in labels.emails
+            )
+            for item in asked.emails
+        )
+    if asked.phone_numbers:
+        labelled = {comparable_number(number_with(key), region) for key in labels.phone_numbers}
+        changes["phone_numbers"] = tuple(
+            _without_mark(
+                item,
+                has_primary=bool(before.phone_numbers),
+                has_label=bool(labelled) and comparable_number(item.phone_number, region) in labelled,
+            )
+            for item in asked.phone_numbers
+        )
+    return msgspec.structs.replace(asked, **changes) if changes else asked
+
+
+def _without_mark(item: ItemT, *, has_primary: bool, has_label: bool) -> ItemT:
+    changes: dict[str, Any] = {"is_primary": UNSET} if has_primary else {}
+    return msgspec.structs.replace(item, **(changes | ({"label": UNSET} if has_label else {})))
+
+
 def united_labels(contacts: Iterable[ContactRecord]) -> Labels | UnsetType:
     """Return the labels of contacts that become one; those of the first go before those of the others."""
     emails: dict[str, str] = {}

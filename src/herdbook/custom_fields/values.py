@@ -60,6 +60,8 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 CURRENCY_PATTERN: Final = "[A-Z]{3}"
 _CURRENCY: Final = re.compile(CURRENCY_PATTERN).fullmatch
 ADDRESS_PARTS: Final = ("street", "city", "region", "postal_code", "country")
+PARTS: Final[Mapping[FieldKind, Sequence[str]]] = {FieldKind.ADDRESS: ADDRESS_PARTS, FieldKind.MONEY: ("amount", "currency")}
+"""The parts of values that have some, each of which has a column in a table."""
 # Numbers are offset by this, so that all have the same number of digits, and their texts are in the order of the numbers.
 _OFFSET: Final = 10 ** (_INTEGER_DIGITS + 1 + _FRACTION_DIGITS)
 # Limits how many of the lists that a field was are remembered.

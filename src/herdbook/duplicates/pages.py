@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -129,6 +130,9 @@ async def decide(visit: Visit) -> PageAnswer:
     kind = _kind(visit)
     keep, chosen = visit.field("keep"), visit.fields("id")
     is_distinct = visit.field("do") == "distinct"
+    if not is_distinct and keep not in chosen:
+        said = "Nothing was merged: the one to keep was not included. Include it, or keep another one."
+        return visit.redirect(f"{_PATH}/compare?{urlencode({'type': kind.plural, 'id': keep})}", said)
     try:
         if is_distinct:
             await visit.call("set-distinct", Distinct, body={"object_type": kind.name, "ids": chosen})

@@ -338,7 +338,7 @@ def _choice_filter(name: str, choices: type[EngagementType] | type[ProcessingSta
     return Filter(name, read, {"type": "string", "enum": values}, description)
 
 
-_LIST_OF: Final = ListOf(
+LIST_OF: Final = ListOf(
     search="Search words. Each must match the start of a word in the title; case, accents, apostrophes and hyphens are "
     "ignored.",
     crm_types=("company", "contact", "deal"),
@@ -367,7 +367,7 @@ OPERATIONS: Final = (
         handler=list_engagements,
         answer=Engagement,
         answer_description="Engagement list response.",
-        list_of=_LIST_OF,
+        list_of=LIST_OF,
         expand=_EXPAND,
     ),
     Operation(
@@ -468,7 +468,7 @@ OPERATIONS: Final = (
         handler=list_contact_engagements,
         answer=Engagement,
         answer_description="Engagement list response.",
-        list_of=_LIST_OF,
+        list_of=LIST_OF,
         expand=_EXPAND,
     ),
     Operation(
@@ -482,7 +482,7 @@ OPERATIONS: Final = (
         handler=list_company_engagements,
         answer=Engagement,
         answer_description="Engagement list response.",
-        list_of=_LIST_OF,
+        list_of=LIST_OF,
         expand=_EXPAND,
     ),
 )

@@ -9,9 +9,12 @@ from msgspec import UnsetType
 from herdbook import ids
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
+from herdbook.db.paging import PageQuery
+from herdbook.engagements.api import LIST_OF
 from herdbook.engagements.store import ENGAGEMENT
-from herdbook.errors import FieldError, Invalid, InvalidQuery, NoLongerKept, NotFound
+from herdbook.errors import FieldError, Invalid, InvalidQuery, NoLongerKept, NotFound, quoted
 from herdbook.exports import streams
+from herdbook.exports.engagements import chosen_by
 from herdbook.exports.files import Source
 from herdbook.exports.model import (
     MEDIA_TYPES,
@@ -27,6 +30,7 @@ from herdbook.feed.store import View
 from herdbook.feed.telling import view_of
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
+from herdbook.http.query import is_filter, pairs
 from herdbook.views import store as views
 from herdbook.views.model import ViewContent
 
@@ -34,7 +38,10 @@ _TYPES: Final = {each.name: each for each in (CONTACT, COMPANY, ENGAGEMENT)}
 
 
 async def export_all(call: Call, query: ExportQuery) -> Answer:
-    """Export all objects, or those of a saved view. Refusals: Forbidden, InvalidQuery, NoLongerKept, NotFound."""
+    """Export all objects, those of a saved view, or the engagements that filters choose.
+
+    Refusals: Forbidden, InvalidQuery, NoLongerKept, NotFound.
+    """
     _readable(call, query.object_type, query.types)
     content = await _view(call, query) if query.view_id else ViewContent()
     sort = tuple(ExportSort(each.field, each.direction) for each in content.sort)
@@ -46,21 +53,36 @@ async def export_all(call: Call, query: ExportQuery) -> Answer:
         after=query.after,
         types=query.types,
     )
+    chosen = _chosen(call, query.object_type)
     try:
-        return await export_found(call, asked)
+        return await _exported(call, asked, chosen)
     except Invalid as refusal:
         raise InvalidQuery(refusal.errors) from None
 
 
 async def export_found(call: Call, asked: ObjectExportRequest) -> Answer:
-    """Export what a query finds, or some objects. Refusals: Forbidden, Invalid, NoLongerKept."""
+    """Export what a query or filters find, or some objects. Refusals: Forbidden, Invalid, NoLongerKept."""
+    return await _exported(call, asked, None)
+
+
+async def _exported(call: Call, asked: ObjectExportRequest, chosen: PageQuery | None) -> Answer:
     feed = _readable(call, asked.object_type, asked.types)
     workspace_id = call.caller.workspace_id
     source = Source(call.services.database.pages, workspace_id, call.time_slice, call.check_caller, call.caller.may, feed)
-    stream = await streams.export(source, asked)
+    stream = await streams.export(source, asked, chosen)
     disposition = f'attachment; filename="{PLURALS[asked.object_type]}.{SUFFIXES[asked.format]}"'
     headers = ((b"content-disposition", disposition.encode()), (b"cache-control", b"no-store"))
     return Answer(b"", headers=headers, stream=stream, media_type=MEDIA_TYPES[asked.format])
+
+
+def _chosen(call: Call, object_type: ExportType) -> PageQuery | None:
+    """Return the choice of engagements in the query string, None if there is none. Refusal: InvalidQuery."""
+    sent = [(name, text) for name, text in pairs(call.query_string, []) if is_filter(name)]
+    if sent and object_type != "engagement":
+        name = quoted(sent[0][0])
+        message = f"`{name}` does not go with the `object_type` `{object_type}`. Leave it out."
+        raise InvalidQuery([FieldError(name, "conflict", message)])
+    return chosen_by(sent) if sent else None
 
 
 def _readable(call: Call, object_type: ExportType, types: Sequence[str] | UnsetType) -> View:
@@ -90,7 +112,8 @@ _DESCRIBED: Final = (
     "The file comes in parts, as it is read; it has the objects as they are when their part is read. A table has a column for "
     "each member, each field of the workspace and each note, under names by which an import knows them. It needs the scope to "
     "read the objects: engagements have their contacts, companies and owner if the credential may read these, and private ones "
-    "require `engagements:private:read`. Changes require what the change feed does, and end with the last one at that time."
+    "require `engagements:private:read`. The earliest engagement is first. Changes require what the change feed does, and end "
+    "with the last one at that time."
 )
 _FILES: Final = tuple(dict.fromkeys(each.decode().partition(";")[0] for each in MEDIA_TYPES.values()))
 OPERATIONS: Final = (
@@ -99,11 +122,13 @@ OPERATIONS: Final = (
         path="/herdbook/exports",
         id="export-objects",
         summary="Export objects",
-        description=f"Exports all contacts, companies, engagements or changes, or what a saved view lists. {_DESCRIBED}",
+        description="Exports all contacts, companies, engagements or changes, what a saved view lists, or the engagements "
+        f"that the filters and the search of their list find. {_DESCRIBED}",
         tag=_TAG,
         scopes=(),
         handler=export_all,
         query=ExportQuery,
+        filters_of=LIST_OF,
         answer=Exported,
         answer_description="The file, in the form that was asked for.",
         files=_FILES,
@@ -114,7 +139,8 @@ OPERATIONS: Final = (
         path="/herdbook/exports",
         id="export-found-objects",
         summary="Export what a query finds",
-        description=f"Exports what meets a condition, the objects with some ids, or changes. {_DESCRIBED}",
+        description="Exports what meets a condition, the engagements that filters find, the objects with some ids, or changes. "
+        f"{_DESCRIBED}",
         tag=_TAG,
         scopes=(),
         handler=export_found,

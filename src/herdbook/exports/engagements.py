@@ -1,6 +1,7 @@
 """The pages of engagements, with the names of those who took part, and with what was said."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -8,21 +9,28 @@ import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
+from herdbook.db.paging import PageQuery
+from herdbook.engagements import store as engagements
+from herdbook.engagements.api import LIST_OF, ShownEngagement
 from herdbook.engagements.commands import PRIVATE_READ
 from herdbook.engagements.model import Engagement
 from herdbook.engagements.store import ENGAGEMENT, texts
+from herdbook.errors import Invalid, InvalidQuery
 from herdbook.exports import store
 from herdbook.exports.files import Exporting, Source
 from herdbook.exports.model import ObjectExportRequest
 from herdbook.exports.rows import BETWEEN
 from herdbook.exports.store import StoredEngagement
 from herdbook.formats.lists import joined
+from herdbook.http.page import CRM, FilterReader
 
 _PAGE: Final = 100
 # A page ends once its engagements have so many contacts, companies and tags together.
 _MAX_REFERENCES: Final = 5000
 _TEXT_BYTES: Final = 4_194_304
 _encoder: Final = msgspec.json.Encoder()
+_filters: Final = FilterReader(LIST_OF)
+_PARAMETER: Final = re.compile(r"filter\[(\w+)\]\[(\w+)\]")
 # The scopes that the parts of an engagement need beside that to read it.
 _CONTACTS: Final = "contacts:read"
 _COMPANIES: Final = "companies:read"
@@ -41,8 +49,44 @@ class _Told(NamedTuple):
     transcript: str | None
 
 
-def exporting(source: Source, asked: ObjectExportRequest) -> Exporting:
-    """Return an export of engagements: all, or those with some ids. It has private ones only for callers that may see them."""
+def chosen_by(parameters: Iterable[tuple[str, str]]) -> PageQuery:
+    """Return the choice of engagements that query parameters of their list make. Refusal: InvalidQuery."""
+    return _filters.read(parameters, [])
+
+
+def _chosen(asked: ObjectExportRequest) -> PageQuery:
+    """Return the choice of engagements that a request makes. Refusal: Invalid."""
+    try:
+        return chosen_by(_parameters(asked))
+    except InvalidQuery as refusal:
+        errors = [each._replace(field=_member(each.field), message=_member(each.message)) for each in refusal.errors]
+        raise Invalid(errors) from None
+
+
+def _parameters(asked: ObjectExportRequest) -> Iterator[tuple[str, str]]:
+    """Yield the choice of a request as query parameters of the list."""
+    members: dict[str, Any] = {} if asked.filter is UNSET else msgspec.to_builtins(asked.filter)
+    for name, value in members.items():
+        if name in LIST_OF.times:
+            yield from ((f"filter[{name}][{bound}]", time) for bound, time in value.items())
+        elif name == "crm_associations":
+            yield CRM, msgspec.json.encode(value).decode()
+        else:
+            yield f"filter[{name}][in]", ",".join(value)
+    if asked.search:
+        yield "search", asked.search
+
+
+def _member(text: str) -> str:
+    """Return a text with members of a request in place of query parameters."""
+    return _PARAMETER.sub(lambda found: f"filter.{found[1]}" + ("" if found[2] in ("eq", "in") else f".{found[2]}"), text)
+
+
+def exporting(source: Source, asked: ObjectExportRequest, chosen: PageQuery | None) -> Exporting:
+    """Return an export of engagements: of some ids, or what a query or the request chooses. Refusal: Invalid.
+
+    It has private ones only for callers that may see them.
+    """
     columns = [name for name, scope in _COLUMNS.items() if scope is None or source.may(scope)]
     parts = frozenset(scope for scope in (_CONTACTS, _COMPANIES, _USERS) if source.may(scope))
 
@@ -55,15 +99,15 @@ def exporting(source: Source, asked: ObjectExportRequest) -> Exporting:
 
     return Exporting(
         ENGAGEMENT.plural.capitalize(),
-        _pages(source, asked.object_ids),
+        _pages(source, _by_id(source, asked.object_ids) if asked.object_ids else _listed(source, chosen or _chosen(asked))),
         columns,
         row,
         lines,
     )
 
 
-async def _pages(source: Source, shown_ids: Sequence[str]) -> AsyncGenerator[Sequence[_Told]]:
-    async for found in _found(source, shown_ids):
+async def _pages(source: Source, pages: AsyncGenerator[list[StoredEngagement]]) -> AsyncGenerator[Sequence[_Told]]:
+    async for found in pages:
         for some in _few(found):
             left = some
             while left:
@@ -73,25 +117,26 @@ async def _pages(source: Source, shown_ids: Sequence[str]) -> AsyncGenerator[Seq
                 await source.breathe()
 
 
-async def _found(source: Source, shown_ids: Sequence[str]) -> AsyncGenerator[list[StoredEngagement]]:
-    """Yield engagements as they are stored: those with the ids, in their order, or all, the oldest first."""
-    sees_private = source.may(PRIVATE_READ)
-    if shown_ids:
-        wanted = ids.decoded_all(ids.ENGAGEMENT, dict.fromkeys(shown_ids))
-        for start in range(0, len(wanted), _PAGE):
-            some = wanted[start : start + _PAGE]
-            rows = await store.some_engagements(source.pool, source.workspace_id, some, sees_private=sees_private)
-            by_id = {row.id: row for row in rows}
-            yield [by_id[each] for each in some if each in by_id]
-            await source.check()
-        return
-    after = ids.NIL
+async def _by_id(source: Source, shown_ids: Sequence[str]) -> AsyncGenerator[list[StoredEngagement]]:
+    """Yield the engagements with some ids, in the order of these."""
+    wanted = ids.decoded_all(ids.ENGAGEMENT, dict.fromkeys(shown_ids))
+    for start in range(0, len(wanted), _PAGE):
+        some = wanted[start : start + _PAGE]
+        rows = await store.some_engagements(source.pool, source.workspace_id, some, sees_private=source.may(PRIVATE_READ))
+        by_id = {row.id: row for row in rows}
+        yield [by_id[each] for each in some if each in by_id]
+        await source.check()
+
+
+async def _listed(source: Source, chosen: PageQuery) -> AsyncGenerator[list[StoredEngagement]]:
+    """Yield the engagements that are chosen, the earliest first. The beginning of one never changes, so none is passed over."""
+    query = msgspec.structs.replace(chosen, limit=_PAGE, order="start_at", descending=False)
     while True:
-        rows = await store.engagements(source.pool, source.workspace_id, after, _PAGE, sees_private=sees_private)
-        yield rows
-        if len(rows) < _PAGE:
+        rows = await engagements.page(source.pool, source.workspace_id, query, sees_private=source.may(PRIVATE_READ))
+        yield [StoredEngagement(*ShownEngagement.of_row(row)) for row in rows[:_PAGE]]
+        if len(rows) <= _PAGE:
             return
-        after = rows[-1].id
+        query = msgspec.structs.replace(query, after=rows[_PAGE - 1].place)
         await source.check()
 
 

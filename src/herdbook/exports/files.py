@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from herdbook.db.pool import Pool
+from herdbook.db.pool import PagePool
 from herdbook.exports.model import ExportFormat
 from herdbook.feed.store import View
 from herdbook.formats.sheets import Workbook, csv_of
@@ -23,7 +23,7 @@ class Source(NamedTuple):
     caller has a scope, and `feed` is the part of the feed that an export of changes has.
     """
 
-    pool: Pool
+    pool: PagePool
     workspace_id: UUID
     breathe: Callable[[], Awaitable[None]]
     check: Callable[[], Awaitable[None]]

@@ -6,8 +6,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
+from herdbook.engagements.model import EngagementType, ProcessingStatus
 from herdbook.feed.model import KINDS, kinds
 from herdbook.querying.model import CONDITION_EXAMPLE, MAX_SORT_KEYS, Sort
+from herdbook.shared_schemas import Time
 
 MAX_IDS: Final = 1000
 ExportFormat: TypeAlias = Literal["csv", "xlsx", "ndjson", "vcard-4.0", "vcard-3.0"]
@@ -74,6 +76,80 @@ class ExportSort(Sort, frozen=True, forbid_unknown_fields=True):
     schema_name: ClassVar[str] = "export_sort"
 
 
+_MAX_VALUES: Final = 25
+_MAX_CRM_RECORDS: Final = 20
+
+
+class TimeBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The times between which another one is."""
+
+    schema_name: ClassVar[str] = "time_bounds"
+
+    gt: Annotated[Time, Meta(description="After this time.")] | UnsetType = UNSET
+    gte: Annotated[Time, Meta(description="At or after this time.")] | UnsetType = UNSET
+    lt: Annotated[Time, Meta(description="Before this time.")] | UnsetType = UNSET
+    lte: Annotated[Time, Meta(description="At or before this time.")] | UnsetType = UNSET
+
+
+class LinkedCrmRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A CRM record that engagements are linked to."""
+
+    schema_name: ClassVar[str] = "linked_crm_record"
+
+    id: str
+    object_type: Literal["company", "contact", "deal"]
+
+
+class EngagementFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The filters of the list of engagements. An engagement must meet all; several values match any of them."""
+
+    schema_name: ClassVar[str] = "engagement_filter"
+
+    engagement_type: (
+        Annotated[
+            tuple[EngagementType, ...],
+            Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements of these types."),
+        ]
+        | UnsetType
+    ) = UNSET
+    processing_status: (
+        Annotated[
+            tuple[ProcessingStatus, ...],
+            Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements with these statuses."),
+        ]
+        | UnsetType
+    ) = UNSET
+    company_ids: (
+        Annotated[
+            tuple[str, ...],
+            Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements that these companies are part of."),
+        ]
+        | UnsetType
+    ) = UNSET
+    contact_ids: (
+        Annotated[
+            tuple[str, ...],
+            Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements that these contacts take part in."),
+        ]
+        | UnsetType
+    ) = UNSET
+    owner_ids: (
+        Annotated[
+            tuple[str, ...], Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements that these users own.")
+        ]
+        | UnsetType
+    ) = UNSET
+    updated_at: Annotated[TimeBounds, Meta(description="When they were changed last.")] | UnsetType = UNSET
+    start_at: Annotated[TimeBounds, Meta(description="When they begin.")] | UnsetType = UNSET
+    crm_associations: (
+        Annotated[
+            tuple[LinkedCrmRecord, ...],
+            Meta(min_length=1, max_length=_MAX_CRM_RECORDS, description="Only engagements linked to these CRM records."),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
 class ObjectExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for an export of what a query finds."""
 
@@ -105,6 +181,8 @@ class ObjectExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
             extra_json_schema={"examples": [[ids.example(ids.CONTACT)]]},
         ),
     ] = ()
+    filter: Annotated[EngagementFilter, Meta(description="Of engagements: the filters of their list.")] | UnsetType = UNSET
+    search: Annotated[str, Meta(description="Of engagements: words of their titles, as their list takes them.")] = ""
     after: _After = 0
     types: _Types = UNSET
 

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import msgspec
 from starlette.datastructures import QueryParams
 
 from herdbook.companies.pages import COMPANIES
@@ -19,12 +18,6 @@ from herdbook.errors import FieldError, Invalid
 from herdbook.exports.model import MAX_IDS, SUFFIXES
 
 _EMPTY: Final = "Nothing was exported: the list is empty."
-
-
-class _Found(msgspec.Struct):
-    """An engagement that a search finds, by its id."""
-
-    id: str
 
 
 async def export(kind: RecordPages, visit: Visit) -> PageAnswer:
@@ -44,22 +37,13 @@ async def export(kind: RecordPages, visit: Visit) -> PageAnswer:
 
 
 async def export_engagements(visit: Visit) -> PageAnswer:
-    """Send a file of all engagements, or of those that a search finds. Refusals: Invalid, Refused."""
+    """Send a file of all engagements, or of those that a search finds. Refusal: Refused."""
     asked: dict[str, Any] = {"object_type": "engagement", "format": visit.field("format") or "csv"}
     if search := visit.field("search").strip():
-        found, query = list[str](), {"limit": "100", "order_by": "start_at:desc", "search": search}
-        while True:
-            listed = (await visit.call("list-engagements", Listed[_Found], query=query)).value
-            found += [each.id for each in listed.data]
-            if len(found) > MAX_IDS:
-                message = f"The search finds more than {MAX_IDS:,}. Export without the search."
-                raise Invalid([FieldError("search", "too_long", message)])
-            if listed.next_cursor is None:
-                break
-            query = {"limit": "100", "cursor": listed.next_cursor}
-        if not found:
+        asked["search"] = search
+        found = (await visit.call("list-engagements", Listed[Any], query={"limit": "1", "search": search})).value
+        if not found.data:
             return visit.redirect(f"{BASE}/engagements?{urlencode({'search': search})}", _EMPTY)
-        asked["object_ids"] = found
     return await _download(visit, "engagements", asked)
 
 

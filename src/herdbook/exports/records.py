@@ -90,7 +90,8 @@ async def _named(source: Source, kind: LiteralString, pages: AsyncGenerator[Sequ
     async with contextlib.aclosing(pages):
         async for records in pages:
             object_ids = ids.decoded_all(prefix, [record.id for record in records])
-            company_ids = {record.company.id for record in records if kind == "contact" and record.company is not UNSET}
+            names_companies = kind == "contact" and source.may("companies:read")
+            company_ids = {record.company.id for record in records if names_companies and record.company is not UNSET}
             tag_ids = {tag_id for record in records for tag_id in record.tag_ids or ()}
             companies = await store.names(pool, workspace_id, "company", ids.decoded_all(ids.COMPANY, company_ids))
             tags = await store.names(pool, workspace_id, "tag", ids.decoded_all(ids.TAG, tag_ids))
@@ -98,7 +99,7 @@ async def _named(source: Source, kind: LiteralString, pages: AsyncGenerator[Sequ
             yield [
                 Whole(
                     record,
-                    _name(companies, ids.COMPANY, record.company.id) if kind == "contact" and record.company else "",
+                    _name(companies, ids.COMPANY, record.company.id) if names_companies and record.company else "",
                     tuple(filter(None, (_name(tags, ids.TAG, tag_id) for tag_id in record.tag_ids or ()))),
                     tuple(notes.get(object_id, ())),
                 )

@@ -1,6 +1,6 @@
 """Contacts and companies as rows of a table. A row has all that the object has, under names that an import knows."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET
@@ -8,14 +8,13 @@ from msgspec import UNSET
 from herdbook.companies.model import CompanyRecord
 from herdbook.contacts.model import LabelledContactRecord
 from herdbook.custom_fields.model import Field, FieldKind
-from herdbook.custom_fields.values import ADDRESS_PARTS
+from herdbook.custom_fields.values import PARTS
 from herdbook.formats.guards import kept
 from herdbook.formats.lists import joined, labelled, quoted
 from herdbook.shared_schemas import CrmAssociation
 
 # Stands between several values in a cell.
 BETWEEN: Final = "; "
-_PARTS: Final[Mapping[FieldKind, Sequence[str]]] = {FieldKind.ADDRESS: ADDRESS_PARTS, FieldKind.MONEY: ("amount", "currency")}
 
 
 class Whole(NamedTuple):
@@ -60,7 +59,7 @@ class Columns:
             names = ["id", "name", *(f"domain_{number}" for number in range(1, widths.first + 1)), "description"]
         names += ["crm_object_id", "crm_source", "crm_object_type", "tags"]
         for field in self._definitions:
-            parts = _PARTS.get(field.kind)
+            parts = PARTS.get(field.kind)
             names += [f"fields.{field.key}.{part}" for part in parts] if parts else [f"fields.{field.key}"]
         names += [f"note_{number}" for number in range(1, widths.notes + 1)]
         return [*names, "created_at", "updated_at"]
@@ -111,7 +110,7 @@ def _filled(cells: Iterable[str], width: int) -> Iterator[str]:
 
 
 def _cells_of(field: Field, value: Any) -> list[str]:
-    parts = _PARTS.get(field.kind)
+    parts = PARTS.get(field.kind)
     if parts:
         return [value.get(part, "") if value else "" for part in parts]
     if value is None:

@@ -89,22 +89,6 @@ class StoredEngagement(NamedTuple):
     details: Details
 
 
-async def engagements(pool: Pool, workspace_id: UUID, after: UUID, limit: int, *, sees_private: bool) -> list[StoredEngagement]:
-    """Return active engagements with ids after one, in their order."""
-    rows = await pool.fetch(
-        """
-        select e.id, e.object, e.details from engagement e
-        where e.workspace_id = $1 and e.id > $2 and e.deleted_at is null and ($3 or not e.is_private)
-        order by e.id limit $4
-        """,
-        workspace_id,
-        after,
-        sees_private,
-        limit,
-    )
-    return [StoredEngagement(row[0], row[1], decoded_details(row[2])) for row in rows]
-
-
 async def some_engagements(
     pool: Pool, workspace_id: UUID, engagement_ids: Sequence[UUID], *, sees_private: bool
 ) -> list[StoredEngagement]:

@@ -5,10 +5,12 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from herdbook.db.paging import PageQuery
 from herdbook.errors import FieldError, Invalid
 from herdbook.exports import changes, engagements, records
 from herdbook.exports.files import Source, encoded
 from herdbook.exports.model import ExportType, ObjectExportRequest
+from herdbook.formats.sheets import MAX_SHEET_COLUMNS
 
 _NO_CARDS: Final[dict[ExportType, str]] = {
     "company": "a company is no person",
@@ -17,16 +19,22 @@ _NO_CARDS: Final[dict[ExportType, str]] = {
 }
 
 
-async def export(source: Source, asked: ObjectExportRequest) -> AsyncGenerator[bytes]:
-    """Return the parts of the file, the first of which is ready. Refusals: Invalid, NoLongerKept."""
+async def export(source: Source, asked: ObjectExportRequest, chosen: PageQuery | None = None) -> AsyncGenerator[bytes]:
+    """Return the parts of the file, the first of which is ready. Refusals: Invalid, NoLongerKept.
+
+    `chosen` are the filters of engagements, where they come beside the request.
+    """
     _require_sound(asked)
     match asked.object_type:
         case "engagement":
-            exporting = engagements.exporting(source, asked)
+            exporting = engagements.exporting(source, asked, chosen)
         case "change":
             exporting = await changes.exporting(source, asked)
         case _:
             exporting = await records.exporting(source, asked)
+    if asked.format == "xlsx" and (many := len(exporting.header)) > MAX_SHEET_COLUMNS:
+        message = f"`format` has room for {MAX_SHEET_COLUMNS:,} columns, and the table has {many:,}. Send `csv` or `ndjson`."
+        raise Invalid([FieldError("format", "invalid_choice", message)])
     # A refusal must come before the first byte.
     # A tuple as the default of `anext` is no result to Python 3.11 but an error.
     first: Sequence[Any] = await anext(exporting.pages, None) or ()
@@ -41,8 +49,8 @@ def _require_sound(asked: ObjectExportRequest) -> None:
     if name in _NO_CARDS and asked.format.startswith("vcard"):
         message = f"`format` is for contacts alone: {_NO_CARDS[name]}. Send `csv`, `xlsx` or `ndjson`."
         raise Invalid([FieldError("format", "invalid_choice", message)])
-    if asked.object_ids and (asked.where is not None or asked.sort):
-        message = "`object_ids` goes without `where` and `sort`. Send either."
+    if asked.object_ids and (asked.where is not None or asked.sort or asked.filter is not UNSET or asked.search):
+        message = "`object_ids` goes without `where`, `sort`, `filter` and `search`. Send either."
         raise Invalid([FieldError("object_ids", "conflict", message)])
     is_record = name in ("contact", "company")
     errors: list[FieldError] = []
@@ -50,6 +58,8 @@ def _require_sound(asked: ObjectExportRequest) -> None:
         ("where", asked.where is not None, is_record),
         ("sort", bool(asked.sort), is_record),
         ("object_ids", bool(asked.object_ids), name != "change"),
+        ("filter", asked.filter is not UNSET, name == "engagement"),
+        ("search", bool(asked.search), name == "engagement"),
         ("after", bool(asked.after), name == "change"),
         ("types", asked.types is not UNSET, name == "change"),
     ):

@@ -6,30 +6,25 @@ import math
 from collections.abc import AsyncGenerator, Iterator
 from typing import Final, NamedTuple
 
-from herdbook.errors import FieldError, InvalidQuery, NoLongerKept, Refusal, TooManyFollowers
+from herdbook.errors import FieldError, InvalidQuery, NoLongerKept, TooManyFollowers
 from herdbook.feed import store
 from herdbook.feed.model import NOW, ChangeList, ChangesQuery, position_of
 from herdbook.feed.store import PAGE_BYTES, View
 from herdbook.feed.telling import EncodedChange, encoded_change, view_of
+from herdbook.http import event_stream
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
 
-_EVENT_STREAM: Final = b"text/event-stream"
 # A credential is cached for 3 seconds, and a revoked one must stop working within 5.
 _CHECK_EVERY_SECONDS: Final = 1.5
 # A client that waits for rare changes must not scan at every commit of a busy workspace.
 _BREATHER_SECONDS: Final = 0.25
-_HEARTBEAT_SECONDS: Final = 15.0
-_RETRY_MILLISECONDS: Final = 2000
-# Maximum streams and waiting requests of a workspace in a process: each holds data that its client has not read yet.
-MAX_FOLLOWERS: Final = 1000
 # Bytes of JSON that a stream reads at a time, except for its last change. Less than a page, because a slow reader holds it.
 _STREAM_BYTES: Final = 250_000
 # Bytes of a stream that are sent at a time, unless one event is larger.
 _PART_BYTES: Final = 64_000
 # Changes that all followers together encode before other requests get a turn.
 MAX_AT_ONCE: Final = 50
-_HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
 
 class _Reach(NamedTuple):
@@ -66,30 +61,22 @@ class _EncodedPage(NamedTuple):
 async def list_changes(call: Call, query: ChangesQuery) -> Answer:
     """List the changes after a position, wait for them, or stream them."""
     view = view_of(call.caller, call.services.object_types, query.types)
-    is_stream = _EVENT_STREAM in call.headers.get(b"accept", b"")
+    is_stream = event_stream.is_wanted(call)
     name, after = "after", query.after
     if is_stream and (last := call.headers.get(b"last-event-id")):
         name, after = "Last-Event-ID", last.decode("latin-1")
     reach = _Reach(query.limit, _STREAM_BYTES if is_stream else PAGE_BYTES)
     page = await _first_page(call, view, name, after, reach)
     if is_stream:
-        _require_room(call)
-        stream = _events(call, view, page, reach)
-        return Answer(b"", headers=_HEADERS, stream=stream, media_type=_EVENT_STREAM)
+        return event_stream.streamed(call, _events(call, view, page, reach))
     if query.wait and not page.tells:
-        _require_room(call)
+        event_stream.require_room(call)
         until = asyncio.get_running_loop().time() + query.wait
         async with contextlib.aclosing(_following(call, view, page.position, reach, until)) as pages:
             async for page in pages:
                 if page.tells:
                     break
     return _answer(page)
-
-
-def _require_room(call: Call) -> None:
-    """Refuse a follower of a workspace that has too many. Refusal: TooManyFollowers."""
-    if (following := call.services.notifier.followers(call.caller.workspace_id)) >= MAX_FOLLOWERS:
-        raise TooManyFollowers(following)
 
 
 async def _first_page(call: Call, view: View, name: str, text: str, reach: _Reach) -> _EncodedPage:
@@ -165,31 +152,16 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _events(call: Call, view: View, first: _EncodedPage, reach: _Reach) -> AsyncGenerator[bytes]:
-    """Yield changes as server-sent events (WHATWG HTML, section 9.2) until the server stops or refuses."""
-    loop = asyncio.get_running_loop()
+    """Yield changes as events until the server stops. Refusals: those of `_following`."""
     # Send the position first: if the connection breaks before the first change, the client resumes from there.
-    yield b"retry: %d\n" % _RETRY_MILLISECONDS + _position_event(first.after)
+    yield _position_event(first.after)
     for text in _as_events(first):
-        await _have_turn(call)
         yield text
-    said_at = loop.time()
-    with contextlib.suppress(Refusal):
-        async with contextlib.aclosing(_following(call, view, first.position, reach, math.inf)) as pages:
-            async for page in pages:
-                for text in _as_events(page):
-                    await _have_turn(call)
-                    yield text
-                    said_at = loop.time()
-                if loop.time() - said_at >= _HEARTBEAT_SECONDS:
-                    # Without an empty line behind it: some clients take that for the end of an event without data.
-                    yield b":\n"
-                    said_at = loop.time()
-
-
-async def _have_turn(call: Call) -> None:
-    """Wait until this stream may send a part. All streams together send one in each iteration of the event loop."""
-    async with call.services.notifier.turn_to_tell:
-        await asyncio.sleep(0)
+    async with contextlib.aclosing(_following(call, view, first.position, reach, math.inf)) as pages:
+        async for page in pages:
+            for text in _as_events(page):
+                yield text
+            yield b""
 
 
 def _as_events(page: _EncodedPage) -> Iterator[bytes]:

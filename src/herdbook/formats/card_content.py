@@ -43,6 +43,7 @@ _MAX_TEXT: Final = 255
 _MAX_LABEL: Final = 50
 _MAX_DESCRIPTION: Final = 2000
 _MAX_LINK: Final = 2000
+_MAX_URI: Final = 2000
 _MAX_LINKS: Final = 10_000
 _MAX_NOTE: Final = 65_536
 # A number with fewer digits, such as 112, is another one with others before it.
@@ -304,9 +305,10 @@ def _items(
     """Return items with their labels, each once. The first of those that the card prefers is primary, otherwise the first."""
     listed: list[tuple[Property, str]] = []
     for each in found:
+        if len(listed) == MAX_ITEMS:
+            break
         if (value := value_of(each)) and not any(is_same(value, other) for _, other in listed):
             listed.append((each, value))
-    listed = listed[:MAX_ITEMS]
     primary = next((index for index, (each, _) in enumerate(listed) if each.is_preferred), 0)
     return tuple(CardItem(value, _label(each, labels), index == primary) for index, (each, value) in enumerate(listed))
 
@@ -323,7 +325,8 @@ def _email(each: Property) -> str:
 
 def _phone_number(each: Property) -> str:
     text = text_of(each.value).strip()
-    if (match := _TEL(text)) is not None:
+    # No number is longer, and the time to read one grows with the square of its length.
+    if len(text) <= _MAX_URI and (match := _TEL(text)) is not None:
         text = match[1] + (f" ext. {match[2]}" if match[2] else "")
     return _fitting(text)
 
@@ -362,7 +365,7 @@ def _links(names: Mapping[str, Sequence[Property]]) -> tuple[str, ...]:
 
 def _link(each: Property) -> str:
     link = text_of(each.value)
-    if _IS_LINK(link) is None or len(link) > _MAX_LINK:
+    if len(link) > _MAX_LINK or _IS_LINK(link) is None:
         return ""
     try:
         return link if urlsplit(link).hostname else ""

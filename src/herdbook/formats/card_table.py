@@ -12,7 +12,7 @@ from herdbook.formats.card_content import CardContent, content_of, shown_name
 from herdbook.formats.cards import CardFault, Property, fitting, kept_line, read_cards
 from herdbook.formats.guards import as_it_is, kept
 from herdbook.formats.lists import USUAL_LABELS, joined, labelled, quoted
-from herdbook.formats.model import MAX_COLUMNS, Layout, Unreadable
+from herdbook.formats.model import MAX_COLUMNS, Layout, Pace, Unreadable
 
 LAYOUT: Final = Layout(format="csv")
 """The layout of the table. A guess may take it for another, because cards have so many delimiters of their own."""
@@ -38,13 +38,17 @@ def is_card(head: bytes) -> bool:
 
 
 class _Person(NamedTuple):
-    """The content of a card, with the members that only herdbook's own cards have, and the whole card in cells."""
+    """The content of a card, with the members that only herdbook's own cards have, and the whole card in cells.
+
+    `size` is that of all its values, also of those that are too large to be kept.
+    """
 
     content: CardContent
     external_ids: tuple[str, ...]
     crm_object_id: str
     fields: Mapping[str, str]
     card: tuple[str, ...]
+    size: int
 
 
 class _Link(msgspec.Struct):
@@ -85,19 +89,20 @@ class _Widths:
 def write_table(source: Path, target: Path) -> Generator[None, None, None]:
     """Write the cards of a file as CSV, in steps. Refusal: Unreadable, which names the line of what is no card."""
     widths = _Widths()
-    for count, person in enumerate(_people(source)):
+    pace = Pace(_STEP)
+    for person in _people(source):
         widths.take(person)
         if widths.columns > MAX_COLUMNS:
             raise Unreadable("A card has more addresses, numbers and notes than a file may have columns. Split it.")
-        if count % _STEP == 0:
+        if pace.is_over(person.size):
             yield
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_header(widths))
-        for count, person in enumerate(_people(source)):
-            # The signs that an import takes away are none of exports here, and spaces around a value say nothing.
-            writer.writerow(as_it_is(kept(cell.strip())) for cell in _row(person, widths))
-            if count % _STEP == 0:
+        for person in _people(source):
+            # The signs that an import takes away are none of exports here.
+            writer.writerow(as_it_is(kept(cell)) for cell in _row(person, widths))
+            if pace.is_over(person.size):
                 yield
 
 
@@ -126,6 +131,7 @@ def _person(properties: Sequence[Property]) -> _Person:
         crm_object_id="" if link is None else link.crm_object_id,
         fields=fields,
         card=tuple(_cells(properties)),
+        size=sum(len(each.value) for each in properties),
     )
 
 
@@ -152,18 +158,12 @@ def _cells_of(name: str, value: "_Value") -> Iterator[tuple[str, str]]:
 
 
 def _cells(properties: Sequence[Property]) -> Iterator[str]:
-    """Yield a card in cells, none of which begins or ends with a space."""
+    """Yield a card in cells."""
     fitted = fitting(properties)
     gone = [Property(LEFT_OUT, each.name) for each in properties if each not in fitted]
-    # Without a last line, the spaces behind the last property would be taken away.
-    text = "\n".join(map(kept_line, (*fitted, *gone, Property("END", "VCARD"))))
-    start = 0
-    while start < len(text):
-        end = min(start + _MAX_CELL, len(text))
-        while end < len(text) and end > start + 1 and (text[end - 1].isspace() or text[end].isspace()):
-            end -= 1
-        yield text[start:end]
-        start = end
+    text = "\n".join(map(kept_line, (*fitted, *gone)))
+    for start in range(0, len(text), _MAX_CELL):
+        yield text[start : start + _MAX_CELL]
 
 
 def _header(widths: _Widths) -> list[str]:
@@ -195,7 +195,8 @@ def _row(person: _Person, widths: _Widths) -> list[str]:
     cells += _filled(person.external_ids, widths.external_ids)
     cells += [person.crm_object_id] if widths.has_link else []
     cells += [*(person.fields.get(name, "") for name in widths.fields)]
-    return [*cells, *_filled(person.card, widths.card)]
+    # Spaces around a value say nothing, and those of a card are kept.
+    return [*map(str.strip, cells), *_filled(person.card, widths.card)]
 
 
 def _label(label: str) -> str:

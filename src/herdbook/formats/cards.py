@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 # A photo has some hundreds of kilobytes in base64.
 MAX_CARD_BYTES: Final = 4 * 1024 * 1024
 MAX_PROPERTIES: Final = 2000
+# The bytes of a property before its value: its name, and its parameters.
+_MAX_HEAD: Final = 65_536
 # The bytes of a card that are kept beside a contact: those of a large picture, and as much again.
 MAX_KEPT_BYTES: Final = 524_288
 _LINE_BYTES: Final = 75
@@ -215,6 +217,7 @@ def _unfolded(lines: Sequence[tuple[int, bytes]], *, is_old: bool) -> Iterator[t
     number, parts = 0, list[bytes]()
     inner: list[str] = []
     depth = 0
+    is_quoted = False
     for place, line in lines:
         if parts and (depth or _says(line, "BEGIN")):
             depth += _says(line, "BEGIN") - _says(line, "END")
@@ -222,7 +225,7 @@ def _unfolded(lines: Sequence[tuple[int, bytes]], *, is_old: bool) -> Iterator[t
             if depth == 0:
                 parts.append(escaped("\n".join([*inner, ""])).encode())
                 inner = []
-        elif parts and is_old and _is_quoted_printable(parts[0]) and parts[-1].endswith(b"="):
+        elif parts and is_quoted and parts[-1].endswith(b"="):
             parts += [b"\n", line]
         elif parts and line[:1] in (b" ", b"\t"):
             parts.append(line if is_old else line[1:])
@@ -230,6 +233,7 @@ def _unfolded(lines: Sequence[tuple[int, bytes]], *, is_old: bool) -> Iterator[t
             if parts:
                 yield number, b"".join(parts)
             number, parts = place, [line]
+            is_quoted = is_old and _is_quoted_printable(line)
     if parts:
         yield number, b"".join(parts)
 
@@ -243,6 +247,8 @@ def _property(number: int, line: bytes, version: str) -> Property:
     head, value = _split(line)
     if value is None:
         raise _Wrong(number, f"`{_shown(line)}` is no property of a card: there is no `:` after its name.")
+    if len(head) > _MAX_HEAD:
+        raise _Wrong(number, f"`{_shown(line)}` has {len(head):,} bytes before its value. {_MAX_HEAD:,} are the limit.")
     full_name, *rest = _unquoted_parts(_text(head, "utf-8"), ";")
     match = _NAME(full_name.strip())
     if match is None:
@@ -270,7 +276,7 @@ def _first_value(parameters: Iterable[Parameter], name: str) -> str:
 def _split(line: bytes) -> tuple[bytes, bytes | None]:
     """Return a line before and after the first colon outside quotation marks."""
     is_quoted = False
-    for place, byte in enumerate(line):
+    for place, byte in enumerate(line[: _MAX_HEAD + 1]):
         if byte == 0x22:
             is_quoted = not is_quoted
         elif byte == 0x3A and not is_quoted:
@@ -282,15 +288,13 @@ def _split(line: bytes) -> tuple[bytes, bytes | None]:
 
 def _unquoted_parts(text: str, separator: str) -> list[str]:
     """Return the parts of a text between separators outside quotation marks, which stay."""
-    parts = [""]
-    is_quoted = False
-    for character in text:
-        if character == separator and not is_quoted:
-            parts.append("")
-            continue
-        is_quoted ^= character == '"'
-        parts[-1] += character
-    return parts
+    parts: list[str] = []
+    start = 0
+    for found in re.finditer(f'"[^"]*"?|{separator}', text):
+        if found[0] == separator:
+            parts.append(text[start : found.start()])
+            start = found.end()
+    return [*parts, text[start:]]
 
 
 def _parameters(number: int, parts: Iterable[str], version: str) -> Iterator[Parameter]:

@@ -11,6 +11,8 @@ _TIME: Final = r"(?:[ T]0{1,2}:00(?::00)?)?"
 _WRITTEN: Final = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})" + _TIME)
 _YEAR_FIRST: Final = re.compile(r"(\d{4})([./-])(\d{1,2})\2(\d{1,2})" + _TIME)
 _MONTHS: Final = 12
+# Outlook writes it for no day.
+is_no_day: Final = re.compile(r"0{1,2}([./-])0{1,2}\1(?:00|0000)").fullmatch
 
 
 class Ambiguous(ValueError):

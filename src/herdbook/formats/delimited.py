@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from herdbook.formats.days import form_of, is_day
 from herdbook.formats.encodings import encoding_of
+from herdbook.formats.guards import unguarded
 from herdbook.formats.model import (
     MAX_COLUMNS,
     MAX_RECORD,
@@ -20,22 +21,29 @@ from herdbook.formats.model import (
     SAMPLED,
     Column,
     Layout,
+    Pace,
     Record,
     Survey,
     Unreadable,
     place_name,
+    size_of,
 )
 
 _DELIMITERS: Final = [",", ";", "\t", "|"]
 # The beginning of a file from which the dialect is found out.
 _SAMPLE_LINES: Final = 100
 _SAMPLE_CHARS: Final = 32_768
+# The beginning of a long word tells as much as all of it, and the library that looks for addresses of pages in it takes hours.
+_LONG_WORD: Final = re.compile(r"""([^\s,;|"'~]{60})[^\s,;|"'~]+""")
+# The library knows other ones, which are plain characters in the files of programs.
+_QUOTES: Final = ('"', "'")
 # Records that are counted before others have their turn.
 _STEP: Final = 2000
 # Excel writes it as the first line of a file for itself.
 _SEPARATOR_LINE: Final = re.compile(r"\ufeff?sep=(.)\r?\n?", re.IGNORECASE)
-# A value of this kind does not name a column.
+# A value of this kind does not name a column. A long text is looked at in part, because it is compared with itself.
 _IS_VALUE: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|[+(]?\d[\d\s()./:-]*|https?://\S+").fullmatch
+_MAX_NAME: Final = 1000
 # Unlike the limit of one record, it tells a quote that is never closed from a long note.
 _MAX_VALUE: Final = 131_072
 
@@ -51,6 +59,7 @@ def survey(path: Path, layout: Layout | None = None) -> Generator[None, None, Su
     seen: list[dict[str, None]] = []
     days: list[list[str]] = []
     count = 0
+    pace = Pace(_STEP)
     for record in _all_records(path, layout):
         values = record.values
         if layout.has_header and not header:
@@ -67,11 +76,11 @@ def survey(path: Path, layout: Layout | None = None) -> Generator[None, None, Su
                     place[text[:MAX_SAMPLE]] = None
                 if is_day(text):
                     written.append(text)
-        if count % _STEP == 0:
+        if pace.is_over(size_of(record)):
             yield
     columns = tuple(
         Column(
-            name=(header[index].strip()[:MAX_SAMPLE] if header else "") or place_name(index),
+            name=(unguarded(header[index]).strip()[:MAX_SAMPLE] if header else "") or place_name(index),
             samples=tuple(found),
             days=form_of(days[index]) or UNSET,
         )
@@ -99,7 +108,7 @@ def _layout_of(path: Path) -> Generator[None, None, Layout]:
     delimiter = ""
     if (separator := _SEPARATOR_LINE.fullmatch(lines[0])) is not None:
         delimiter, skipped = separator[1], 1
-    sample = "".join(lines[skipped:])[:_SAMPLE_CHARS]
+    sample = _LONG_WORD.sub(r"\1", "".join(lines[skipped:])[:_SAMPLE_CHARS])
     yield
     # As in `encodings.py`.
     import clevercsv  # noqa: PLC0415
@@ -109,12 +118,12 @@ def _layout_of(path: Path) -> Generator[None, None, Layout]:
         format="csv",
         encoding=encoding,
         delimiter=delimiter or (found and found.delimiter) or ",",
-        quote=(found and found.quotechar) or '"',
+        quote=found.quotechar if found and found.quotechar in _QUOTES else '"',
         escape=(found and found.escapechar) or "",
         skipped_lines=skipped,
     )
     first = next(_all_records(path, dialect), None)
-    is_header = first is not None and not any(_IS_VALUE(value.strip()) for value in first.values)
+    is_header = first is not None and not any(_IS_VALUE(value.strip()[:_MAX_NAME]) for value in first.values)
     return Layout(
         format="csv",
         encoding=encoding,
@@ -161,7 +170,7 @@ def _require_closed(last: str, dialect: "partial[Iterator[list[str]]]", number: 
     """Refuse a file whose last record ends within quotes. Refusal: Unreadable."""
     try:
         # Within the reader, the end of the file closes all quotes.
-        for _ in dialect(last.splitlines(keepends=True)):
+        for _ in dialect(io.StringIO(last, newline="")):
             pass
     except csv.Error as error:
         if "end of data" in str(error):

@@ -39,8 +39,6 @@ def text_of(cell: str) -> str:
 
 def _is_wrapped(text: str) -> bool:
     """Whether there are quotation marks around a text with spaces around it, or around one that is so itself."""
-    while len(text) > 2 and text[0] == text[-1] == '"':
-        text = text[1:-1]
-        if text != text.strip():
-            return True
-    return False
+    marks = min(len(text) - len(text.lstrip('"')), len(text) - len(text.rstrip('"')))
+    within = text[marks:-marks] if marks else ""
+    return within != within.strip()

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from herdbook.formats.encodings import encoding_of
-from herdbook.formats.model import MAX_RECORD, Layout, Record, Survey, Unreadable
+from herdbook.formats.model import MAX_COLUMNS, MAX_RECORD, MAX_SAMPLE, Layout, Pace, Record, Survey, Unreadable
 
 _STEP: Final = 2000
 _MARK: Final = b"\xef\xbb\xbf"
@@ -27,15 +27,28 @@ def survey(path: Path) -> Generator[None, None, Survey]:
     if encoding not in ("utf-8", "utf-8-sig"):
         raise Unreadable(f"The file is JSON in the encoding {encoding}. JSON is in UTF-8 (RFC 8259). Save it so.")
     count = 0
-    for _ in records(path):
+    members: dict[str, None] = {}
+    pace = Pace(_STEP)
+    for number, text in _lines(path):
         count += 1
-        if count % _STEP == 0:
+        members |= dict.fromkeys(name[:MAX_SAMPLE] for name, value in _decoded(number, text).items() if value)
+        if len(members) > MAX_COLUMNS:
+            raise Unreadable(
+                f"The objects up to line {number} have {len(members):,} different members. {MAX_COLUMNS:,} is the limit."
+            )
+        if pace.is_over(len(text)):
             yield
-    return Survey(layout=Layout(format="ndjson"), columns=(), records=count)
+    return Survey(layout=Layout(format="ndjson"), columns=(), records=count, members=tuple(members))
 
 
 def records(path: Path) -> Iterator[Record]:
     """Yield the records of a file. Refusal: Unreadable, at a line that is no object in JSON."""
+    for number, text in _lines(path):
+        yield Record(number, [_decoded(number, text)])
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file that have anything, with their numbers. Refusal: Unreadable, at one that is too long."""
     with path.open("rb") as file:
         number = 0
         while line := file.readline(MAX_RECORD):
@@ -43,9 +56,12 @@ def records(path: Path) -> Iterator[Record]:
             if len(line) == MAX_RECORD and not line.endswith(b"\n"):
                 raise Unreadable(f"The line {number} has more than {MAX_RECORD:,} bytes. Send one object in each line.")
             text = line.removeprefix(_MARK).strip() if number == 1 else line.strip()
-            if not text:
-                continue
-            try:
-                yield Record(number, [_objects.decode(text)])
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise Unreadable(f"The line {number} is no object in JSON: {error}. Correct it.") from None
+            if text:
+                yield number, text
+
+
+def _decoded(number: int, text: bytes) -> dict[str, Any]:
+    try:
+        return _objects.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(f"The line {number} is no object in JSON: {error}. Correct it.") from None

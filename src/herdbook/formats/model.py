@@ -15,6 +15,8 @@ MAX_SAMPLES: Final = 5
 MAX_SAMPLE: Final = 100
 # The records from whose beginning a column's samples are taken.
 SAMPLED: Final = 200
+# Characters that are read before others have their turn.
+_STEP_SIZE: Final = 262_144
 
 
 class Unreadable(Exception):
@@ -47,6 +49,11 @@ class Record(NamedTuple):
     values: Sequence[Any]
 
 
+def size_of(record: Record) -> int:
+    """Return about how many characters a record has."""
+    return sum(len(each) if isinstance(each, str) else len(msgspec.json.encode(each)) for each in record.values)
+
+
 class Column(msgspec.Struct, frozen=True, kw_only=True):
     """A column of a file."""
 
@@ -61,11 +68,32 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """The findings of a file: its layout, its columns, and the number of its records without the header."""
+    """The findings of a file: its layout, its columns, and the number of its records without the header.
+
+    `members` are those that have a value in any record of a format whose records name their values.
+    """
 
     layout: Layout
     columns: tuple[Column, ...]
     records: int
+    members: tuple[str, ...] = ()
+
+
+class Pace:
+    """Tells when others have their turn: after so many records, or fewer if they are long."""
+
+    def __init__(self, most_records: int) -> None:
+        self._most = most_records
+        self._records = self._size = 0
+
+    def is_over(self, size: int) -> bool:
+        """Whether others have their turn after a record of this size."""
+        self._records += 1
+        self._size += size
+        if self._records < self._most and self._size < _STEP_SIZE:
+            return False
+        self._records = self._size = 0
+        return True
 
 
 def place_name(index: int) -> str:

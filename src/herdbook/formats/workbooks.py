@@ -76,7 +76,9 @@ def _write(source: Path, target: Path, sheet: str) -> Sheets:
         raise Unreadable("The workbook has no sheet with values. Send one with a header and at least one row.")
     except PasswordError:
         raise Unreadable("The workbook is locked by a password. Save it without one.") from None
-    except (CalamineError, zipfile.BadZipFile, MemoryError, OSError, ValueError) as error:
+    except MemoryError:
+        raise Unreadable(TOO_LARGE) from None
+    except (CalamineError, zipfile.BadZipFile, OSError, ValueError) as error:
         reason = f"The file begins like a workbook, and cannot be read as one: {error}. Save it again, or as CSV."
         raise Unreadable(reason) from None
 

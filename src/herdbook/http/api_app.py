@@ -726,7 +726,7 @@ def _target(operation: Operation, body_limit: int, prefixes: Mapping[str, str]) 
         tuple(prefixes[name] for name in operation.path_parameters),
         None if operation.body is None else BodyReader(operation.envelope or operation.body, parameters),
         BodyReader(Nothing, parameters),
-        None if operation.query is None else QueryReader(operation.query),
+        None if operation.query is None else QueryReader(operation.query, beside_filters=operation.filters_of is not None),
         narrowed,
         frozenset(scope for shown in narrowed for scope in shown.scopes),
     )

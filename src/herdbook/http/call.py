@@ -152,7 +152,7 @@ class Call:
 
     def page_query(self) -> PageQuery:
         """Return the parsed query of a list, or the `expand` of a single object. Refusals: InvalidQuery, Forbidden."""
-        query = self._list_reader().read(self.query_string)
+        query = self._list_reader().read_query(self.query_string)
         for name in query.expand:
             scope = (self.operation.expand or {})[name]
             if scope is not None:

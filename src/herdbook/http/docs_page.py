@@ -152,7 +152,7 @@ def _shown(document: Json) -> Iterator[tuple[Shown, list[str]]]:
                 answer_description=success["description"],
                 answer=tuple(_fields(answer["schema"], document, "")),
                 answer_example=_pretty(answer.get("example", {})),
-                refusals=tuple(_refusals(operation)),
+                refusals=tuple(_refusals(operation, document)),
             )
             yield shown, operation["tags"]
 
@@ -167,9 +167,10 @@ def _pretty(example: Any) -> str:
     return json.dumps(example, indent=2, ensure_ascii=False)
 
 
-def _refusals(operation: Json) -> Iterator[Refused]:
-    for status, response in operation["responses"].items():
+def _refusals(operation: Json, document: Json) -> Iterator[Refused]:
+    for status, declared in operation["responses"].items():
         if status >= "300":
+            response = _resolved(declared, document)
             kinds = _content(response).get("examples", {})
             yield Refused(status, tuple(kinds), response["description"])
 

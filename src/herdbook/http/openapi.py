@@ -134,6 +134,7 @@ def document(operations: Sequence[Operation], problem_type_base: str, server: st
         "paths": paths,
         "components": {
             "schemas": _schemas(operations),
+            "responses": _shared_responses(operations),
             "headers": _HEADERS,
             "examples": _problem_examples(problem_type_base),
             "securitySchemes": {
@@ -225,9 +226,11 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
         parameters += _list_parameters(operation.list_of)
     if operation.query is not None:
         parameters += _query_parameters(operation.query)
+    if operation.filters_of is not None:
+        parameters += _filter_parameters(operation.filters_of)
     if operation.expand is not None:
         parameters.append(_expand_parameter(operation.expand))
-    if operation.event_stream is not None:
+    if operation.event_stream is not None and "after" in getattr(operation.query, "__struct_fields__", ()):
         about = "The `id` of the last event; an event stream resumes after it. It takes precedence over `after`."
         parameters.append(_header_parameter("Last-Event-ID", about, {"type": "string"}))
     if operation.shows_version and not operation.is_write:
@@ -261,21 +264,10 @@ def _header_parameter(name: str, description: str, schema: Json) -> Json:
 
 
 def _list_parameters(list_of: ListOf) -> list[Json]:
-    text: Json = {"type": "string", "maxLength": MAX_SEARCH_LENGTH, **NO_NUL_SCHEMA}
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": DEFAULT_LIMIT}
     known = list(orders(list_of))
     order = {"type": "string", "enum": known, "default": known[0]}
-    time = {"type": "string", "format": "date-time"}
-    when = {"gt": "after", "gte": "at or after", "lt": "before", "lte": "at or before"}
-    times = [
-        _query_parameter(
-            name,
-            f"Only objects with an `{column}` {when[bound]} this time.{_SAME_TIME if name == _UPDATED_AFTER else ''}",
-            time,
-        )
-        for name, (column, bound) in time_parameters(list_of).items()
-    ]
-    parameters = [
+    return [
         _query_parameter("limit", "Maximum number of objects on a page.", limit),
         _query_parameter(
             "cursor",
@@ -284,7 +276,21 @@ def _list_parameters(list_of: ListOf) -> list[Json]:
             {"type": "string"},
         ),
         _query_parameter("order_by", "The order of the objects. " + _TO_COPY, order),
-        *times,
+        *_filter_parameters(list_of),
+    ]
+
+
+def _filter_parameters(list_of: ListOf) -> list[Json]:
+    text: Json = {"type": "string", "maxLength": MAX_SEARCH_LENGTH, **NO_NUL_SCHEMA}
+    time = {"type": "string", "format": "date-time"}
+    when = {"gt": "after", "gte": "at or after", "lt": "before", "lte": "at or before"}
+    parameters = [
+        _query_parameter(
+            name,
+            f"Only objects with an `{column}` {when[bound]} this time.{_SAME_TIME if name == _UPDATED_AFTER else ''}",
+            time,
+        )
+        for name, (column, bound) in time_parameters(list_of).items()
     ]
     if list_of.search is not None:
         parameters.append(_query_parameter("search", list_of.search, text))
@@ -341,10 +347,9 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
     if operation.method == "GET" and operation.shows_version:
         headers = _headers((*_EVERYWHERE, "ETag", *_QUOTA)) | _etag_of_record(operation)
         responses[304] = {"description": "If-None-Match names the current version.", "headers": headers}
-    by_status: dict[int, list[ProblemType]] = {500: [INTERNAL_ERROR]}
-    for refusal in refusals_of(operation):
-        by_status.setdefault(PROBLEM_TYPES[refusal].status, []).append(PROBLEM_TYPES[refusal])
-    responses |= {status: _refusal(status, kinds) for status, kinds in by_status.items()}
+    responses |= {
+        kinds[0].status: {"$ref": f"#/components/responses/{_refusal_name(kinds)}"} for kinds in _refusals_by_status(operation)
+    }
     for status, other in (operation.other_answers or {}).items():
         headers = _headers((*_EVERYWHERE, *other.headers))
         responses[status] = {
@@ -403,8 +408,27 @@ def _files(operation: Operation, line: Json) -> Json:
     return {each: {"schema": line if each.endswith("ndjson") else file} for each in operation.files}
 
 
-def _refusal(status: int, kinds: Iterable[ProblemType]) -> Json:
-    kinds = list(dict.fromkeys(kinds))
+def _shared_responses(operations: Iterable[Operation]) -> Json:
+    """Return the refusals of all operations by name: most operations have them in common, so that each is described once."""
+    responses = {_refusal_name(kinds): _refusal(kinds) for operation in operations for kinds in _refusals_by_status(operation)}
+    return dict(sorted(responses.items()))
+
+
+def _refusals_by_status(operation: Operation) -> list[list[ProblemType]]:
+    """Return the kinds of an operation's refusals, those of each status together, sorted by name."""
+    by_name = {kind.name: kind for kind in (INTERNAL_ERROR, *(PROBLEM_TYPES[refusal] for refusal in refusals_of(operation)))}
+    by_status: dict[int, list[ProblemType]] = {}
+    for _, kind in sorted(by_name.items()):
+        by_status.setdefault(kind.status, []).append(kind)
+    return list(by_status.values())
+
+
+def _refusal_name(kinds: Iterable[ProblemType]) -> str:
+    return "_or_".join(kind.name for kind in kinds)
+
+
+def _refusal(kinds: Sequence[ProblemType]) -> Json:
+    status = kinds[0].status
     quota = () if status == 401 else _QUOTA
     content = {
         "schema": schema_ref(Problem),

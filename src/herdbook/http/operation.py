@@ -69,6 +69,8 @@ class Operation:
     the parts of a body one by one, so that one invalid part does not spoil the others. `query` declares the parameters of an
     operation that is not a list.
 
+    `filters_of` is a list whose filters and search the query takes as well, which the handler reads itself.
+
     `bypasses_ledger` says that the answer is no object of the ledger, so it has no version, and that a write is not recorded.
     `expand` maps members that an answer has only on request to the scope that each needs in addition. `refusals` are those
     that do not follow from the rest; `openapi.refusals_of` returns all. `event_stream` describes the stream for clients that
@@ -98,6 +100,7 @@ class Operation:
     query: type[msgspec.Struct] | None = None
     bypasses_ledger: bool = False
     list_of: "ListOf | None" = None
+    filters_of: "ListOf | None" = None
     expand: Mapping[str, str | None] | None = None
     refusals: tuple[type[Refusal], ...] = ()
     other_answers: Mapping[int, OtherAnswer] | None = None

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -84,36 +84,26 @@ class CursorSigner:
         return URLSafeSerializer(self._secret, salt=salt)
 
 
-class ListReader:
-    """Reads the query parameters of one operation in one workspace: those of a list, if it is one, and `expand`."""
+class FilterReader:
+    """Reads the filters and the search of a list."""
 
-    def __init__(self, signer: CursorSigner, salt: str, list_of: ListOf | None, expand: Collection[str]) -> None:
-        self._signer = signer
-        # A cursor is valid only for its own list: one operation, one workspace, one path.
-        self._salt = salt
-        self._list_of = list_of or _NO_LIST
-        self._expand = expand
-        self._times = time_parameters(self._list_of)
-        self._filters = filter_parameters(self._list_of)
+    def __init__(self, list_of: ListOf) -> None:
+        self._list_of = list_of
+        self._times = time_parameters(list_of)
+        self._filters = filter_parameters(list_of)
         # Maps each parameter to the member of the query that it sets.
-        self._members: dict[str, str] = {}
-        if list_of is not None:
-            self._members = {"limit": "limit", "cursor": "after", "order_by": "order"}
-        self._members |= dict.fromkeys(self._times, "times") | dict.fromkeys(self._filters, "filters")
-        if self._list_of.search is not None:
+        self._members: dict[str, str] = dict.fromkeys(self._times, "times") | dict.fromkeys(self._filters, "filters")
+        if list_of.search is not None:
             self._members["search"] = "search"
-        if self._list_of.crm_types:
+        if list_of.crm_types:
             self._members[CRM] = "crm_records"
-        if expand:
-            self._members[EXPAND] = "expand"
 
-    def read(self, query_string: bytes) -> PageQuery:
-        """Return the query. Refusal: InvalidQuery, with all errors, or the first of very many."""
-        errors: list[FieldError] = []
+    def read(self, sent: Iterable[tuple[str, str]], errors: list[FieldError]) -> PageQuery:
+        """Return the query that parameters are. Refusal: InvalidQuery, with all errors, or the first of very many."""
         given: dict[str, str] = {}
         crm: dict[int, dict[str, str]] = {}
         seen: set[str] = set()
-        for name, value in pairs(query_string, errors):
+        for name, value in sent:
             indexed = _CRM_INDEXED.fullmatch(name) if self._list_of.crm_types else None
             if name in given and self._takes_several(name):
                 # Some clients send a list as repeated parameters.
@@ -131,59 +121,19 @@ class ListReader:
             if len(errors) > MAX_ERRORS:
                 break
         query = self._asked(given, crm, errors)
-        # Some programs send it empty with the first page.
-        if given.get("cursor"):
-            query = self._continued(query, given | ({CRM: ""} if crm else {}), errors)
         if errors:
             raise invalid_query(errors)
         return query
 
-    def answer(self, rows: Sequence[ListRow], query: PageQuery, count: int | None = None) -> Answer:
-        """Return the envelope of a page: as many rows as the query allows, or `count`. Further rows mean that more follow."""
-        shown = rows[: query.limit if count is None else count]
-        cursor = b"null"
-        if len(rows) > len(shown):
-            continued = msgspec.structs.replace(query, after=shown[-1].place)
-            cursor = b'"%s"' % self._signer.cursor(continued, self._salt).encode()
-        more = b"true" if len(rows) > len(shown) else b"false"
-        data = b",".join(row.body for row in shown)
-        return Answer(b'{"object":"list","data":[' + data + b'],"has_more":' + more + b',"next_cursor":' + cursor + b"}")
-
     def _takes_several(self, name: str) -> bool:
-        return name == EXPAND or (name in self._filters and self._filters[name][1])
-
-    def _continued(self, asked: PageQuery, given: Mapping[str, str], errors: list[FieldError]) -> PageQuery:
-        """Return the query in a cursor. Parameters sent with it must have the same values."""
-        query = self._signer.read(given["cursor"], self._salt, PageQuery)
-        if query is None:
-            errors.append(not_this_cursor())
-            return asked
-        for name, value in given.items():
-            # Clients generated from the document always send the default order.
-            if name in ("cursor", "limit") or (name == "order_by" and value == _STANDARD_ORDER):
-                continue
-            members = ("order", "descending") if name == "order_by" else (self._members[name],)
-            if any(getattr(asked, each) != getattr(query, each) for each in members):
-                errors.append(not_with_cursor(name))
-        return msgspec.structs.replace(query, limit=asked.limit if "limit" in given else query.limit)
+        return name in self._filters and self._filters[name][1]
 
     def _asked(self, given: Mapping[str, str], crm: Mapping[int, Mapping[str, str]], errors: list[FieldError]) -> PageQuery:
-        limit = _limit(given, errors)
-        known = orders(self._list_of)
-        order = given.get("order_by", _STANDARD_ORDER)
-        if "order_by" in given and order not in known:
-            choices = " or ".join(f"`{choice}`" for choice in known)
-            errors.append(FieldError("order_by", "invalid_choice", f"`order_by` must be {choices}."))
-        time, descending = known.get(order, ("updated_at", True))
         return PageQuery(
-            limit=DEFAULT_LIMIT if limit is None else limit,
-            order=time,
-            descending=descending,
             times=self._time_bounds(given, errors),
             search=_search(given, errors),
             crm_records=self._crm_records(given.get(CRM), crm, errors),
             filters=self._filter_values(given, errors),
-            expand=self._expanded(given.get(EXPAND), errors),
         )
 
     def _time_bounds(self, given: Mapping[str, str], errors: list[FieldError]) -> dict[TimeColumn, dict[Bound, datetime]]:
@@ -212,16 +162,6 @@ class ListReader:
                 continue
             filters[each.name] = tuple(_filter_values(name, each, texts, errors))
         return filters
-
-    def _expanded(self, text: str | None, errors: list[FieldError]) -> tuple[str, ...]:
-        if not text:
-            return ()
-        names = [name.strip() for name in text.split(",")]
-        choices = ", ".join(f"`{choice}`" for choice in self._expand)
-        for name in itertools.islice((name for name in names if name not in self._expand), MAX_ERRORS + 1):
-            message = f"`{quoted(name)}` cannot be expanded. Choose from {choices}."
-            errors.append(FieldError(EXPAND, "invalid_choice", message))
-        return tuple(name for name in self._expand if name in names)
 
     def _crm_records(
         self, encoded: str | None, indexed: Mapping[int, Mapping[str, str]], errors: list[FieldError]
@@ -256,6 +196,83 @@ class ListReader:
             if "\0" in item.id:
                 errors.append(FieldError(CRM, "invalid_characters", f"`{CRM}` holds a NUL character. Leave it out."))
         return tuple(items)
+
+
+class ListReader(FilterReader):
+    """Reads the query parameters of one operation in one workspace: those of a list, if it is one, and `expand`."""
+
+    def __init__(self, signer: CursorSigner, salt: str, list_of: ListOf | None, expand: Collection[str]) -> None:
+        super().__init__(list_of or _NO_LIST)
+        self._signer = signer
+        # A cursor is valid only for its own list: one operation, one workspace, one path.
+        self._salt = salt
+        self._expand = expand
+        if list_of is not None:
+            self._members = {"limit": "limit", "cursor": "after", "order_by": "order"} | self._members
+        if expand:
+            self._members[EXPAND] = "expand"
+
+    def read_query(self, query_string: bytes) -> PageQuery:
+        """Return the query. Refusal: InvalidQuery, with all errors, or the first of very many."""
+        errors: list[FieldError] = []
+        return self.read(pairs(query_string, errors), errors)
+
+    def answer(self, rows: Sequence[ListRow], query: PageQuery, count: int | None = None) -> Answer:
+        """Return the envelope of a page: as many rows as the query allows, or `count`. Further rows mean that more follow."""
+        shown = rows[: query.limit if count is None else count]
+        cursor = b"null"
+        if len(rows) > len(shown):
+            continued = msgspec.structs.replace(query, after=shown[-1].place)
+            cursor = b'"%s"' % self._signer.cursor(continued, self._salt).encode()
+        more = b"true" if len(rows) > len(shown) else b"false"
+        data = b",".join(row.body for row in shown)
+        return Answer(b'{"object":"list","data":[' + data + b'],"has_more":' + more + b',"next_cursor":' + cursor + b"}")
+
+    def _takes_several(self, name: str) -> bool:
+        return name == EXPAND or super()._takes_several(name)
+
+    def _continued(self, asked: PageQuery, given: Mapping[str, str], errors: list[FieldError]) -> PageQuery:
+        """Return the query in a cursor. Parameters sent with it must have the same values."""
+        query = self._signer.read(given["cursor"], self._salt, PageQuery)
+        if query is None:
+            errors.append(not_this_cursor())
+            return asked
+        for name, value in given.items():
+            # Clients generated from the document always send the default order.
+            if name in ("cursor", "limit") or (name == "order_by" and value == _STANDARD_ORDER):
+                continue
+            members = ("order", "descending") if name == "order_by" else (self._members[name],)
+            if any(getattr(asked, each) != getattr(query, each) for each in members):
+                errors.append(not_with_cursor(name))
+        return msgspec.structs.replace(query, limit=asked.limit if "limit" in given else query.limit)
+
+    def _asked(self, given: Mapping[str, str], crm: Mapping[int, Mapping[str, str]], errors: list[FieldError]) -> PageQuery:
+        limit = _limit(given, errors)
+        known = orders(self._list_of)
+        order = given.get("order_by", _STANDARD_ORDER)
+        if "order_by" in given and order not in known:
+            choices = " or ".join(f"`{choice}`" for choice in known)
+            errors.append(FieldError("order_by", "invalid_choice", f"`order_by` must be {choices}."))
+        time, descending = known.get(order, ("updated_at", True))
+        query = msgspec.structs.replace(
+            super()._asked(given, crm, errors),
+            limit=DEFAULT_LIMIT if limit is None else limit,
+            order=time,
+            descending=descending,
+            expand=self._expanded(given.get(EXPAND), errors),
+        )
+        # Some programs send it empty with the first page.
+        return self._continued(query, {**given, **({CRM: ""} if crm else {})}, errors) if given.get("cursor") else query
+
+    def _expanded(self, text: str | None, errors: list[FieldError]) -> tuple[str, ...]:
+        if not text:
+            return ()
+        names = [name.strip() for name in text.split(",")]
+        choices = ", ".join(f"`{choice}`" for choice in self._expand)
+        for name in itertools.islice((name for name in names if name not in self._expand), MAX_ERRORS + 1):
+            message = f"`{quoted(name)}` cannot be expanded. Choose from {choices}."
+            errors.append(FieldError(EXPAND, "invalid_choice", message))
+        return tuple(name for name in self._expand if name in names)
 
 
 _NO_LIST: Final = ListOf(times=())

@@ -22,10 +22,14 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 
 class QueryReader:
-    """Reads the query parameters of one operation. An array is sent as one value with commas."""
+    """Reads the query parameters of one operation. An array is sent as one value with commas.
 
-    def __init__(self, struct: type[msgspec.Struct]) -> None:
+    With `beside_filters`, it leaves the filters and the search of a list to the reader of these.
+    """
+
+    def __init__(self, struct: type[msgspec.Struct], *, beside_filters: bool = False) -> None:
         self._struct = struct
+        self._beside_filters = beside_filters
         self._rules: Mapping[str, Rule] = cast("type[HasRules]", struct).rules
 
     @functools.cached_property
@@ -42,6 +46,8 @@ class QueryReader:
         errors: list[FieldError] = []
         given: dict[str, Any] = {}
         for name, text in pairs(query_string, errors):
+            if self._beside_filters and is_filter(name):
+                continue
             if name in given:
                 errors.append(FieldError(name, "duplicate", f"`{name}` is sent twice. Send it once."))
             elif (declared := self._fields.get(name)) is None:
@@ -67,6 +73,11 @@ class QueryReader:
 def invalid_query(errors: Iterable[FieldError]) -> InvalidQuery:
     """Return the refusal of a query string. If it has very many errors, the last one says that there are more."""
     return InvalidQuery(first_errors(errors, "", whole="The query string"))
+
+
+def is_filter(name: str) -> bool:
+    """Whether a query parameter is a filter or the search of a list."""
+    return name == "search" or name.startswith("filter[")
 
 
 def pairs(query_string: bytes, errors: list[FieldError]) -> Iterator[tuple[str, str]]:

@@ -5,10 +5,10 @@ import codecs
 import contextlib
 import csv
 import io
-import itertools
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -21,13 +21,14 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields.model import FieldObjectType
 from herdbook.custom_fields.store import all_definitions
 from herdbook.errors import FieldError, Forbidden, Invalid, InvalidQuery, NoLongerKept, NotFound, TooLarge, TooManyFollowers
-from herdbook.feed.api import MAX_FOLLOWERS
 from herdbook.formats import card_table, reading, workbooks
-from herdbook.formats.model import Column, Layout, Record, Survey, Unreadable
+from herdbook.formats.guards import guarded, unguarded
+from herdbook.formats.model import Column, Layout, Pace, Record, Survey, Unreadable, size_of
 from herdbook.formats.workbooks import Sheets
 from herdbook.history import store as history
 from herdbook.history.model import HistoryBy, Undo, UndoQuery
 from herdbook.history.undoing import may_name, require_whole, undo
+from herdbook.http import event_stream
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Handler, Operation
 from herdbook.importing import store
@@ -36,6 +37,7 @@ from herdbook.importing.guessing import Guess, guess, mapping_of
 from herdbook.importing.model import (
     ENDED,
     GONE,
+    IGNORE,
     MAX_IMPORTS,
     MAX_MAPPINGS,
     WORKING,
@@ -54,12 +56,14 @@ from herdbook.importing.model import (
     ImportUpdate,
     KeptObjects,
     KeptQuery,
+    MappedColumn,
     Mapping,
     RowsQuery,
     RowVerdict,
     SavedMapping,
     SavedMappings,
     Undoing,
+    fitted,
     told_fault,
     unsound,
 )
@@ -67,6 +71,7 @@ from herdbook.importing.store import RowsAsked, StoredImport
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.phone_numbers import region_named
 from herdbook.shared_schemas import Deleted, shown_time
+from herdbook.turns import Turns
 from herdbook.uploads import locked_table
 
 # Rows of the file of problems that are made before others have their turn.
@@ -75,7 +80,9 @@ _PROBLEM: Final = "Problem"
 _MAX_SHEETS: Final = 500
 # The changes of which a dry run of an undo tells in one answer.
 _MAX_TRIED: Final = 20_000
-# Between two looks at an import for which somebody waits.
+# A workbook may take all the memory that its process has, so few are read at once.
+READING: Final = Turns("workbooks to read", at_once=2, at_once_each=1, waiting=40, waiting_each=4, seconds=120)
+# Between two looks at an import that somebody follows.
 _LOOK_SECONDS: Final = 0.25
 
 
@@ -96,6 +103,7 @@ async def create_import(call: Call, sent: AsyncIterator[bytes], query: ImportsQu
         found = await _suggested(call, survey)
         if survey.layout.format == "ndjson":
             found = msgspec.structs.replace(found, mapping=mapping_of(next(reading.records(table, survey.layout)).values[0]))
+            _require_objects(call, found.mapping)
         file = _file(query.name, table.stat().st_size, survey, found)
         file = msgspec.structs.replace(file, sheets=made.sheets, sheet=made.sheet)
         content = Content(
@@ -119,21 +127,63 @@ async def list_imports(call: Call) -> Answer:
 
 
 async def read_import(call: Call, import_id: UUID, query: ImportQuery) -> Answer:
-    """Read one import, once its state is another or the time is over. Refusals: Forbidden, NotFound, TooManyFollowers."""
+    """Read one import, wait until its state is another, or stream its progress.
+
+    Refusals: Forbidden, NotFound, TooManyFollowers.
+    """
     stored = await _found(call, import_id)
+    if event_stream.is_wanted(call):
+        return event_stream.streamed(call, _events(call, stored))
     known = query.state or (stored.state.value if stored.state in WORKING else "")
-    if not query.wait or stored.state.value != known:
-        return await get_import(call, import_id)
-    notifier, workspace_id, loop = call.services.notifier, call.caller.workspace_id, asyncio.get_running_loop()
-    if (following := notifier.followers(workspace_id)) >= MAX_FOLLOWERS:
-        raise TooManyFollowers(following)
-    until = loop.time() + query.wait
-    with notifier.subscribed(workspace_id):
-        while stored.state.value == known and (left := until - loop.time()) > 0 and not notifier.is_closed:
-            await asyncio.sleep(min(left, _LOOK_SECONDS))
-            stored = await _found(call, import_id)
-    await call.check_caller()
+    if query.wait and stored.state.value == known:
+        event_stream.require_room(call)
+        until = asyncio.get_running_loop().time() + query.wait
+        async with contextlib.aclosing(_looks(call, import_id)) as looks:
+            async for seen in looks:
+                if seen.state.value != known or asyncio.get_running_loop().time() >= until:
+                    break
     return await get_import(call, import_id)
+
+
+async def _events(call: Call, told: StoredImport) -> AsyncGenerator[bytes]:
+    """Yield the state of an import as events whenever it has moved, until no server works on it. Refusals: those of a look."""
+    yield await _event(call, told)
+    if told.state not in WORKING:
+        return
+    async with contextlib.aclosing(_looks(call, told.id)) as looks:
+        async for seen in looks:
+            if (seen.state, seen.progress) == (told.state, told.progress):
+                yield b""
+                continue
+            told = seen
+            yield await _event(call, told)
+            if told.state not in WORKING:
+                return
+
+
+async def _event(call: Call, stored: StoredImport) -> bytes:
+    """Return the state of an import as an event. All who have read the same state at once share it."""
+
+    async def made() -> bytes:
+        (shown,) = await _shown(call, [stored])
+        name = b"progress" if stored.state in WORKING else b"end"
+        return b"event: %s\ndata: %s\n\n" % (name, msgspec.json.encode(shown.status))
+
+    return await call.services.database.shared(("event of import", stored.id, stored.state, stored.progress), made)
+
+
+async def _looks(call: Call, import_id: UUID) -> AsyncGenerator[StoredImport]:
+    """Yield an import as it is at intervals, until the server stops.
+
+    All who follow an import in this process look at the same moments, so that they share each read. Refusals: Forbidden,
+    NotFound; Unauthenticated, once the caller's credential is no longer valid.
+    """
+    loop, notifier = asyncio.get_running_loop(), call.services.notifier
+    with notifier.subscribed(call.caller.workspace_id):
+        while not notifier.is_closed:
+            await asyncio.sleep(_LOOK_SECONDS - loop.time() % _LOOK_SECONDS)
+            await call.check_caller()
+            yield await _found(call, import_id)
 
 
 async def get_import(call: Call, import_id: UUID) -> Answer:
@@ -152,7 +202,7 @@ async def update_import(call: Call, import_id: UUID, patch: ImportUpdate) -> Ans
         content = await _with_header(call, stored, has_header=patch.has_header)
     if patch.mapping is not UNSET:
         content = msgspec.structs.replace(content, mapping=patch.mapping)
-    _require_scopes(call, content.mapping)
+    _require_scopes(call, content)
     await _require_sound(call, content)
     if patch.save_as is not UNSET:
         names = tuple(column.name for column in content.file.columns)
@@ -188,7 +238,7 @@ async def cancel_import(call: Call, import_id: UUID) -> Answer:
 async def undo_import(call: Call, import_id: UUID, query: UndoQuery) -> Answer:
     """Begin the undo of an import, or tell what it would do. Refusals: Forbidden, Invalid, NoLongerKept, NotFound."""
     stored = await _found(call, import_id)
-    _require_scopes(call, stored.content.mapping)
+    _require_scopes(call, stored.content)
     if planned_fields(stored.content):
         call.caller.require(ADMIN)
     object_types, workspace_id = call.services.object_types, call.caller.workspace_id
@@ -284,16 +334,27 @@ def _objects(call: Call) -> list[str]:
 async def _found(call: Call, import_id: UUID) -> StoredImport:
     """Return an import of objects that the caller may import. Refusals: Forbidden, NotFound."""
     objects = _objects(call)
-    stored = await store.find(call.services.database.pool, call.caller.workspace_id, import_id)
+    database, workspace_id = call.services.database, call.caller.workspace_id
+    find = partial(store.find, database.pool, workspace_id, import_id)
+    stored = await database.shared(("import", workspace_id, import_id), find)
     if stored is None or stored.content.mapping.object_type.value not in objects:
         raise NotFound("import", GONE, import_id)
     return stored
 
 
-def _require_scopes(call: Call, mapping: Mapping) -> None:
-    """Require the scopes to write all that a mapping fills. Refusal: Forbidden."""
-    caller, targets = call.caller, {each.to for each in (*mapping.columns, *mapping.fixed)}
-    needed = [f"{_PLURALS[mapping.object_type]}:read", f"{_PLURALS[mapping.object_type]}:write"]
+def _require_objects(call: Call, mapping: Mapping) -> None:
+    """Require the scopes to read and write the objects that rows become. Refusal: Forbidden."""
+    for access in ("read", "write"):
+        call.caller.require(f"{_PLURALS[mapping.object_type]}:{access}")
+
+
+def _require_scopes(call: Call, content: Content) -> None:
+    """Require the scopes to write all that an import fills. Refusal: Forbidden."""
+    caller, mapping = call.caller, content.mapping
+    _require_objects(call, mapping)
+    # Objects in JSON have members, and no columns that are mapped.
+    targets = {each.to for each in (*mapping.columns, *mapping.fixed)} | set(content.file.members)
+    needed: list[str] = []
     if targets & {"company_name", "company_domain"}:
         needed += ["companies:read"] + (["companies:write"] if mapping.create_companies else [])
     if mapping.tags or "tags" in targets:
@@ -331,7 +392,8 @@ async def _make_table(call: Call, path: Path, sheet: str) -> "_Made":
     with locked_table(path) as table:
         try:
             if workbooks.is_workbook(head):
-                sheets = await _write_sheet(path, table, sheet)
+                async with READING.turn(call.caller.workspace_id):
+                    sheets = await _write_sheet(path, table, sheet)
             else:
                 await call.steps(card_table.write_table(path, table))
                 sheets = None
@@ -387,15 +449,18 @@ def _overwrite(path: Path, table: Path) -> None:
 
 
 async def _suggested(call: Call, survey: Survey) -> "_Suggestion":
-    """Return the mapping that the columns of a file suggest: the latest saved one for such columns, or else a guess."""
+    """Return the mapping that the columns of a file suggest: the latest saved one for such columns, or else a guess.
+
+    It is one for objects that the caller may import. Refusal: Forbidden.
+    """
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
-    defined = await all_definitions(pool, workspace_id)
+    defined, objects = await all_definitions(pool, workspace_id), _objects(call)
     guessed = guess(survey.columns, defined)
+    if guessed.mapping.object_type.value not in objects:
+        guessed = guess(survey.columns, defined, FieldObjectType(objects[0]))
     names = [column.name for column in survey.columns]
     for saved in await store.saved_mappings(pool, workspace_id):
-        if saved.columns and sorted(saved.columns) == sorted(names):
-            columns = dict(zip(saved.columns, saved.mapping.columns, strict=True))
-            mapping = msgspec.structs.replace(saved.mapping, columns=tuple(columns[name] for name in names))
+        if saved.mapping.object_type.value in objects and (mapping := fitted(saved, names)) is not None:
             return _Suggestion(mapping, guessed, saved.name)
     return _Suggestion(guessed.mapping, guessed, None)
 
@@ -415,6 +480,7 @@ def _file(name: str, size: int, survey: Survey, found: _Suggestion) -> ImportFil
         columns=survey.columns,
         preset=found.guessed.preset,
         saved_mapping=found.saved_as,
+        members=survey.members,
     )
 
 
@@ -465,7 +531,7 @@ async def _with_header(call: Call, stored: StoredImport, *, has_header: bool) ->
 
 async def _start(call: Call, import_id: UUID, *, is_check: bool) -> Answer:
     stored = await _found(call, import_id)
-    _require_scopes(call, stored.content.mapping)
+    _require_scopes(call, stored.content)
     await _require_sound(call, stored.content)
     planned = planned_fields(stored.content)
     command = StartImport(
@@ -562,32 +628,38 @@ async def _problem_file(call: Call, stored: StoredImport) -> AsyncGenerator[byte
     """Yield the rows that failed, in the form of the file, with one column more."""
     file = stored.content.file
     path = call.services.uploads.table(stored.workspace_id, stored.id, file.sheet)
-    lines = _ProblemLines(file.layout, file.columns)
+    lines = _ProblemLines(file.layout, file.columns, stored.content.mapping.columns)
     yield lines.header()
     records = reading.records(path, file.layout)
-    after, has_more = 0, True
+    after, has_more, pace = 0, True, Pace(_STEP)
     while has_more:
-        asked = RowsAsked(is_check=False, verdict=RowVerdict.PROBLEM.value, after=after, limit=_STEP)
+        # Before the run, they are those of the dry run.
+        is_check = stored.progress.ran is None
+        asked = RowsAsked(is_check=is_check, verdict=RowVerdict.PROBLEM.value, after=after, limit=_STEP)
         found = await store.rows(call.services.database.pool, stored.workspace_id, stored.id, asked)
         has_more = len(found) > _STEP
         reasons = {each.row: " ".join(told_fault(fault, file.columns) for fault in each.faults) for each in found[:_STEP]}
         after = max(reasons, default=after)
-        while reasons:
-            for record in itertools.islice(records, _STEP):
-                if (reason := reasons.pop(record.number, None)) is not None:
-                    yield lines.line(record, reason)
-                    if not reasons:
-                        break
-            await call.time_slice()
+        for record in records if reasons else ():
+            if (reason := reasons.pop(record.number, None)) is not None:
+                yield lines.line(record, reason)
+            if pace.is_over(size_of(record)):
+                await call.time_slice()
+            if not reasons:
+                break
 
 
 class _ProblemLines:
-    """The lines of the file of rows that failed. A column of reasons, which an earlier such file has, is left out."""
+    """The lines of the file of rows that failed. A column of reasons, which an earlier such file has, is left out.
 
-    def __init__(self, layout: Layout, columns: Sequence[Column]) -> None:
+    Values without a column are behind the reasons, so that they have the same problem until somebody corrects it.
+    """
+
+    def __init__(self, layout: Layout, columns: Sequence[Column], mapped: Sequence[MappedColumn]) -> None:
         self._is_json = layout.format == "ndjson"
         self._columns = columns
-        self._kept = [index for index, column in enumerate(columns) if column.name != _PROBLEM]
+        fills = [each.to != IGNORE for each in mapped]
+        self._kept = [index for index, column in enumerate(columns) if column.name != _PROBLEM or fills[index]]
         self._delimiter = layout.delimiter
 
     def header(self) -> bytes:
@@ -603,11 +675,13 @@ class _ProblemLines:
         if self._is_json:
             return msgspec.json.encode({**record.values[0], "problem": reason}) + b"\n"
         values = record.values
-        return self._csv([*(values[index] if index < len(values) else "" for index in self._kept), reason])
+        known = (values[index] if index < len(values) else "" for index in self._kept)
+        return self._csv([*known, reason, *values[len(self._columns) :]])
 
     def _csv(self, values: Sequence[str]) -> bytes:
         text = io.StringIO()
-        csv.writer(text, delimiter=self._delimiter).writerow(values)
+        # An import takes away the sign that keeps spreadsheets from running a cell, whether the file had it or not.
+        csv.writer(text, delimiter=self._delimiter).writerow(guarded(unguarded(value)) for value in values)
         return text.getvalue().encode()
 
 
@@ -674,7 +748,8 @@ OPERATIONS: Final = (
         id="get-import-by-id",
         summary="Get import",
         description="Reads a single import, with its progress. With `wait`, the answer comes when the import is in another "
-        "state, so that a program need not ask again and again.",
+        "state, so that a program need not ask again and again. With `Accept: text/event-stream`, its progress comes as "
+        "server-sent events.",
         tag=_TAG,
         scopes=(),
         handler=read_import,
@@ -682,6 +757,9 @@ OPERATIONS: Final = (
         answer=Import,
         answer_description="Import response.",
         bypasses_ledger=True,
+        event_stream="The first event has the present state, and further ones come when it changes, at most four a second. The "
+        "`data` is the import without `file`, `mapping`, `request_id` and times. The `event` is `progress` while a server "
+        "works on the import, and then `end`, with which the stream ends. `wait` and `state` change nothing.",
         refusals=(TooManyFollowers,),
     ),
     Operation(
@@ -776,8 +854,9 @@ OPERATIONS: Final = (
         path=f"{_ONE}/problems",
         id="get-import-problems",
         summary="Get the rows of an import that failed",
-        description="Returns the rows that failed as a file of the same form, with one more column that has the reasons. "
-        "Correct them there, and upload the file. A file in JSON has the reasons as `problem`.",
+        description="Returns the rows that failed as a file of the same form, with one more column that has the reasons; "
+        "before the run, those of the dry run. Correct them there, and upload the file. A file in JSON has the reasons as "
+        "`problem`.",
         tag=_TAG,
         scopes=(),
         handler=get_problems,

@@ -1,5 +1,6 @@
 """The commands of imports: a slice of rows, in one transaction with the progress of its import, and those that steer one."""
 
+import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -14,7 +15,7 @@ from herdbook.companies.commands import UpsertCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest, CompanyRecord, CompanyUpsert
 from herdbook.companies.store import COMPANIES, COMPANY, DOMAINS, CompanyRow
 from herdbook.contacts.commands import UpsertContact
-from herdbook.contacts.model import ContactRecord, ContactUpsert
+from herdbook.contacts.model import ContactRecord, ContactUpsert, without_marks
 from herdbook.contacts.store import CONTACT, CONTACTS, ContactRow
 from herdbook.custom_fields.commands import CreateField, definitions, value_needs
 from herdbook.custom_fields.model import FieldCreate, FieldObjectType
@@ -24,7 +25,6 @@ from herdbook.history.commands import UndoReversals
 from herdbook.history.model import Kept
 from herdbook.importing.model import (
     GONE,
-    WORKING,
     Content,
     Counts,
     Existing,
@@ -42,8 +42,11 @@ from herdbook.importing.store import (
     FORGOTTEN_SLICES,
     JOBS,
     KEPT,
+    MAX_NAMESAKES,
     NAMED_COMPANIES,
     NAMED_CONTACTS,
+    NO_COMPANY,
+    NOTES_WITH_TEXT,
     SLICES,
     ContentRow,
     ForgottenSlices,
@@ -53,20 +56,17 @@ from herdbook.importing.store import (
 )
 from herdbook.ledger.changes import Action
 from herdbook.ledger.commands import Create
-from herdbook.ledger.index_entries import IndexReader
-from herdbook.ledger.object_types import ObjectType, active, require_loaded_at_once
+from herdbook.ledger.object_types import active, require_loaded_at_once
 from herdbook.ledger.unit_of_work import LongCommand, Need, NotLoaded, Result, UnitOfWork
 from herdbook.notes.commands import CreateNote
 from herdbook.notes.model import NoteCreate
-from herdbook.notes.store import COMPANY_NOTES, CONTACT_NOTES, NOTES
+from herdbook.notes.store import NOTES
 from herdbook.search_text import END, name_key_of
 from herdbook.tags.model import TagCreate, comparable_name
 from herdbook.tags.store import TAG, TAG_NAMES
 
 # A command gives up the event loop's time after so many rows.
 _STEP: Final = 5
-# Notes of an object among which the text of a row is looked for.
-_NOTES: Final = 200
 _VERDICTS: Final = {Action.CREATED: RowVerdict.CREATE, Action.UPDATED: RowVerdict.UPDATE, Action.RESTORED: RowVerdict.RESTORE}
 
 
@@ -107,17 +107,19 @@ def planned_fields(content: Content) -> tuple[FieldCreate, ...]:
 class ImportSlice(LongCommand, frozen=True, kw_only=True):
     """Import some rows, and move the import behind them, both or neither.
 
-    Nothing is done if the import is not at `first_row` any more: the rows are done, or somebody has stopped it. Nothing is done
-    either while a person is erased, whom a row may make anew; the import goes with the erasure. A row that is refused leaves
-    the others alone. A dry run takes everything back that the rows have changed. `faults_of` returns the errors of a row with
-    their columns. `duplicates` are the rows that an earlier row of the file means as well. `companies` are some that the rows
-    are known to name. If the objects that the rows mean are too large together, it raises TooLarge.
+    Nothing is done if the import is not at `first_row` any more: the rows are done, or somebody has stopped it. `began` is when
+    this work began: another one may be at the same row, with another mapping. Nothing is done either while a person is erased,
+    whom a row may make anew; the import goes with the erasure. A row that is refused leaves the others alone. A dry run takes
+    everything back that the rows have changed. `faults_of` returns the errors of a row with their columns. `duplicates` are the
+    rows that an earlier row of the file means as well. `companies` are some that the rows are known to name. If the objects
+    that the rows mean are too large together, it raises TooLarge.
     """
 
     goes_ahead: ClassVar[bool] = True
 
     job_id: UUID
     is_check: bool
+    began: float
     first_row: int
     rows: tuple[PreparedRow, ...]
     plan: Plan
@@ -138,7 +140,7 @@ class ImportSlice(LongCommand, frozen=True, kw_only=True):
 
     def steps(self, work: UnitOfWork) -> Generator[None, None, Result]:
         job = work.get(JOBS, self.job_id)
-        if job is None or job.state is not self._state or job.progress.done != self.first_row or is_under_way(work):
+        if job is None or self._place != (job.state, job.progress.began, job.progress.done) or is_under_way(work):
             return Result(work.seq, _moved(job))
         start = work.savepoint()
         if self.is_check:
@@ -164,8 +166,8 @@ class ImportSlice(LongCommand, frozen=True, kw_only=True):
         return Result(work.seq, msgspec.structs.replace(moved, companies=companies, began=start.seq, ended=work.seq))
 
     @property
-    def _state(self) -> ImportState:
-        return ImportState.CHECKING if self.is_check else ImportState.RUNNING
+    def _place(self) -> tuple[ImportState, float, int]:
+        return ImportState.CHECKING if self.is_check else ImportState.RUNNING, self.began, self.first_row
 
     def _imported(self, work: UnitOfWork, row: PreparedRow, context: "_Context") -> ImportedRow:
         if row.asked is None:
@@ -236,6 +238,12 @@ class _Context:
         self.companies: dict[str, UUID] = {row.search: row.id for row in work.changed_in(COMPANIES) if row.deleted_at is None}
         self.named: dict[str, UUID] = {}
         self._contacts: dict[str, list[UUID]] = {}
+        # The objects that rows have created, and the texts of the notes that the batch has written on each object.
+        self.created: set[UUID] = set()
+        self.notes: dict[UUID, set[str]] = {}
+        for note in work.changed_in(NOTES):
+            if note.deleted_at is None:
+                self.note_text(note.contact_id or note.company_id or ids.NIL, note.object.text)
         # Those whose names nobody has asked for.
         self._unnamed = [row.object for row in work.changed_in(CONTACTS) if row.deleted_at is None]
 
@@ -251,6 +259,10 @@ class _Context:
                     self.companies.setdefault(company_key(row.company_name), found)
         elif (company_id := ids.decoded(ids.COMPANY, answer.id)) is not None:
             self.companies.setdefault(company_key(answer.name or ""), company_id)
+
+    def note_text(self, object_id: UUID, text: str) -> None:
+        """Note the text of a note on an object."""
+        self.notes.setdefault(object_id, set()).add(text)
 
     def contacts_named(self, key: str) -> Sequence[UUID]:
         """Return the contacts with a name, in the form in which names are compared."""
@@ -284,7 +296,7 @@ class _ImportContact(msgspec.Struct, frozen=True):
         if row.match in ("emails", "phone_numbers", "crm_association", "external_ids"):
             yield from UpsertContact(self.asked, self.plan.region).needs()
         elif row.match == "name":
-            yield Need(NAMED_CONTACTS, _name_place(self.asked))
+            yield Need(NAMED_CONTACTS, (*_name_place(self.asked), None))
         if row.match in ("name", "never"):
             yield from CONTACT.key_needs(self.asked)
             yield from value_needs(CONTACT.name, self.asked.fields)
@@ -304,7 +316,7 @@ class _ImportContact(msgspec.Struct, frozen=True):
         entry: ContactRecord | None = None if before is None else before.entry
         is_filled = entry is not None and self.plan.existing == "fill"
         if entry is not None and is_filled:
-            asked = _unfilled(entry, asked)
+            asked = without_marks(entry, _unfilled(entry, asked), self.plan.region)
         # A contact that keeps its company needs none.
         if not (entry is not None and is_filled and entry.company is not UNSET):
             if company_id is None and (row.company_name or row.company_domain) and self.plan.creates_companies:
@@ -323,7 +335,7 @@ class _ImportContact(msgspec.Struct, frozen=True):
             result = upsert.restore(work, former)
         else:
             result, is_new = upsert.create(work), True
-        _write_notes(work, row, CONTACT, result, self.plan, is_new=is_new)
+        _write_notes(work, row, result, self.plan, self.context, is_new=is_new)
         return result
 
     @property
@@ -350,10 +362,16 @@ class _ImportContact(msgspec.Struct, frozen=True):
 
     def _named(self, work: UnitOfWork, company_id: UUID | None) -> ContactRow | None:
         """Return the oldest contact with the row's name and company. Without a company, the only one with the name will do."""
-        stored = work.get(NAMED_CONTACTS, _name_place(self.asked))
+        place = _name_place(self.asked)
+        stored = work.get(NAMED_CONTACTS, (*place, None))
+        contact_ids = [] if stored is None else [*stored.contact_ids]
+        # A company that a row of the batch has made has another id in each attempt, and no contacts.
+        if len(contact_ids) == MAX_NAMESAKES and not (company_id is not None and work.has_changed(COMPANIES, company_id)):
+            of_company = work.get(NAMED_CONTACTS, (*place, NO_COMPANY if company_id is None else str(company_id)))
+            contact_ids += () if of_company is None else of_company.contact_ids
         key = name_key(self.asked.first_name or "", self.asked.last_name or "")
         recent = () if self.context is None else self.context.contacts_named(key)
-        contact_ids = [*dict.fromkeys((*(() if stored is None else stored.contact_ids), *recent))]
+        contact_ids = [*dict.fromkeys((*contact_ids, *recent))]
         rows = [row for each in work.get_all(CONTACTS, contact_ids) if (row := each) is not None and row.deleted_at is None]
         rows = [row for row in rows if name_key(row.object.first_name or "", row.object.last_name or "") == key]
         if not self.row.company_name and not self.row.company_domain and len(rows) == 1:
@@ -412,20 +430,22 @@ def _tagged(work: UnitOfWork, row: PreparedRow, asked: Any) -> Any:
 
 
 def _write_notes(  # the row, its object, and the author
-    work: UnitOfWork, row: PreparedRow, object_type: ObjectType[Any, Any], result: Result, plan: Plan, *, is_new: bool
+    work: UnitOfWork, row: PreparedRow, result: Result, plan: Plan, context: _Context | None, *, is_new: bool
 ) -> None:
     """Write the notes of a row on its object, except those whose text it has."""
-    if not row.notes:
-        return
+    assert context is not None, "the row is one of a slice"
+    object_type = CONTACT if plan.object_type is FieldObjectType.CONTACT else COMPANY
     answer: Any = result.answer
     object_id = ids.decoded(object_type.prefix, answer.id)
     assert object_id is not None, "the server has made it"
-    texts = set[str]()
-    # A new object has none. It has another id in each attempt, so that a look-up would never end.
-    if not is_new:
-        index = CONTACT_NOTES if object_type is CONTACT else COMPANY_NOTES
-        note_ids = IndexReader(work, index).first([object_id], _NOTES)[object_id]
-        texts = {note.object.text for note in work.get_all(NOTES, note_ids) if note is not None and note.deleted_at is None}
+    if is_new:
+        context.created.add(object_id)
+    if not row.notes:
+        return
+    texts = {*context.notes.get(object_id, ())}
+    # A new object has no others. It has another id in each attempt, so that a look-up would never end.
+    if object_id not in context.created:
+        texts.update(_stored_texts(work, plan.object_type, object_id, row.notes))
     # Notes are read in the order of their ids, which are of one moment here.
     note_ids = sorted(ids.new_id() for _ in row.notes)
     for note_id, text in zip(note_ids, row.notes, strict=True):
@@ -435,6 +455,16 @@ def _write_notes(  # the row, its object, and the author
                 object_type=object_type, object_id=object_id, fields=note, user_id=plan.user_id, note_id=note_id
             )
             command.apply(work)
+            context.note_text(object_id, text)
+
+
+def _stored_texts(work: UnitOfWork, object_type: FieldObjectType, object_id: UUID, texts: Sequence[str]) -> Iterator[str]:
+    """Yield those of some texts that notes on an object have, which the batch has not changed."""
+    digests = [hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in texts]
+    found = work.get_all(NOTES_WITH_TEXT[object_type], [(object_id, digest) for digest in digests])
+    for text, notes in zip(texts, found, strict=True):
+        if notes is not None and not all(work.has_changed(NOTES, note_id) for note_id in notes.note_ids):
+            yield text
 
 
 class _ImportCompany(msgspec.Struct, frozen=True):
@@ -446,7 +476,11 @@ class _ImportCompany(msgspec.Struct, frozen=True):
     context: _Context | None
 
     def needs(self) -> Iterator[Need]:
-        yield from UpsertCompany(self.asked).needs()
+        if self.row.match in ("domains", "crm_association"):
+            yield from UpsertCompany(self.asked).needs()
+        else:
+            yield from COMPANY.key_needs(self.asked)
+            yield from value_needs(COMPANY.name, self.asked.fields)
         if self.row.match == "name":
             yield Need(NAMED_COMPANIES, company_key(self.asked.name or ""))
         yield from TAG_NAMES.needs([comparable_name(name) for name in self.row.tags])
@@ -465,7 +499,7 @@ class _ImportCompany(msgspec.Struct, frozen=True):
             result = UpsertCompany(asked).restore(work, former)
         else:
             result, is_new = UpsertCompany(asked).create(work), True
-        _write_notes(work, self.row, COMPANY, result, self.plan, is_new=is_new)
+        _write_notes(work, self.row, result, self.plan, self.context, is_new=is_new)
         return result
 
     def _known(self, work: UnitOfWork) -> CompanyRow | None:
@@ -483,11 +517,12 @@ class _ImportCompany(msgspec.Struct, frozen=True):
 
     @staticmethod
     def _unfilled(before: CompanyRecord, asked: CompanyUpsert) -> CompanyUpsert:
-        kept = {
-            name: UNSET for name in ("name", "description", "crm_association") if getattr(before, name) not in (UNSET, None)
-        }
+        names = ("name", "description", "crm_association")
+        kept: dict[str, Any] = {name: UNSET for name in names if getattr(before, name) not in (UNSET, None)}
         if asked.fields is not UNSET:
             kept["fields"] = _unfilled_fields(before, asked.fields)
+        if before.domains and asked.domains:
+            kept["domains"] = tuple(CompanyDomainRequest(each.domain) for each in asked.domains)
         return msgspec.structs.replace(asked, **kept) if kept else asked
 
 
@@ -561,9 +596,13 @@ class StopImport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndImport(msgspec.Struct, frozen=True, kw_only=True):
-    """End the work on an import: after its last row, or because it cannot go on, for `error`."""
+    """End the work on an import that began at some time: after its last row, or because it cannot go on, for `error`.
+
+    Nothing is done if that work was stopped, although another one may be under way by now.
+    """
 
     job_id: UUID
+    began: float
     error: str | None = None
 
     def needs(self) -> Iterator[Need]:
@@ -571,7 +610,8 @@ class EndImport(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         job = work.get(JOBS, self.job_id)
-        if job is not None and job.state in WORKING:
+        is_at_work = job is not None and job.state in (ImportState.CHECKING, ImportState.RUNNING)
+        if job is not None and is_at_work and job.progress.began == self.began:
             ended = ImportState.CHECKED if job.state is ImportState.CHECKING else ImportState.FINISHED
             state = ImportState.FAILED if self.error else ended
             progress = msgspec.structs.replace(job.progress, error=self.error)

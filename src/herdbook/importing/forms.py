@@ -8,8 +8,8 @@ import msgspec
 from msgspec import UNSET
 from starlette.datastructures import ImmutableMultiDict
 
-from herdbook.custom_fields.model import Field, FieldKind, FieldObjectType
-from herdbook.custom_fields.values import ADDRESS_PARTS
+from herdbook.custom_fields.model import Field, FieldObjectType
+from herdbook.custom_fields.values import PARTS
 from herdbook.formats.model import Column
 from herdbook.importing.guessing import guess, may_have_days
 from herdbook.importing.model import IGNORE, FixedValue, ImportFile, MappedColumn, NewField, targets_of
@@ -63,7 +63,6 @@ EXISTING: Final = {
 DAYS: Final = {"": "days as 2026-12-31", "day_first": "days as 31/12/2026", "month_first": "days as 12/31/2026"}
 # The targets whose values may have a label.
 _LABELLED: Final = ("email", "phone")
-_PARTS: Final[Mapping[FieldKind, Sequence[str]]] = {FieldKind.ADDRESS: ADDRESS_PARTS, FieldKind.MONEY: ("amount", "currency")}
 
 
 class Target(NamedTuple):
@@ -131,7 +130,7 @@ def fields_to_fill(object_type: FieldObjectType, defined: Iterable[Field]) -> li
     found: list[Target] = []
     for each in defined:
         if each.object_type is object_type and not each.archived:
-            parts = _PARTS.get(each.kind, ())
+            parts = PARTS.get(each.kind, ())
             found += [Target(f"field:{each.key}.{part}", f"{each.label}: {part.replace('_', ' ')}") for part in parts]
             found += [] if parts else [Target(f"field:{each.key}", each.label)]
     return found

@@ -56,7 +56,11 @@ def guess(columns: Sequence[Column], defined: Iterable[Field], chosen: FieldObje
     preset = max(presets, key=lambda each: len(names & each.targets.keys()), default=None)
     object_type = chosen or (FieldObjectType(preset.object_type) if preset is not None else _type_of(columns))
     known = [each for each in defined if each.object_type is object_type and not each.archived]
-    found = [_target(column, object_type, preset, known) for column in columns]
+    own: dict[str, Field] = {}
+    for each in known:
+        own.setdefault(comparable_header(each.label), each)
+        own.setdefault(comparable_header(each.key), each)
+    found = [_target(column, object_type, preset, known, own) for column in columns]
     targets = {each.target.partition(":")[0] for each in found}
     if {"first_name", "last_name"} & targets:
         found = [_Found(IGNORE, each.sure) if each.target == "full_name" else each for each in found]
@@ -143,7 +147,13 @@ def _are(matches: Callable[[str], Any], column: Column) -> bool:
     return bool(column.samples) and sum(bool(matches(each)) for each in column.samples) * 5 >= len(column.samples) * 4
 
 
-def _target(column: Column, object_type: FieldObjectType, preset: Preset | None, known: Sequence[Field]) -> _Found:
+def _target(
+    column: Column,
+    object_type: FieldObjectType,
+    preset: Preset | None,
+    known: Sequence[Field],
+    fields_by_name: Mapping[str, Field],
+) -> _Found:
     if column.name.startswith(_OWN_FIELD):
         return _Found(_possible(f"field:{column.name.removeprefix(_OWN_FIELD)}", known), _PRESET)
     if preset is not None:
@@ -153,7 +163,7 @@ def _target(column: Column, object_type: FieldObjectType, preset: Preset | None,
         if target is not None:
             return _Found(_possible(target, known) if column.name == numbered or target in REPEATED else IGNORE, _PRESET)
     header = comparable_header(column.name)
-    own = next((each for each in known if header in (comparable_header(each.label), comparable_header(each.key))), None)
+    own = fields_by_name.get(header)
     target = _TABLES[object_type].get(header)
     if target is not None and not (own is not None and target == IGNORE):
         is_email = target.startswith("email")

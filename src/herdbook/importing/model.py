@@ -392,6 +392,9 @@ class ImportFile(msgspec.Struct, frozen=True, kw_only=True):
     saved_mapping: Annotated[str | None, Meta(description="The saved mapping that is suggested, if there is one.")] = None
     sheets: Annotated[tuple[str, ...], Meta(description="The sheets of a workbook with several, at most 500 of them.")] = ()
     sheet: Annotated[int | None, Meta(description="The place in `sheets` of the one that is read, from 0.")] = None
+    members: Annotated[
+        tuple[str, ...], Meta(description="Of objects in JSON: the members that have a value, cut to 100 characters.")
+    ] = ()
 
 
 class KeptObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -518,7 +521,25 @@ class ImportObject(Enum):
     IMPORT = "import"
 
 
-class Import(msgspec.Struct, frozen=True, kw_only=True):
+class ImportStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of an import that changes while a server works on it."""
+
+    object: ImportObject
+    id: Annotated[str, fields.id_schema(ids.IMPORT)]
+    state: ImportState
+    progress: ImportProgress
+    checked: Annotated[Counts, Meta(description="The findings of the dry run.")] | UnsetType = UNSET
+    result: Annotated[Counts, Meta(description="The outcome of the rows so far.")] | UnsetType = UNSET
+    error: Annotated[str, Meta(description="Why the import failed.")] | UnsetType = UNSET
+    undo: Annotated[ImportUndo, Meta(description="The undo of the import, if there is one.")] | UnsetType = UNSET
+
+    @property
+    def status(self) -> "ImportStatus":
+        """Without the rest."""
+        return ImportStatus(**{name: getattr(self, name) for name in ImportStatus.__struct_fields__})
+
+
+class Import(ImportStatus, frozen=True, kw_only=True):
     """An import of contacts or companies from a file."""
 
     schema_name: ClassVar[str] = "import_job"
@@ -540,16 +561,8 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
         "expires_at": "2026-03-08T12:00:00.000000Z",
     }
 
-    object: ImportObject
-    id: Annotated[str, fields.id_schema(ids.IMPORT)]
-    state: ImportState
     file: ImportFile
     mapping: Mapping
-    progress: ImportProgress
-    checked: Annotated[Counts, Meta(description="The findings of the dry run.")] | UnsetType = UNSET
-    result: Annotated[Counts, Meta(description="The outcome of the rows so far.")] | UnsetType = UNSET
-    error: Annotated[str, Meta(description="Why the import failed.")] | UnsetType = UNSET
-    undo: Annotated[ImportUndo, Meta(description="The undo of the import, if there is one.")] | UnsetType = UNSET
     request_id: Annotated[
         str, Meta(description="The request of all its changes: `POST /herdbook/imports/{import_id}/undo` takes them back.")
     ]
@@ -580,6 +593,19 @@ class SavedMapping(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     columns: tuple[str, ...]
     mapping: Mapping
+
+
+def fitted(saved: SavedMapping, names: Sequence[str]) -> Mapping | None:
+    """Return a saved mapping in the order of the columns of a file, or None if the file has others.
+
+    If several columns have one name, the first is that of the first one.
+    """
+    if not names or sorted(saved.columns) != sorted(names):
+        return None
+    waiting: dict[str, list[MappedColumn]] = {}
+    for name, column in zip(reversed(saved.columns), reversed(saved.mapping.columns), strict=True):
+        waiting.setdefault(name, []).append(column)
+    return msgspec.structs.replace(saved.mapping, columns=tuple(waiting[name].pop() for name in names))
 
 
 class SavedMappings(msgspec.Struct, frozen=True, kw_only=True):
@@ -621,8 +647,10 @@ def unsound(mapping: Mapping, columns: Sequence[Column], known: frozenset[str]) 
             "mapping.match_by", "invalid_choice", f"`mapping.match_by` must be one of {listed} for this type of objects."
         )
     places: dict[str, int] = {}
+    fields_filled: dict[str, str] = {}
     for index, each in enumerate(mapping.columns):
         path = f"mapping.columns[{index}]"
+        yield from _unsound_part(each.to, f"{path}.to", fields_filled)
         yield from _unsound_target(mapping, each.to, f"{path}.to", known, is_defined=each.field is not UNSET)
         if each.to not in REPEATED and (first := places.setdefault(each.to, index)) != index:
             message = f"`{path}.to` is the same member as `mapping.columns[{first}].to`. Choose another, or `ignore`."
@@ -635,7 +663,19 @@ def unsound(mapping: Mapping, columns: Sequence[Column], known: frozenset[str]) 
             message = f"`{path}.to` is a label, and the next column is neither an address nor a number. Choose `ignore`."
             yield FieldError(f"{path}.to", "not_allowed", message)
     for index, fixed in enumerate(mapping.fixed):
-        yield from _unsound_target(mapping, fixed.to, f"mapping.fixed[{index}].to", known, is_defined=False)
+        path = f"mapping.fixed[{index}].to"
+        yield from _unsound_target(mapping, fixed.to, path, known, is_defined=False)
+        yield from _unsound_part(fixed.to, path, fields_filled)
+
+
+def _unsound_part(target: str, path: str, filled: dict[str, str]) -> Iterator[FieldError]:
+    """Yield the error of a target that fills a field of which another one fills a part, or the other way round."""
+    field, _, part = target.partition(".")
+    if field.startswith("field:"):
+        first = filled.setdefault(field, target)
+        if bool(part) is (first == field):
+            message = f"`{path}` is `{target}`, and `{first}` is filled as well. Fill the field as a whole, or its parts."
+            yield FieldError(path, "conflict", message)
 
 
 def _unsound_target(

@@ -49,6 +49,7 @@ from herdbook.importing.model import (
     ImportState,
     KeptObjects,
     SavedMappings,
+    fitted,
     told_fault,
 )
 from herdbook.importing.model import Mapping as ImportMapping
@@ -470,9 +471,8 @@ async def _saved(visit: Visit, import_id: str) -> ImportMapping:
     job = (await visit.call("get-import-by-id", Import, import_id)).value
     names = [column.name for column in job.file.columns]
     for each in (await visit.call("list-import-mappings", SavedMappings)).value.data:
-        if each.name == visit.field("name") and sorted(each.columns) == sorted(names):
-            columns = dict(zip(each.columns, each.mapping.columns, strict=True))
-            return msgspec.structs.replace(each.mapping, columns=tuple(columns[name] for name in names))
+        if each.name == visit.field("name") and (mapping := fitted(each, names)) is not None:
+            return mapping
     return job.mapping
 
 

@@ -1,13 +1,14 @@
 """The rows of a file as requests: what a contact or a company gets of each, checked by the rules of the operations."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Final, cast
+from typing import Annotated, Any, ClassVar, Final, cast
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Meta, UnsetType
 
+from herdbook import fields
 from herdbook.addresses import comparable_address
 from herdbook.cards.model import properties_in
 from herdbook.companies.model import CompanyUpsert, NotADomain, normal_domain
@@ -18,20 +19,20 @@ from herdbook.errors import FieldError, Invalid, bounded
 from herdbook.formats.card_content import says_more
 from herdbook.formats.card_table import AROUND, LEFT_OUT
 from herdbook.formats.cards import Property, fitting
-from herdbook.formats.days import Ambiguous, DayForm, day_of
+from herdbook.formats.days import Ambiguous, DayForm, day_of, is_no_day
 from herdbook.formats.guards import text_of
-from herdbook.formats.lists import label_in, values_in
+from herdbook.formats.lists import SEPARATORS, label_in, values_in
 from herdbook.formats.model import Record
 from herdbook.http.body import BodyReader
 from herdbook.importing.model import IGNORE, LABEL, RowFault
 from herdbook.importing.model import Mapping as ImportMapping
 from herdbook.names import person_name
+from herdbook.notes.model import NoteCreate
 from herdbook.phone_numbers import international_number, number_keys, read_number
 from herdbook.search_text import END, searchable_name
 
 # Google joins several values by it, others by a semicolon or a line break.
-_BETWEEN: Final = re.compile(r"\s*(?::::|;|\n)\s*")
-_BETWEEN_TAGS: Final = re.compile(r"\s*(?::::|[;,\n])\s*")
+_BETWEEN: Final = re.compile(r":::|[;\n]")
 _INDEX: Final = re.compile(r"(\w+)\[(\d+)\]")
 # Members that herdbook's own answers have beside those that a request may.
 _READ_ONLY: Final = frozenset(
@@ -47,8 +48,44 @@ _MATCHES: Final = {
 }
 # The faults of a row in which values are missing or in wrong columns, so that more faults would say nothing.
 _MISLEADING: Final = ("empty", "too_many_values")
+# The parts of names and numbers have less room together. The time to read a long text grows faster than its length.
+_MAX_NAME: Final = 1000
+_MAX_TEXT: Final = 255
 _CONTACT_READER: Final = BodyReader(ContactUpsert)
 _COMPANY_READER: Final = BodyReader(CompanyUpsert)
+
+
+def _each(rule: fields.Rule) -> fields.Rule:
+    def of_items(items: Sequence[str | None], path: str) -> Iterator[FieldError]:
+        for index, item in enumerate(items):
+            yield from rule(item, f"{path}[{index}]")
+
+    return of_items
+
+
+class _Named(msgspec.Struct, frozen=True, kw_only=True):
+    """A reference as herdbook's answers have it."""
+
+    id: str
+
+
+class _Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """The members of a row that are no part of the request for its object, by the rules of the operations that create these."""
+
+    rules: ClassVar[dict[str, fields.Rule]] = {
+        "company_name": fields.text,
+        "tags": _each(fields.text),
+        "notes": _each(NoteCreate.rules["text"]),
+    }
+
+    company: _Named | UnsetType = UNSET
+    company_name: fields.Name | UnsetType = UNSET
+    company_domain: str | UnsetType = UNSET
+    tags: Annotated[tuple[fields.Name, ...], Meta(max_length=fields.MAX_ITEMS)] = ()
+    notes: tuple[str, ...] = ()
+
+
+_BESIDE_READER: Final = BodyReader(_Beside)
 
 
 class PreparedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +172,7 @@ class Preparer:
         if member == "fields":
             key = path.removeprefix("fields.").partition(".")[0].partition("[")[0]
             return next((index for to, index in self._column_of.items() if to.partition(".")[0] == f"field:{key}"), -1)
-        return self._column_of.get(member, self._column_of.get("full_name", -1))
+        return self._column_of.get(_MEMBERS.get(member, member), self._column_of.get("full_name", -1))
 
     def _filling(self, target: str, label: str, days: DayForm | None = None) -> "Callable[[_Row, str, int], None]":
         if target.startswith("field:"):
@@ -146,9 +183,9 @@ class Preparer:
             "email": lambda row, text, index: row.add_emails(text, label, index),
             "phone": lambda row, text, index: row.add_phones(text, label, index, region),
             "full_name": _fill_name,
-            "tags": lambda row, text, _: row.tags.extend(filter(None, values_in(text, _BETWEEN_TAGS))),
+            "tags": lambda row, text, index: row.add_texts("tags", filter(None, values_in(text, SEPARATORS)), index),
             "card": lambda row, text, _: row.card.append(text),
-            "note": lambda row, text, _: row.notes.append(text),
+            "note": lambda row, text, index: row.add_texts("notes", [text], index),
             "external_id": lambda row, text, index: row.add("external_ids", text, index),
             "domain": lambda row, text, index: row.add_domains(text, index),
             "crm_id": lambda row, text, _: row.body.__setitem__("crm_association", {**link, "crm_object_id": text}),
@@ -168,6 +205,8 @@ class Preparer:
                 row.fields.setdefault(key, {})[part] = text
                 return
             if conversion.field.kind is FieldKind.DATE:
+                if is_no_day(text):
+                    return
                 try:
                     text = day_of(text, days) or text
                 except Ambiguous:
@@ -242,11 +281,11 @@ class Preparer:
         if any(each.code in _MISLEADING for each in row.faults):
             return None
         asked: Any = None
-        errors: Sequence[FieldError] = ()
+        errors = [*row.errors_beside(self._mapping.tags)]
         try:
             asked = reader.read(msgspec.json.encode(body))
         except Invalid as invalid:
-            errors = invalid.errors
+            errors += invalid.errors
         if errors or row.faults:
             # A row that is refused here does not come to the command, which would look at the fields of one's own.
             errors = bounded([*errors, *self._unfit(body.get("fields", {}))], "fields")
@@ -302,7 +341,12 @@ _MEMBERS_TO_MATCH: Final = ("emails", "phone_numbers", "crm_association", "exter
 # How a row is found that lacks the value by which the others are.
 _FALLBACKS: Final = ("name", "emails", "phone_numbers", "external_ids", "crm_association")
 # The members that targets fill, where these have another name.
-_MEMBERS: Final = {"crm_id": "crm_association", "company_name": "company", "domain": "domains"}
+_MEMBERS: Final = {
+    "crm_id": "crm_association",
+    "company_name": "company",
+    "domain": "domains",
+    "note": "notes",
+}
 
 
 def name_key(first_name: str, last_name: str) -> str:
@@ -331,18 +375,18 @@ def _ambiguous(text: str, key: str, index: int) -> RowFault:
     return RowFault(code="invalid_format", message=message, field=f"fields.{key}", column=UNSET if index < 0 else index)
 
 
-def _texts_of(value: Any) -> list[str]:
-    """Return the texts of a list; none of anything else."""
-    return [each for each in cast("list[Any]", value) if isinstance(each, str) and each] if isinstance(value, list) else []
-
-
 def _fill_name(row: "_Row", text: str, _: int) -> None:
-    first, last = person_name(text)
+    first, last = person_name(text) if len(text) <= _MAX_NAME else ("", "")
     if not first and not last:
         last = text
     for member, part in (("first_name", first), ("last_name", last)):
         if part:
             row.body.setdefault(member, part)
+
+
+def _is_plain(name: Any) -> bool:
+    """Whether the rules of names hold for one without a closer look."""
+    return isinstance(name, str) and len(name) <= _MAX_TEXT and name.isascii() and name.isprintable() and not name.isspace()
 
 
 class _Row:
@@ -357,6 +401,7 @@ class _Row:
             "emails",
             "faults",
             "fields",
+            "misfits",
             "notes",
             "number",
             "origins",
@@ -376,6 +421,8 @@ class _Row:
         self.phones: dict[str, dict[str, Any]] = {}
         self.origins: dict[str, list[int]] = {}
         self.faults: list[RowFault] = []
+        # Members of an object that are of another type than herdbook shows them.
+        self.misfits: dict[str, Any] = {}
         self.company_name = ""
         self.company_domain = ""
         self._labels = labels
@@ -390,18 +437,52 @@ class _Row:
         """Take the members of an object as herdbook's operations show it."""
         self.body = {name: value for name, value in members.items() if value is not None and name not in _READ_ONLY}
         # An export has names, by which companies and tags are found in another workspace.
-        self.tags += _texts_of(members.get("tags"))
-        self.notes += _texts_of(members.get("notes"))
+        for name, texts in (("tags", self.tags), ("notes", self.notes)):
+            value = members.get(name)
+            if isinstance(value, list):
+                texts += [each for each in cast("list[Any]", value) if each != ""]
+            elif value is not None:
+                self.misfits[name] = value
+        for name in ("company_name", "company_domain"):
+            if not isinstance(self.body.get(name, ""), str):
+                self.misfits[name] = self.body.pop(name)
         if self.tags:
             self.body.pop("tag_ids", None)
         company: Any = members.get("company")
-        if isinstance(company, dict) and not members.get("company_name"):
+        if company is not None and not isinstance(company, dict):
+            self.misfits["company"] = company
+        elif company and not members.get("company_name"):
             self.body.setdefault("company_id", cast("dict[str, Any]", company).get("id"))
+
+    def errors_beside(self, tags: Sequence[str]) -> Sequence[FieldError]:
+        """Return the errors of what the row has beside its object. `tags` are those of all rows."""
+        found: dict[str, Any] = {"tags": [*self.tags, *tags], "notes": self.notes, "company_name": self.company_name}
+        found = {name: value for name, value in found.items() if value} | self.misfits
+        # Most rows name a company alone, and the reader takes a fifth of their time.
+        if found and not (found.keys() == {"company_name"} and _is_plain(found["company_name"])):
+            try:
+                _BESIDE_READER.read(msgspec.json.encode(found))
+            except Invalid as invalid:
+                return invalid.errors
+        return ()
 
     def add(self, name: str, value: Any, index: int) -> None:
         """Add an item to a list, and note its column."""
-        self.body.setdefault(name, []).append(value)
+        self._add_all(name, [value])
         self.origins.setdefault(name, []).append(index)
+
+    def add_texts(self, name: str, texts: Iterable[str], index: int) -> None:
+        """Add tags or notes, and note their column."""
+        known: list[str] = getattr(self, name)
+        count = len(known)
+        known.extend(texts)
+        self.origins.setdefault(name, []).extend([index] * (len(known) - count))
+
+    def _add_all(self, name: str, items: Iterable[Any]) -> None:
+        """Add items to a list of the request. The operation refuses what an object has in place of a list."""
+        known: Any = self.body.setdefault(name, [])
+        if isinstance(known, list):
+            cast("list[Any]", known).extend(items)
 
     def add_emails(self, text: str, label: str, index: int) -> None:
         """Add addresses, each once."""
@@ -420,7 +501,7 @@ class _Row:
         told, is_primary = self._label(label, index)
         for part in values_in(text, _BETWEEN):
             phone = part.strip()
-            if region is not None:
+            if region is not None and len(phone) <= _MAX_TEXT:
                 phone = international_number(phone, region)
             if phone and phone not in self.phones:
                 item: dict[str, Any] = {"phone_number": phone} | ({"label": told} if told else {})
@@ -431,10 +512,11 @@ class _Row:
 
     def add_domains(self, text: str, index: int) -> None:
         """Add domains, each once."""
-        for part in _BETWEEN_TAGS.split(text):
-            domain = part.strip()
-            if domain and all(each["domain"] != domain for each in self.body.get("domains", ())):
-                self.add("domains", {"domain": domain}, index)
+        for part in SEPARATORS.split(text):
+            domain = {"domain": part.strip()}
+            known: Any = self.body.get("domains", [])
+            if domain["domain"] and isinstance(known, list) and domain not in known:
+                self.add("domains", domain, index)
 
     def whole_body(self) -> dict[str, Any]:
         """Return the body of the request."""
@@ -446,11 +528,11 @@ class _Row:
             except NotADomain as error:
                 self.faults.append(RowFault(code="invalid_format", message=f"The domain of the company is none: {error}."))
         if self.emails:
-            body["emails"] = [*self.emails.values()]
+            self._add_all("emails", self.emails.values())
         if self.phones:
-            body["phone_numbers"] = [*self.phones.values()]
-        if self.fields:
-            body["fields"] = {**body.get("fields", {}), **self.fields}
+            self._add_all("phone_numbers", self.phones.values())
+        if self.fields and isinstance(known := body.setdefault("fields", {}), dict):
+            body["fields"] = {**known, **self.fields}
         return body
 
     def _label(self, label: str, index: int) -> tuple[str, bool]:

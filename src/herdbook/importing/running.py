@@ -24,7 +24,7 @@ from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.errors import Busy, OutcomeUnknown, Refusal, Unavailable
 from herdbook.formats import reading
-from herdbook.formats.model import Record, Unreadable
+from herdbook.formats.model import Pace, Record, Unreadable, size_of
 from herdbook.history import store as history
 from herdbook.history.store import EntriesAsked, TouchedObject
 from herdbook.history.undoing import SLICE as UNDO_SLICE
@@ -87,11 +87,13 @@ class Importer:
         self._shares_database = shares_database
         self._only = only
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        # Those of them that do not end at once, as they do for imports that another process works on.
+        self._working: set[UUID] = set()
 
     async def look(self) -> None:
         """Begin to work on the imports that need it."""
         for workspace_id, job_id in await store.at_work(self._pool, self._only):
-            if job_id not in self._tasks and len(self._tasks) < _AT_ONCE:
+            if job_id not in self._tasks and len(self._working) < _AT_ONCE:
                 task = self._tasks[job_id] = asyncio.create_task(self._tried(workspace_id, job_id), name=f"import {job_id}")
                 task.add_done_callback(lambda _, done=job_id: self._tasks.pop(done, None))
 
@@ -123,15 +125,16 @@ class Importer:
         path = self.uploads.path(workspace_id, job_id)
         with locked(path) as is_ours:
             stored = await store.find(self._pool, workspace_id, job_id)
-            if stored is None or stored.state not in WORKING:
+            if stored is None or stored.state not in WORKING or len(self._working) == _AT_ONCE:
                 return
-            if stored.state is ImportState.UNDOING:
-                # An undo needs no file, which a backup does not have. Without its lock, two servers may work on one undo: each
-                # slice is done once, because it finds the undo where the slice before it has left it.
-                if is_ours or not path.exists():
-                    await self._undone(stored)
-            elif is_ours:
-                await self._imported(stored)
+            # An undo needs no file, which a backup does not have. Without its lock, two servers may work on one undo: each
+            # slice is done once, because it finds the undo where the slice before it has left it.
+            if is_ours or (stored.state is ImportState.UNDOING and not path.exists()):
+                self._working.add(job_id)
+                try:
+                    await (self._undone if stored.state is ImportState.UNDOING else self._imported)(stored)
+                finally:
+                    self._working.discard(job_id)
             elif not path.exists():
                 await self._end_without_file(stored)
 
@@ -141,6 +144,9 @@ class Importer:
             await work.do()
         except Unreadable as unreadable:
             await work.end(str(unreadable))
+        except Refusal as refusal:
+            # The definition of a field may be refused by now, which no row is to blame for.
+            await work.end(refusal.detail)
         except CONNECTION_ERRORS:
             _log.warning("an import waits for the database", extra={"import": str(stored.id)})
         except Exception:
@@ -167,7 +173,9 @@ class Importer:
         workspace_id, job_id = stored.workspace_id, stored.id
         origin = Origin(request_id=stored.content.request_id, credential_id=stored.content.credential_id)
         with contextlib.suppress(Refusal):
-            await self._ledger.write(workspace_id, EndImport(job_id=job_id, error=_NO_FILE), origin)
+            await self._ledger.write(
+                workspace_id, EndImport(job_id=job_id, began=stored.progress.began, error=_NO_FILE), origin
+            )
 
 
 class _Writing(NamedTuple):
@@ -251,7 +259,7 @@ class _Work:
 
     async def end(self, error: str | None) -> None:
         """End the work."""
-        await self._write(EndImport(job_id=self._stored.id, error=error))
+        await self._write(EndImport(job_id=self._stored.id, began=self._stored.progress.began, error=error))
 
     @property
     def _most_rows(self) -> int:
@@ -271,6 +279,7 @@ class _Work:
         return ImportSlice(
             job_id=self._stored.id,
             is_check=self._is_check,
+            began=self._stored.progress.began,
             first_row=first_row,
             rows=tuple(rows),
             plan=self._plan,
@@ -285,7 +294,7 @@ class _Work:
         size = 0
         for record in itertools.islice(records, most):
             rows.append(self._preparer.prepared(record))
-            size += sum(len(each) if isinstance(each, str) else len(msgspec.json.encode(each)) for each in record.values)
+            size += size_of(record)
             if size > BATCH_BYTES:
                 break
             if len(rows) % _PREPARED == 0:
@@ -455,7 +464,7 @@ async def _moved(ledger: Ledger, workspace_id: UUID, command: Command, origin: O
 
 async def _skip(records: Iterator[Record], count: int) -> None:
     """Skip records. Others have their turn meanwhile."""
-    for start in range(0, count, _SKIPPED):
-        for _ in itertools.islice(records, min(_SKIPPED, count - start)):
-            pass
-        await asyncio.sleep(0)
+    pace = Pace(_SKIPPED)
+    for record in itertools.islice(records, count):
+        if pace.is_over(size_of(record)):
+            await asyncio.sleep(0)

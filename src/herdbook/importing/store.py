@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from herdbook.custom_fields.model import FieldObjectType
 from herdbook.db.pool import Executor
 from herdbook.history.model import Kept
 from herdbook.importing.model import (
@@ -176,27 +177,31 @@ NAMED_COMPANIES: Final = Table(
 
 
 class NamedContacts(msgspec.Struct, frozen=True):
-    """The oldest active contacts with a name, in the form in which names are compared."""
+    """The oldest active contacts with a name, in the form in which names are compared: of one company, of none, or of any."""
 
     workspace_id: UUID
     first_name_word: str | None
     last_name_word: str | None
     names: str
+    company: str | None
     contact_ids: tuple[UUID, ...]
 
 
+MAX_NAMESAKES: Final = 20
+NO_COMPANY: Final = "none"
 # The first word of either name has an index.
 NAMED_CONTACTS: Final = Table(
     row=NamedContacts,
-    key=lambda named: (named.first_name_word, named.last_name_word, named.names),
+    key=lambda named: (named.first_name_word, named.last_name_word, named.names, named.company),
     load="""
         select asked.workspace_id, asked.key ->> 0 as first_name_word, asked.key ->> 1 as last_name_word,
-            asked.key ->> 2 as names, array(
+            asked.key ->> 2 as names, asked.key ->> 3 as company, array(
                 select c.id from contact c
                 where c.workspace_id = asked.workspace_id and c.deleted_at is null
                     and case when asked.key ->> 1 is null then c.first_name_word = asked.key ->> 0
                         else c.last_name_word = asked.key ->> 1 end
                     and starts_with(c.search, asked.key ->> 2)
+                    and (asked.key ->> 3 is null or coalesce(c.company_id::text, 'none') = asked.key ->> 3)
                 order by c.id
                 limit 20
             ) as contact_ids
@@ -204,6 +209,39 @@ NAMED_CONTACTS: Final = Table(
     """,
     save=None,
 )
+
+
+class NotesWithText(msgspec.Struct, frozen=True):
+    """The active notes on an object that have a text, which its hash stands for."""
+
+    workspace_id: UUID
+    object_id: UUID
+    digest: str
+    note_ids: tuple[UUID, ...]
+
+
+def _notes_with_text(links: LiteralString, object_id: LiteralString) -> Table[NotesWithText]:
+    load: LiteralString = """
+        select asked.workspace_id, (asked.key ->> 0)::uuid as object_id, asked.key ->> 1 as digest, array(
+            select n.id from $links l join note n on n.workspace_id = l.workspace_id and n.id = l.note_id
+            where l.workspace_id = asked.workspace_id and l.$object = (asked.key ->> 0)::uuid
+                and n.deleted_at is null and md5(n.object ->> 'text') = asked.key ->> 1
+            order by n.id limit 20
+        ) as note_ids
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+    """
+    return Table(
+        row=NotesWithText,
+        key=lambda found: (found.object_id, found.digest),
+        load=load.replace("$links", links).replace("$object", object_id),
+        save=None,
+    )
+
+
+NOTES_WITH_TEXT: Final = {
+    FieldObjectType.CONTACT: _notes_with_text("contact_note", "contact_id"),
+    FieldObjectType.COMPANY: _notes_with_text("company_note", "company_id"),
+}
 
 
 class StoredImport(NamedTuple):

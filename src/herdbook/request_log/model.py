@@ -276,8 +276,8 @@ def _parts(path: str) -> tuple[list[str], list[str]]:
 def _names(query_string: bytes, operation: Operation) -> Iterator[str]:
     """Yield the names of the parameters that an operation knows."""
     known: set[str] = set()
-    if operation.list_of is not None:
-        known |= {*_OF_LISTS} | time_parameters(operation.list_of).keys() | filter_parameters(operation.list_of).keys()
+    if (list_of := operation.list_of or operation.filters_of) is not None:
+        known |= {*_OF_LISTS} | time_parameters(list_of).keys() | filter_parameters(list_of).keys()
     if operation.query is not None:
         known |= {field.encode_name for field in msgspec.structs.fields(operation.query)}
     if operation.expand is not None:
