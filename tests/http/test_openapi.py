@@ -58,27 +58,23 @@ def resolved(response: Any) -> Any:
     return OURS["components"]["responses"][response["$ref"].rpartition("/")[2]] if "$ref" in response else response
 
 
-def with_responses(document: Any) -> Any:
-    """Return a document in which each operation has its responses themselves, as the vendor's has."""
-    paths = {
-        path: {
-            method: operation | {"responses": {status: resolved(each) for status, each in operation["responses"].items()}}
-            for method, operation in methods.items()
-        }
-        for path, methods in document["paths"].items()
-    }
-    return document | {"paths": paths}
-
-
 def test_it_is_valid() -> None:
     """The document is valid OpenAPI 3.1."""
     assert list(OpenAPIV31SpecValidator(OURS).iter_errors()) == []
 
 
 def test_a_refusal_is_described_once() -> None:
-    """Operations share the description of a refusal, because a document without that is three times as long."""
-    described = [operation["responses"] for methods in OURS["paths"].values() for operation in methods.values()]
-    answers = [each for responses in described for each in responses.values()]
+    """Operations share the description of a refusal, because a document without that is three times as long.
+
+    Only the published one has its refusals in their places, as the vendor's document has them.
+    """
+    described = [operation for methods in OURS["paths"].values() for operation in methods.values()]
+    answers = [
+        each
+        for operation in described
+        for each in operation["responses"].values()
+        if operation["operationId"] != "update-contact"
+    ]
     shared: dict[str, Any] = OURS["components"]["responses"]
 
     assert [each for each in answers if "application/problem+json" in each.get("content", {})] == []
@@ -106,7 +102,7 @@ def test_everything_that_is_published_is_in_it() -> None:
     update = published["paths"]["/v2/contacts/{contact_id}"]["patch"]
     [ignored] = [parameter for parameter in update["parameters"] if parameter["name"] == "Authorization"]
 
-    assert list(differences(published, with_responses(OURS))) == [
+    assert list(differences(published, OURS)) == [
         f"/paths//v2/contacts/{{contact_id}}/patch/parameters/Authorization is None, not {ignored}",
         "/components/schemas/ContactEmailsItems/properties/email/format is missing",
     ]

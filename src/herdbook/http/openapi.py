@@ -29,6 +29,8 @@ from herdbook.http.unread import WrittenObject, needs_other_schema
 from herdbook.shared_schemas import Deleted
 
 _MEDIA_TYPES_OF_PROBLEMS: Final = ("application/json", "application/problem+json")
+# The vendor has published its document, with all responses in their places, so tools may compare the texts.
+_PUBLISHED: Final = "update-contact"
 _EXAMPLE_REQUEST_ID: Final = ids.example(ids.REQUEST)
 _ABOUT: Final = """\
 Every request must authenticate: `Authorization: Bearer <token>`, or an API key as the whole value of that header.
@@ -347,9 +349,8 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
     if operation.method == "GET" and operation.shows_version:
         headers = _headers((*_EVERYWHERE, "ETag", *_QUOTA)) | _etag_of_record(operation)
         responses[304] = {"description": "If-None-Match names the current version.", "headers": headers}
-    responses |= {
-        kinds[0].status: {"$ref": f"#/components/responses/{_refusal_name(kinds)}"} for kinds in _refusals_by_status(operation)
-    }
+    refusal = _refusal if operation.id == _PUBLISHED else _shared_refusal
+    responses |= {kinds[0].status: refusal(kinds) for kinds in _refusals_by_status(operation)}
     for status, other in (operation.other_answers or {}).items():
         headers = _headers((*_EVERYWHERE, *other.headers))
         responses[status] = {
@@ -421,6 +422,10 @@ def _refusals_by_status(operation: Operation) -> list[list[ProblemType]]:
     for _, kind in sorted(by_name.items()):
         by_status.setdefault(kind.status, []).append(kind)
     return list(by_status.values())
+
+
+def _shared_refusal(kinds: Iterable[ProblemType]) -> Json:
+    return {"$ref": f"#/components/responses/{_refusal_name(kinds)}"}
 
 
 def _refusal_name(kinds: Iterable[ProblemType]) -> str:

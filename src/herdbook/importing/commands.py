@@ -66,7 +66,7 @@ from herdbook.tags.model import TagCreate, comparable_name
 from herdbook.tags.store import TAG, TAG_NAMES
 
 # A command gives up the event loop's time after so many rows.
-_STEP: Final = 5
+_STEP: Final = 2
 _VERDICTS: Final = {Action.CREATED: RowVerdict.CREATE, Action.UPDATED: RowVerdict.UPDATE, Action.RESTORED: RowVerdict.RESTORE}
 
 

@@ -42,7 +42,7 @@ from herdbook.uploads import Uploads, locked
 from herdbook.workspaces.store import region_of
 
 # Rows of one command. A neighbour's write may wait for two of them: one that is saved, and one that was applied ahead.
-SLICE: Final = 50
+SLICE: Final = 20
 # Rows of one command while nobody else has written in the workspace for some seconds. Each row costs less then.
 _LARGE_SLICE: Final = 250
 _ALONE_SECONDS: Final = 10.0
