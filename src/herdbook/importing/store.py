@@ -223,7 +223,7 @@ class NotesWithText(msgspec.Struct, frozen=True):
 def _notes_with_text(links: LiteralString, object_id: LiteralString) -> Table[NotesWithText]:
     load: LiteralString = """
         select asked.workspace_id, (asked.key ->> 0)::uuid as object_id, asked.key ->> 1 as digest, array(
-            select n.id from $links l join note n on n.workspace_id = l.workspace_id and n.id = l.note_id
+            select n.id from $links l join note n on n.workspace_id = asked.workspace_id and n.id = l.note_id
             where l.workspace_id = asked.workspace_id and l.$object = (asked.key ->> 0)::uuid
                 and n.deleted_at is null and md5(n.object ->> 'text') = asked.key ->> 1
             order by n.id limit 20
