@@ -424,7 +424,10 @@ def make_query_possible(case: schemathesis.Case[Any]) -> None:
         if str(asked.get("format")).startswith("vcard"):
             # Nothing else is a person.
             asked["object_type"] = "contact"
-        for name in ("after", "types") if asked.get("object_type", "contact") != "change" else ("object_ids", "after"):
+        object_type = asked.get("object_type", "contact")
+        filters = [name for name in asked if name.startswith("filter") or name == "search"]
+        of_type = {"change": ("object_ids", "after", *filters), "engagement": ("object_ids", "after", "types")}
+        for name in of_type.get(object_type, ("after", "types", *filters)):
             asked.pop(name, None)
 
 
