@@ -29,7 +29,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from herdbook.embedded import INITDB, EmbeddedPostgres, EmbeddedPostgresFailed, binary, environment
+from herdbook.embedded import INITDB, EmbeddedPostgres, binary, environment
 from herdbook.replacement import sync
 
 __all__ = ["copy_template"]
@@ -65,12 +65,14 @@ def copy_template(postgres: EmbeddedPostgres, cluster: Path) -> bool:
         template = _found(folder, key) or _made(folder, key)
         if template is None:
             return False
-        postgres.run(cluster, [tar, "-x", "-p", "-C", str(cluster)], text=template)
+        # Without a name, `tar` would read the tape that the user's environment names.
+        postgres.run(cluster, [tar, "-x", "-p", "-f", "-", "-C", str(cluster)], text=template)
         _give_identity(cluster)
         # As initdb does it: one call instead of a thousand.
         postgres.run(cluster, [sync_command, "-f", str(cluster)])
-    except (OSError, EmbeddedPostgresFailed, _Unusable) as error:
-        _log.info("a new folder is made without a template", extra={"error": str(error)})
+    except Exception as error:
+        # A new folder is made whatever is wrong, such as a full disk that the migrations of the template meet.
+        _log.info("a new folder is made without a template", extra={"error": repr(error)})
         return False
     return True
 
@@ -93,7 +95,9 @@ def _found(folder: Path, key: str) -> Path | None:
     """Return the template, unless there is none. Remove a damaged one."""
     for template in folder.glob(f"{key}-*.tar"):
         if template.stem == f"{key}-{_sum_of(template)}":
-            os.utime(template)
+            # Where nothing can be written, as in an image of a container, nobody removes former templates either.
+            with contextlib.suppress(OSError):
+                os.utime(template)
             return template
         _log.warning("a damaged template of clusters is removed", extra={"file": str(template)})
         template.unlink(missing_ok=True)

@@ -562,7 +562,7 @@ class Ledger:
         late += [one for batch in self._batches for one in batch.waiting if one.since <= before]
         self._give_up([one for one in late if not one.done.done()])
         self._cut(before)
-        self._kept.forget_old_rows()
+        self._kept.forget_old()
 
     def _cut(self, before: float = math.inf) -> None:
         """Cut the connections of batches that began to wait before a time and have no waiting caller any more."""
