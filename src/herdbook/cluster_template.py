@@ -83,6 +83,9 @@ def _opened_folder() -> Path:
     folder = (cache if cache.is_absolute() else Path("~/.cache").expanduser()) / "herdbook"
     if not folder.is_absolute():
         raise _Unusable("the user has no home folder")
+    if os.geteuid() == 0 and next(each for each in (folder, *folder.parents) if each.exists()).stat().st_uid != 0:
+        # `sudo` may leave the home of its user, whose programs could not write in a cache folder that root has made.
+        raise _Unusable(f"{folder} would belong to root in a folder of another user")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.stat()
     # A cluster has functions that run with all rights, so nobody else may write one for us.

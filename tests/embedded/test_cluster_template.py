@@ -304,3 +304,17 @@ def test_a_template_that_cannot_be_made_stops_no_server(tmp_path: Path, monkeypa
 
     assert not is_copy(tmp_path / "second")
     assert list((tmp_path / "cache/herdbook").glob("*.tar")) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write in the folders of others")
+def test_root_leaves_nothing_in_the_home_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If root has the home of a user, that has no cache folder of root's afterwards."""
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    with served(tmp_path / "data"):
+        pass
+
+    assert [*home.iterdir()] == []
