@@ -241,7 +241,7 @@ class _Pool:
         self.free = size
         # Those of them that asyncpg was not given back, because to give back and to borrow takes longer than a short statement.
         self.at_hand: list[Any] = []
-        # Counts how often all connections were given up. Those that somebody had meanwhile are not lent again.
+        # Counts how often all connections were given up. Those that somebody had meanwhile are cut afterwards.
         self.generation = 0
 
     def acquire(self) -> "_Lent":
@@ -329,7 +329,9 @@ class _Lent:
                 connection.terminate()
             await pool.pool.expire_connections()
             pool.generation += 1
-        if error is None and pool.free >= 0 and self._generation == pool.generation and _is_open(self._connection):
+        elif self._generation != pool.generation and _is_open(self._connection):
+            self._connection.terminate()
+        if error is None and pool.free >= 0 and _is_open(self._connection):
             pool.at_hand.append(self._connection)
             pool.free += 1
             return
