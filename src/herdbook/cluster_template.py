@@ -98,7 +98,7 @@ def _found(folder: Path, key: str) -> Path | None:
     """Return the template, unless there is none. Remove a damaged one."""
     for template in folder.glob(f"{key}-*.tar"):
         if template.stem == f"{key}-{_sum_of(template)}":
-            # Where nothing can be written, as in an image of a container, nobody removes former templates either.
+            # The file system may be read-only, as in an image of a container. Nobody removes former templates there either.
             with contextlib.suppress(OSError):
                 os.utime(template)
             return template

@@ -293,7 +293,7 @@ def test_a_user_without_a_home_has_no_template(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_template_that_cannot_be_made_stops_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the migrations of a template meet, such as a full disk of the cache alone, a folder is made without it."""
+    """A folder is made without a template, whatever its migrations meet, such as a full disk of the cache alone."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with served(tmp_path / "first"):
         pass

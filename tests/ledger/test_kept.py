@@ -349,7 +349,7 @@ def test_shared_workspaces_are_loaded_for_a_minute() -> None:
 
 
 def test_many_shared_workspaces_make_no_write_dearer() -> None:
-    """Where two servers write in thousands of workspaces, a batch looks at its own alone."""
+    """A batch looks at its own workspaces alone, also if two servers write in thousands."""
 
     def seconds(shared: int) -> float:
         kept = keeping(Clocks())
