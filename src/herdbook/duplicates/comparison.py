@@ -535,7 +535,7 @@ def _edits(one: str, other: str, most: int) -> int:
 
 @cache
 def _library():  # noqa: ANN202  # only as an inferred type does a module have its members
-    """Return the library that compares texts, which takes a thirtieth of a start to import: a new server has nothing to compare.
+    """Return the library that compares texts. It takes a thirtieth of a start to import, and a new server compares nothing.
 
     Nobody imports a part of it by itself, because the import of the whole by another thread would fail, and so would that.
     """
