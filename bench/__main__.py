@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -24,8 +23,7 @@ from bench.trials import Trial, run_in_turns
 from bench.under_attack import measure_attacks
 from bench.webhooks import Flow, Subscription, idle_share, measure_flow, receiving, subscribe_all
 
-Serving = Callable[[Path], AbstractContextManager[tuple[Server, float]]]
-RIVALS: dict[str, Serving] = {"herdbook": herdbook.serving, "PocketBase": pocketbase.serving}
+RIVALS = ("herdbook", "PocketBase")
 IDLE = 2.0  # seconds of idleness before a server's memory is read
 
 
@@ -80,15 +78,27 @@ class Bench:
         return Trial(name, connections, rival, run)
 
     def measure_starts(self) -> None:
-        """Measure the start from nothing, and again on the folder that this made."""
+        """Measure the start from nothing, and again on the folder that this made.
+
+        A machine's first folder is made by initdb. The second one makes a template, of which the third one is a copy.
+        """
         nothing: dict[str, list[float]] = {rival: [] for rival in RIVALS}
+        copied: dict[str, list[float]] = {"herdbook": []}
         existing: dict[str, list[float]] = {rival: [] for rival in RIVALS}
         for number in range(self.plan.rounds):
-            for rival, serving in RIVALS.items():
-                for starts in (nothing, existing):
-                    with serving(self.scratch / f"start-{rival}-{number}") as (_, seconds):
-                        starts[rival].append(seconds)
+            # Each round is a machine of its own, whatever this one has started before.
+            machine = self.scratch / f"start-{number}"
+            machine.mkdir()
+            cache = {"XDG_CACHE_HOME": str(machine / "cache")}
+            for name, starts in (("first", nothing), ("second", None), ("third", copied), ("third", existing)):
+                with herdbook.serving(machine / name, cache) as (_, seconds):
+                    if starts is not None:
+                        starts["herdbook"].append(seconds)
+            for starts in (nothing, existing):
+                with pocketbase.serving(machine / "pocketbase") as (_, seconds):
+                    starts["PocketBase"].append(seconds)
         self.facts.append(Fact("from nothing to the first 200", "s", nothing))
+        self.facts.append(Fact("the same, from the third new folder of a machine on", "s", copied))
         self.facts.append(Fact("start on an existing folder", "s", existing))
 
     def measure_memory(self, name: str, servers: dict[str, Server]) -> None:

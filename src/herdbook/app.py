@@ -76,6 +76,7 @@ from herdbook.merging import api as merging_api
 from herdbook.merging.commands import MoveReferences
 from herdbook.merging.store import MERGE_TYPES
 from herdbook.metrics_page import MetricsPage
+from herdbook.names import load_reader_of_names
 from herdbook.notes import api as notes_api
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
@@ -339,7 +340,8 @@ async def _send_plainly(send: Send, message: Message) -> None:
 async def _load_late() -> None:
     """Load what the first answer does not need, before a request needs it, which would wait for it and let others wait."""
     await asyncio.sleep(_LOAD_AFTER_SECONDS)
-    for load in (load_e_mail_library, load_phone_library, load_library_of_likeness, oauth_api.load_server):
+    loads = load_e_mail_library, load_phone_library, load_library_of_likeness, oauth_api.load_server, load_reader_of_names
+    for load in loads:
         # In a thread, from which the interpreter takes its turn after 5 ms.
         await asyncio.to_thread(load)
 

@@ -29,7 +29,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from herdbook.embedded import INITDB, EmbeddedPostgres, EmbeddedPostgresFailed, binary, environment
+from herdbook.embedded import INITDB, EmbeddedPostgres, binary, environment
 from herdbook.replacement import sync
 
 __all__ = ["copy_template"]
@@ -65,12 +65,14 @@ def copy_template(postgres: EmbeddedPostgres, cluster: Path) -> bool:
         template = _found(folder, key) or _made(folder, key)
         if template is None:
             return False
-        postgres.run(cluster, [tar, "-x", "-p", "-C", str(cluster)], text=template)
+        # Without a name, `tar` would read the tape that the user's environment names.
+        postgres.run(cluster, [tar, "-x", "-p", "-f", "-", "-C", str(cluster)], text=template)
         _give_identity(cluster)
         # As initdb does it: one call instead of a thousand.
         postgres.run(cluster, [sync_command, "-f", str(cluster)])
-    except (OSError, EmbeddedPostgresFailed, _Unusable) as error:
-        _log.info("a new folder is made without a template", extra={"error": str(error)})
+    except Exception as error:
+        # A new folder is made whatever is wrong, such as a full disk that the migrations of the template meet.
+        _log.info("a new folder is made without a template", extra={"error": repr(error)})
         return False
     return True
 
@@ -81,6 +83,9 @@ def _opened_folder() -> Path:
     folder = (cache if cache.is_absolute() else Path("~/.cache").expanduser()) / "herdbook"
     if not folder.is_absolute():
         raise _Unusable("the user has no home folder")
+    if os.geteuid() == 0 and next(each for each in (folder, *folder.parents) if each.exists()).stat().st_uid != 0:
+        # `sudo` may leave the home of its user, whose programs could not write in a cache folder that root has made.
+        raise _Unusable(f"{folder} would belong to root in a folder of another user")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.stat()
     # A cluster has functions that run with all rights, so nobody else may write one for us.
@@ -93,7 +98,9 @@ def _found(folder: Path, key: str) -> Path | None:
     """Return the template, unless there is none. Remove a damaged one."""
     for template in folder.glob(f"{key}-*.tar"):
         if template.stem == f"{key}-{_sum_of(template)}":
-            os.utime(template)
+            # The file system may be read-only, as in an image of a container. Nobody removes former templates there either.
+            with contextlib.suppress(OSError):
+                os.utime(template)
             return template
         _log.warning("a damaged template of clusters is removed", extra={"file": str(template)})
         template.unlink(missing_ok=True)

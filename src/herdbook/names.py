@@ -54,6 +54,11 @@ def words_with_meaning() -> frozenset[str]:
     return frozenset(word for each in entries for word in each.split())
 
 
+def load_reader_of_names() -> None:
+    """Import the reader of names, before a participant has one."""
+    words_with_meaning()
+
+
 class PersonName(NamedTuple):
     """The parts of a name; either may be empty."""
 

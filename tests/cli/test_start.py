@@ -14,7 +14,7 @@ HEAVY: Final = (
     *("herdbook.cli.demo", "herdbook.console.console_app", "herdbook.console_pages", "herdbook.database_upgrade"),
 )
 # Those that requests of programs need, and that are imported in the background.
-SOON: Final = ("authlib", "email_validator", "phonenumbers", "rapidfuzz")
+SOON: Final = ("authlib", "email_validator", "nameparser", "phonenumbers", "rapidfuzz")
 # The application is ready, and the loop has had no turn since.
 READY: Final = """
 import asyncio, json, sys
@@ -33,6 +33,18 @@ async def start(database_url, folder, heavy, soon):
 
 asyncio.run(start(*sys.argv[1:3], *map(json.loads, sys.argv[3:])))
 """
+# A request compares two texts while the library for that is imported in the background.
+MEANWHILE: Final = """
+import sys, threading
+from herdbook.duplicates.comparison import _is_close, load_library_of_likeness
+
+loading = threading.Thread(target=load_library_of_likeness)
+loading.start()
+while "rapidfuzz" not in sys.modules and loading.is_alive():
+    pass
+print(_is_close("herd book", "book herd"))
+loading.join()
+"""
 # The modules that are there when the database of `herdbook serve` is started.
 BEFORE_THE_DATABASE: Final = """
 import sys, herdbook.cli.main, herdbook.cli.serve
@@ -50,6 +62,13 @@ def test_a_server_starts_without_what_few_requests_need(database_url: str, tmp_p
 
     assert json.loads(done[0]) == []
     assert done[1] == "all of them"
+
+
+def test_a_request_may_need_a_library_while_it_is_imported() -> None:
+    """It waits for the import that has begun, and neither of them fails."""
+    done = subprocess.run([sys.executable, "-c", MEANWHILE], check=True, capture_output=True, text=True, timeout=60)
+
+    assert (done.stdout.strip(), done.stderr) == ("True", "")
 
 
 def test_the_database_starts_before_the_imports() -> None:

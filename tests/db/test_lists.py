@@ -13,7 +13,8 @@ from herdbook.db.paging import ListRow, PageQuery
 from herdbook.db.pool import PagePool, open_pool
 from herdbook.db.pool import Pool as LentPool
 
-_CONNECTIONS = 5
+# As few as a server may have, beside those that plan anew.
+_CONNECTIONS = 3
 
 
 class _Pools(NamedTuple):

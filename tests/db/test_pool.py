@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from herdbook.db.pool import PagePool, open_pool
@@ -39,3 +40,17 @@ async def test_a_connection_that_was_cut_is_not_lent(lent: PagePool, pool: "asyn
     await pool.execute("select 1")
 
     assert await session_of(lent) != cut
+
+
+async def test_no_connection_to_a_demoted_server_is_lent(lent: PagePool) -> None:
+    """Once a server takes no writes, the connections that others had meanwhile are not lent again either."""
+    async with lent.acquire() as reading:
+        session = await reading.fetchval("select pg_backend_pid()")
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            async with lent.acquire() as writing:
+                await writing.execute("begin read only; create table herd (name text)")
+
+    sessions = await asyncio.gather(*(session_of(lent) for _ in range(4)))
+
+    assert session not in sessions
+    assert lent.get_idle_size() == lent.get_size() == 2

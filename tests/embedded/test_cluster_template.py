@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -11,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import asyncpg
 import pytest
@@ -251,3 +253,68 @@ def test_a_cache_folder_of_others_is_not_used(template: Path, tmp_path: Path, sp
         pass
 
     assert not is_copy(tmp_path / "data")
+
+
+def test_a_template_that_cannot_be_touched_is_used(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template may lie on a file system that is read-only, as in an image of a container."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    with served(tmp_path / "data"):
+        pass
+
+    assert template.exists()
+    assert is_copy(tmp_path / "data")
+
+
+def test_a_tape_of_the_user_is_not_read(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tar` would read the file that the environment names."""
+    monkeypatch.setenv("TAPE", str(tmp_path / "tape"))
+    with served(tmp_path / "data"):
+        pass
+
+    assert template.exists()
+    assert is_copy(tmp_path / "data")
+
+
+def test_a_user_without_a_home_has_no_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a user that no file knows."""
+
+    def unknown(uid: int) -> NoReturn:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+    assert not copy_template(EmbeddedPostgres(tmp_path / "data"), tmp_path / "copy")
+
+
+def test_a_template_that_cannot_be_made_stops_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is made without a template, whatever its migrations meet, such as a full disk of the cache alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with served(tmp_path / "first"):
+        pass
+    # The migrations of the template, unlike those of the folder, run in this process.
+    monkeypatch.setenv("PGSSLMODE", "none such")
+    with served(tmp_path / "second"):
+        pass
+
+    assert not is_copy(tmp_path / "second")
+    assert list((tmp_path / "cache/herdbook").glob("*.tar")) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write in the folders of others")
+def test_root_leaves_nothing_in_the_home_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If root has the home of a user, that has no cache folder of root's afterwards."""
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    with served(tmp_path / "data"):
+        pass
+
+    assert [*home.iterdir()] == []

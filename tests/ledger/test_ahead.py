@@ -201,6 +201,44 @@ async def test_a_row_that_was_read_before_the_save_is_read_again(ledger_client: 
     assert seen == [False, True]
 
 
+class CreateNamed(LongCommand, frozen=True):
+    """Create a contact whose first name is the description of the contacts that were just changed, or `nobody`."""
+
+    goes_ahead: ClassVar[bool] = True
+
+    told: Steps
+
+    def needs(self) -> Iterator[Need]:
+        yield from ()
+
+    def steps(self, work: UnitOfWork) -> Generator[None, None, Result]:
+        self.told.begun.set()
+        changed = [row.object.description for row in work.changed_in(CONTACTS) if row.object.description]
+        yield
+        return creation(first_name="".join(changed) or "nobody").apply(work)
+
+
+async def test_a_save_that_was_in_vain_leaves_nothing_to_the_next(ledger_client: LedgerClient, pool: Pool) -> None:
+    """If another process takes the very number and time of a save whose caller is gone, what went ahead of that is dropped."""
+    contact_id = id_of(await ledger_client.create("ada@engine.test"))
+    # The clock is behind the head, so all processes choose the same next time.
+    behind = "update workspace set last_at = now() + interval '1 hour' where id = $1"
+    await pool.execute(behind, ledger_client.workspace_id)
+    first, second = Append(contact_id, "a", Steps(may_end=False)), CreateNamed(Steps())
+    async with pool.acquire() as connection, connection.transaction():
+        one = asyncio.create_task(ledger_client.write(first))
+        await first.told.begun.wait()
+        other = asyncio.create_task(ledger_client.write(second))
+        await connection.execute("select from workspace where id = $1 for update", ledger_client.workspace_id)
+        first.told.may_end.set()
+        await second.told.begun.wait()
+        one.cancel()
+        moved = "update workspace set seq = seq + 1, last_at = last_at + interval '1 microsecond' where id = $1"
+        await connection.execute(moved, ledger_client.workspace_id)
+
+    assert contact_of(await other).first_name == "nobody"
+
+
 async def test_a_refusal_ahead_is_asked_again(ledger_client: LedgerClient) -> None:
     """A command that was refused ahead is applied again behind the save, and its caller gets that refusal."""
     contact_id = id_of(await ledger_client.create("ada@engine.test"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,11 +13,15 @@ import pytest
 import pytest_asyncio
 
 from herdbook import ids
+from herdbook.auth.store import create_workspace
+from herdbook.companies.model import CompanyCreate
+from herdbook.companies.store import COMPANY
 from herdbook.contacts.commands import CreateContactRecord
 from herdbook.contacts.model import ContactCreate, ContactRecordUpdatePhoneNumber
 from herdbook.db.pool import open_pool
 from herdbook.errors import NotFound
 from herdbook.ledger.batch import SavedRows, decoded_row, load, save
+from herdbook.ledger.commands import Create
 from herdbook.ledger.kept import MAX_BYTES, MAX_COMMANDS, ROW_SECONDS, SHARED_SECONDS, Kept
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import LARGE_BYTES, Need, Origin, Table
@@ -127,6 +132,36 @@ async def test_a_change_that_moved_no_head_is_not_lost(watched: Watched, pool: P
     assert await watched.costs(first_name="Augusta") == "sls"
     contact = await stored(pool, watched.ada)
     assert (contact["first_name"], contact["last_name"]) == ("Augusta", "King")
+
+
+async def test_a_row_that_was_only_read_is_proved_too(watched: Watched, pool: Pool) -> None:
+    """A contact joins a company that was just made, unless something beside the ledger has changed that."""
+    made = await watched.client.write(Create(COMPANY, CompanyCreate(name="Engines", domains=())))
+    company_id = json.loads(made.body)["id"]
+    watched.statements.clear()
+    await watched.client.create(first_name="Grace", company_id=company_id)
+    first = in_short(watched.statements)
+    await pool.execute("update company set object = object where id = $1", ids.decoded(ids.COMPANY, company_id))
+    watched.statements.clear()
+    await watched.client.create(first_name="Edith", company_id=company_id)
+
+    assert (first, in_short(watched.statements)) == ("s", "sls")
+    await kept_promises(pool, watched.client.workspace_id)
+
+
+async def test_a_workspace_whose_row_differs_holds_up_no_other(watched: Watched, pool: Pool) -> None:
+    """A save of two workspaces writes in the one whose kept row is right, and nothing in the other."""
+    neighbour = LedgerClient(watched.client.ledger, await create_workspace(pool, "Bob's workspace"))
+    grace = id_of(await neighbour.create(first_name="Grace"))
+    await pool.execute("update contact set object = object where id = $1", watched.ada)
+    watched.statements.clear()
+    updates = watched.client.update(watched.ada, first_name="Augusta"), neighbour.update(grace, first_name="Amazing")
+    await asyncio.gather(*updates)
+
+    assert in_short(watched.statements) == "sls"
+    first, *others = [await kept_promises(pool, each.workspace_id) for each in (neighbour, watched.client)]
+    assert [len(first), *map(len, others)] == [2, 2]
+    assert first[2]["at"] < others[0][2]["at"]
 
 
 async def test_a_refusal_is_of_what_is_stored(watched: Watched, other_ledger_client: LedgerClient) -> None:
@@ -276,11 +311,11 @@ def test_rows_are_kept_for_a_minute() -> None:
     clocks = Clocks()
     kept = keeping(clocks)
     clocks.pass_by(ROW_SECONDS - 1)
-    kept.forget_old_rows()
+    kept.forget_old()
     kept.note_time(NOW)
     assert knows(kept)
     clocks.pass_by(2)
-    kept.forget_old_rows()
+    kept.forget_old()
     kept.note_time(NOW)
 
     assert not knows(kept)
@@ -311,3 +346,36 @@ def test_shared_workspaces_are_loaded_for_a_minute() -> None:
     kept.note_head(WORKSPACE, 9, NOW)
 
     assert kept.units({WORKSPACE: []}) is not None
+
+
+def test_many_shared_workspaces_make_no_write_dearer() -> None:
+    """A batch looks at its own workspaces alone, also if two servers write in thousands."""
+
+    def seconds(shared: int) -> float:
+        kept = keeping(Clocks())
+        kept.note_shared([ids.new_id() for _ in range(shared)])
+        began = time.process_time()
+        for number in range(200):
+            kept.note_head(WORKSPACE, number, NOW)
+        return time.process_time() - began
+
+    few, many = (min(seconds(shared) for _ in range(3)) for shared in (1, 10_000))
+
+    assert many < 20 * few
+
+
+def test_it_is_forgotten_that_workspaces_were_shared() -> None:
+    """Those in which another process wrote long ago take no memory, and those in which it wrote again stay shared."""
+    clocks = Clocks()
+    kept = keeping(clocks)
+    kept.note_shared([WORKSPACE, ids.NIL])
+    clocks.pass_by(SHARED_SECONDS / 2)
+    kept.note_shared([WORKSPACE])
+    clocks.pass_by(SHARED_SECONDS / 2 + 1)
+    kept.forget_old()
+    kept.note_time(NOW)
+    for each in (WORKSPACE, ids.NIL):
+        kept.note_head(each, 8, NOW)
+
+    assert kept.units({WORKSPACE: []}) is None
+    assert kept.units({ids.NIL: []}) is not None

@@ -37,6 +37,8 @@ CONNECTION_ERRORS: Final = (
 PATIENCE_SECONDS: Final = 9.0
 # More of them are no faster on a few cores, and let a write wait for its connection.
 _LISTS_AT_ONCE: Final = 3
+# The connections that lists leave to others, as many as there are writers. A server may have three connections in all.
+_LEFT_TO_OTHERS: Final = 2
 _GIVE_BACK_SECONDS: Final = 0.5
 _CLOSE_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 5.0
@@ -234,11 +236,13 @@ class _Pool:
         self.pool = pool
         self.is_distributed = is_distributed
         self.planning_once: Pool = planning_once or self
-        self.turns = asyncio.Semaphore(_LISTS_AT_ONCE)
+        self.turns = asyncio.Semaphore(max(1, min(_LISTS_AT_ONCE, self.planning_once.get_size() - _LEFT_TO_OTHERS)))
         # The connections that nobody has. While there are any, nobody waits for one. If it is below zero, so many wait.
         self.free = size
         # Those of them that asyncpg was not given back, because to give back and to borrow takes longer than a short statement.
         self.at_hand: list[Any] = []
+        # Counts how often all connections were given up. Those that somebody had meanwhile are cut afterwards.
+        self.generation = 0
 
     def acquire(self) -> "_Lent":
         return _Lent(self)
@@ -283,11 +287,12 @@ class _Pool:
 class _Lent:
     """A connection for the length of the block, and at most `PATIENCE_SECONDS`."""
 
-    __slots__ = ("_connection", "_end", "_is_late", "_pool")
+    __slots__ = ("_connection", "_end", "_generation", "_is_late", "_pool")
 
     def __init__(self, pool: _Pool) -> None:
         self._pool = pool
         self._is_late = False
+        self._generation = pool.generation
 
     async def __aenter__(self) -> Connection:
         loop = asyncio.get_running_loop()
@@ -323,6 +328,9 @@ class _Lent:
             for connection in (self._connection, *pool.at_hand):
                 connection.terminate()
             await pool.pool.expire_connections()
+            pool.generation += 1
+        elif self._generation != pool.generation and _is_open(self._connection):
+            self._connection.terminate()
         if error is None and pool.free >= 0 and _is_open(self._connection):
             pool.at_hand.append(self._connection)
             pool.free += 1

@@ -8,7 +8,7 @@ fitted to the FEBRL data sets; `tests/duplicates/test_febrl.py` measures the res
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from itertools import product
 from typing import Any, Final, NamedTuple, cast
@@ -525,29 +525,33 @@ def is_similar(one: str, other: str) -> bool:
         # `room12` is no misspelling of `room13`.
         return False
     most = 1 if min(len(one), len(other)) < 5 else 2
-    from rapidfuzz.distance import JaroWinkler  # noqa: PLC0415  # see `_edits`
-
-    return _edits(one, other, most) <= most or JaroWinkler.similarity(one, other) >= 0.92
+    return _edits(one, other, most) <= most or _library().distance.JaroWinkler.similarity(one, other) >= 0.92
 
 
 def _edits(one: str, other: str, most: int) -> int:
     """Return how many letters were mistyped, or swapped with their neighbour, or a number above `most` if more than those."""
-    # The library takes a thirtieth of a start to import, and a new server has nothing to compare.
-    from rapidfuzz.distance import OSA  # noqa: PLC0415
+    return _library().distance.OSA.distance(one, other, score_cutoff=most)
 
-    return OSA.distance(one, other, score_cutoff=most)
+
+@cache
+def _library():  # noqa: ANN202  # only as an inferred type does a module have its members
+    """Return the library that compares texts. It takes a thirtieth of a start to import, and a new server compares nothing.
+
+    Nobody imports a part of it by itself, because the import of the whole by another thread would fail, and so would that.
+    """
+    import rapidfuzz  # noqa: PLC0415
+
+    return rapidfuzz
 
 
 def load_library_of_likeness() -> None:
     """Import the library that compares texts, before two need it."""
-    _edits("herd", "book", 1)
+    _library()
 
 
 def _is_close(one: str, other: str) -> bool:
     """Whether two texts have about the same words, in any order."""
-    from rapidfuzz.fuzz import token_sort_ratio  # noqa: PLC0415  # see `_edits`
-
-    return token_sort_ratio(one, other) >= _CLOSE
+    return _library().fuzz.token_sort_ratio(one, other) >= _CLOSE
 
 
 _NAMES: Final = {

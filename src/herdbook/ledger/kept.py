@@ -61,6 +61,7 @@ class Kept:
         self._rows: dict[tuple[UUID, tuple[Table[Any], Hashable]], _Row] = {}
         self._bytes = 0
         self._clock: _Clock | None = None
+        # The workspace that was noted first comes first. There may be thousands, so that no write looks at all of them.
         self._shared_until: dict[UUID, float] = {}
 
     def units(self, needs: Mapping[UUID, Collection[Need]]) -> dict[UUID, UnitOfWork] | None:
@@ -88,11 +89,9 @@ class Kept:
 
     def note_head(self, workspace_id: UUID, seq: int, at: datetime) -> None:
         """Note where the head of a workspace is, unless another process has written there lately."""
-        if self._shared_until:
-            now = self._monotonic()
-            self._shared_until = {each: until for each, until in self._shared_until.items() if until > now}
-            if workspace_id in self._shared_until:
-                return
+        shared_until = self._shared_until.get(workspace_id)
+        if shared_until is not None and shared_until > self._monotonic():
+            return
         # Take it out first, so that the head that was noted first comes first.
         self._heads.pop(workspace_id, None)
         self._heads[workspace_id] = _Head(seq, at)
@@ -123,13 +122,18 @@ class Kept:
     def note_shared(self, workspace_ids: Collection[UUID]) -> None:
         """Note that other processes write in workspaces."""
         self.forget_heads(workspace_ids)
-        self._shared_until.update(dict.fromkeys(workspace_ids, self._monotonic() + SHARED_SECONDS))
+        until = self._monotonic() + SHARED_SECONDS
+        for workspace_id in workspace_ids:
+            self._shared_until.pop(workspace_id, None)
+            self._shared_until[workspace_id] = until
 
-    def forget_old_rows(self) -> None:
-        """Forget the rows that were kept long enough."""
+    def forget_old(self) -> None:
+        """Forget the rows that were kept long enough, and which workspaces were shared long ago."""
         now = self._monotonic()
         while self._rows and next(iter(self._rows.values())).until < now:
             self._drop(next(iter(self._rows)))
+        while self._shared_until and next(iter(self._shared_until.values())) < now:
+            del self._shared_until[next(iter(self._shared_until))]
 
     def _drop(self, place: tuple[UUID, tuple[Table[Any], Hashable]]) -> None:
         row = self._rows.pop(place, None)

@@ -562,7 +562,7 @@ class Ledger:
         late += [one for batch in self._batches for one in batch.waiting if one.since <= before]
         self._give_up([one for one in late if not one.done.done()])
         self._cut(before)
-        self._kept.forget_old_rows()
+        self._kept.forget_old()
 
     def _cut(self, before: float = math.inf) -> None:
         """Cut the connections of batches that began to wait before a time and have no waiting caller any more."""
@@ -621,7 +621,7 @@ class Ledger:
                     return
                 lock = bool(doubts) or self._is_contended(waiting)
             except Exception as error:
-                self._kept.forget_heads(one.workspace_id for one in waiting)
+                self._forget({one.workspace_id for one in waiting})
                 is_away = isinstance(error, CONNECTION_ERRORS)
                 # The node that has the workspace may have committed what this one could not hear of.
                 is_unclear = self._is_distributed and isinstance(error, _MAYBE_COMMITTED) and unclear < _UNCLEAR_ATTEMPTS
@@ -830,7 +830,7 @@ class Ledger:
     def _keep(self, trial: _Trial, again: AbstractSet[UUID]) -> None:
         """Keep what a batch has loaded and saved, for those after it. In the workspaces of `again`, nothing was saved."""
         self._kept.note_shared(again & trial.saved_ids)
-        self._kept.forget_heads(again)
+        self._forget(again)
         for work in trial.units.values():
             if work.workspace_id not in again:
                 at = work.at if work.workspace_id in trial.saved_ids else work.loaded_at
@@ -838,6 +838,12 @@ class Ledger:
             self._kept.forget_rows(work)
         if trial.saved_rows is not None:
             self._kept.note_rows(trial.saved_rows)
+
+    def _forget(self, workspace_ids: AbstractSet[UUID]) -> None:
+        """Forget what was known of workspaces in which a save was in vain, or may have been."""
+        self._kept.forget_heads(workspace_ids)
+        for workspace_id in workspace_ids:
+            self._drop_ahead(workspace_id)
 
     async def _without_committed(
         self, connection: Connection, waiting: Sequence[_Waiting], doubts: Sequence[_Trial]
