@@ -97,9 +97,10 @@ class Lines:
             self._in_hand = len(lines)
             if dropped:
                 lines.append(_Dropped(timestamp=datetime.now(UTC), lines=dropped))
-            # Standard error may be closed, or its reader gone.
-            with contextlib.suppress(OSError, ValueError):
-                _write_all(_encoder.encode_lines(lines))
+            if lines:
+                # Standard error may be closed, or its reader gone.
+                with contextlib.suppress(OSError, ValueError):
+                    _write_all(_encoder.encode_lines(lines))
             self._in_hand = 0
             for flush in flushes:
                 flush.set()

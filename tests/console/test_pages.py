@@ -46,7 +46,7 @@ _OF_ADMINISTRATORS: Final = (
 )
 _OF_CONTACTS: Final = (
     *("change-contact-note", "preview-change-of-contacts", "change-selected-contacts", "receive-import", "change-import"),
-    *("take-back-distinct", "merge-all-duplicates"),
+    *("decide-about-duplicates", "take-back-distinct", "merge-all-duplicates"),
 )
 _OF_COMPANIES: Final = ("change-company-note", "preview-change-of-companies", "change-selected-companies", "edit-company")
 WITHOUT_OPERATIONS: Final[dict[str, tuple[str, ...]]] = {

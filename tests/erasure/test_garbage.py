@@ -20,12 +20,12 @@ __all__ = ["collects"]
 async def test_a_slice_leaves_no_garbage(alice: Person, ledger: Ledger, own_pool: Pool, collects: Callable[[], int]) -> None:
     """The slices of an erasure leave no cycle of references, though each is applied again for rows that it missed."""
     ada = await marked(alice)
-    await engage(ledger, alice, 0, 5 * MAX_ENGAGEMENTS)
+    await engage(ledger, alice, 0, 8 * MAX_ENGAGEMENTS)
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     command = await command_for(own_pool, alice.workspace_id, ada.uuid, with_engagements=True)
     await ledger.write(alice.workspace_id, command, origin)
     # The first slices of each kind make decoders.
-    for _ in range(4):
+    for _ in range(6):
         await ledger.write(alice.workspace_id, EraseSlice(ada.uuid), origin)
     collects()
     await ledger.write(alice.workspace_id, EraseSlice(ada.uuid), origin)

@@ -191,7 +191,7 @@ async def _slices(pool: "asyncpg.Pool[asyncpg.Record]", job: Job) -> list[int]:
     return [record[0] for record in records]
 
 
-@pytest.mark.parametrize(("seconds", "rows"), [(0.0, 250), (3600.0, 50)])
+@pytest.mark.parametrize(("seconds", "rows"), [(0.0, 250), (3600.0, running.SLICE)])
 async def test_slices_are_larger_once_nobody_else_has_written(
     alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch, seconds: float, rows: int
 ) -> None:

@@ -223,9 +223,16 @@ class NotesWithText(msgspec.Struct, frozen=True):
 def _notes_with_text(links: LiteralString, object_id: LiteralString) -> Table[NotesWithText]:
     load: LiteralString = """
         select asked.workspace_id, (asked.key ->> 0)::uuid as object_id, asked.key ->> 1 as digest, array(
-            select n.id from $links l join note n on n.workspace_id = asked.workspace_id and n.id = l.note_id
-            where l.workspace_id = asked.workspace_id and l.$object = (asked.key ->> 0)::uuid
-                and n.deleted_at is null and md5(n.object ->> 'text') = asked.key ->> 1
+            select n.id
+            from (
+                select l.note_id from $links l
+                where l.workspace_id = asked.workspace_id and l.$object = (asked.key ->> 0)::uuid offset 0
+            ) as of_object
+            -- One note at a time, or a plan for many notes reads all of the workspace for each text.
+            join lateral (
+                select n.id, md5(n.object ->> 'text') as digest from note n
+                where n.workspace_id = asked.workspace_id and n.id = of_object.note_id and n.deleted_at is null limit 1
+            ) as n on n.digest = asked.key ->> 1
             order by n.id limit 20
         ) as note_ids
         from json_to_recordset($rows) as asked(workspace_id uuid, key json)
