@@ -68,6 +68,18 @@ async def test_google_labels_are_kept(alice: Person) -> None:
     ]
 
 
+@pytest.mark.parametrize("samples", [("2020-01-02",), ("2021-05-06", "2022-05-06"), ("4920171234",), ("31.12.2020",)])
+def test_other_numbers_are_no_phone_numbers(samples: tuple[str, ...]) -> None:
+    """A column whose name tells nothing is no phone number because it has days, or digits alone."""
+    assert mapped("Member since", *samples) == ["ignore"]
+
+
+@pytest.mark.parametrize("sample", ["+44 20 7946 0958", "020 7946 0958", "(212) 555-0100", "212-555-0100", "02079460958"])
+def test_phone_numbers_are_known_by_their_form(sample: str) -> None:
+    """A column whose name tells nothing has phone numbers if they are written like that."""
+    assert mapped("Reach me at", sample) == ["phone"]
+
+
 def test_a_name_that_the_values_contradict_is_less_sure() -> None:
     """A column called for addresses, which has none, is in doubt."""
     certain, doubtful = (

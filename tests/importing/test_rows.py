@@ -309,6 +309,15 @@ async def test_each_note_is_written_once(alice: Person, caplog: pytest.LogCaptur
     assert [record.getMessage() for record in caplog.records if record.name == "herdbook.importing"] == []
 
 
+@pytest.mark.parametrize(("first", "then"), [("\r\n", "\n"), ("\n", "\r\n")])
+async def test_line_ends_make_no_other_note(alice: Person, first: str, then: str) -> None:
+    """A note comes once, whether its lines end as on Windows or as elsewhere."""
+    file = 'First name,E-mail,Note\nAda,ada@engine.test,"One{end}two"\n'
+
+    assert await (await upload(alice, file.format(end=first))).run() == counts(create=1)
+    assert await (await upload(alice, file.format(end=then))).run() == counts(unchanged=1)
+
+
 async def test_a_file_neither_moves_the_primary_address_nor_changes_a_label(alice: Person, ada: Thing) -> None:
     """Only what is empty is filled: an address gets a label that it has not, and stays primary or not."""
     emails = [{"email": "ada@engine.test", "label": "home"}, {"email": "ada@lab.test"}]

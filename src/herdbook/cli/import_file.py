@@ -177,7 +177,12 @@ async def _imported(
                 done = job.progress.done
         except asyncio.CancelledError:
             # Somebody has pressed Ctrl-C. The rows that are done stay.
-            await client.post(f"{path}/cancel")
+            answer = await client.post(f"{path}/cancel")
+            if answer.is_success and not is_check:
+                rows = _shown(answer).progress.done
+                environment.complain(
+                    f"Stopped after {rows:,} rows, which stay. To take it back: herdbook import --undo {job.id}"
+                )
             raise
     if shows:
         await _show_problems(client, job, is_check=is_check)

@@ -97,6 +97,10 @@ def records(path: Path, layout: Layout) -> Iterator[Record]:
     return found
 
 
+def _has_nul(line: int) -> Unreadable:
+    return Unreadable(f"The line {line} has a NUL, which no text has. The file is binary or damaged.")
+
+
 def _layout_of(path: Path) -> Generator[None, None, Layout]:
     encoding = yield from encoding_of(path)
     with path.open("rb") as raw, _text_of(raw, encoding) as text:
@@ -104,6 +108,9 @@ def _layout_of(path: Path) -> Generator[None, None, Layout]:
             lines = [text.readline(_SAMPLE_CHARS) for _ in range(_SAMPLE_LINES)]
         except UnicodeDecodeError:
             raise _not_decoded(encoding, 1) from None
+    # The search for the delimiter takes none.
+    if (damaged := next((number for number, line in enumerate(lines, start=1) if "\0" in line), None)) is not None:
+        raise _has_nul(damaged)
     skipped = 0
     delimiter = ""
     if (separator := _SEPARATOR_LINE.fullmatch(lines[0])) is not None:
@@ -209,7 +216,7 @@ class _Lines:
                 "Its lines may have no ends, or a quote is never closed. Correct it there."
             )
         if "\0" in line:
-            raise Unreadable(f"The line {self._number} has a NUL, which no text has. The file is binary or damaged.")
+            raise _has_nul(self._number)
         return line
 
     def taken(self) -> str:

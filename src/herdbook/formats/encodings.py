@@ -55,8 +55,9 @@ def encoding_of(path: Path) -> Generator[None, None, str]:
 def _wide(head: bytes) -> str | None:
     """Return UTF-16 with its byte order if every second byte of nearly all characters is zero, or None."""
     pairs = len(head) // 2
-    for encoding, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
-        if pairs and zeros.count(0) > 0.7 * pairs:
+    for encoding, zeros, others in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
+        # A file whose bytes are zero throughout is no text.
+        if pairs and zeros.count(0) > 0.7 * pairs and others.count(0) < 0.1 * pairs:
             return encoding
     return None
 

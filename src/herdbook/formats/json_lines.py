@@ -20,6 +20,13 @@ def is_json_lines(path: Path) -> bool:
         return file.read(4096).removeprefix(_MARK).lstrip().startswith(b"{")
 
 
+def is_json_list(path: Path) -> bool:
+    """Whether a file begins like a list of objects in JSON."""
+    with path.open("rb") as file:
+        head = file.read(4096).removeprefix(_MARK).lstrip()
+    return head.startswith(b"[") and head[1:].lstrip().startswith(b"{")
+
+
 def survey(path: Path) -> Generator[None, None, Survey]:
     """Read all of a file once, in steps, and return what was found. Refusal: Unreadable."""
     # It refuses a text that ends in the middle of a character by its own words.

@@ -262,7 +262,7 @@ class _Context:
 
     def note_text(self, object_id: UUID, text: str) -> None:
         """Note the text of a note on an object."""
-        self.notes.setdefault(object_id, set()).add(text)
+        self.notes.setdefault(object_id, set()).add(_with_line_feeds(text))
 
     def contacts_named(self, key: str) -> Sequence[UUID]:
         """Return the contacts with a name, in the form in which names are compared."""
@@ -449,7 +449,7 @@ def _write_notes(  # the row, its object, and the author
     # Notes are read in the order of their ids, which are of one moment here.
     note_ids = sorted(ids.new_id() for _ in row.notes)
     for note_id, text in zip(note_ids, row.notes, strict=True):
-        if text not in texts:
+        if _with_line_feeds(text) not in texts:
             note = NoteCreate(text=text)
             command = CreateNote(
                 object_type=object_type, object_id=object_id, fields=note, user_id=plan.user_id, note_id=note_id
@@ -459,12 +459,21 @@ def _write_notes(  # the row, its object, and the author
 
 
 def _stored_texts(work: UnitOfWork, object_type: FieldObjectType, object_id: UUID, texts: Sequence[str]) -> Iterator[str]:
-    """Yield those of some texts that notes on an object have, which the batch has not changed."""
-    digests = [hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in texts]
+    """Yield those of some texts that notes on an object have, which the batch has not changed, whatever ends their lines."""
+    spelled = [
+        (text, spelling)
+        for text in map(_with_line_feeds, texts)
+        for spelling in dict.fromkeys((text, text.replace("\n", "\r\n")))
+    ]
+    digests = [hashlib.md5(spelling.encode(), usedforsecurity=False).hexdigest() for _, spelling in spelled]
     found = work.get_all(NOTES_WITH_TEXT[object_type], [(object_id, digest) for digest in digests])
-    for text, notes in zip(texts, found, strict=True):
+    for (text, _), notes in zip(spelled, found, strict=True):
         if notes is not None and not all(work.has_changed(NOTES, note_id) for note_id in notes.note_ids):
             yield text
+
+
+def _with_line_feeds(text: str) -> str:
+    return text.replace("\r\n", "\n")
 
 
 class _ImportCompany(msgspec.Struct, frozen=True):

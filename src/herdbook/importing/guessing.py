@@ -30,9 +30,11 @@ _KINDS: Final[tuple[tuple[FieldKind, Callable[[str], Any]], ...]] = (
     (FieldKind.LINK, _IS_LINK),
     (FieldKind.PHONE, _IS_PHONE),
 )
+# Digits alone may as well be the number of an order.
+_IS_WRITTEN_AS_PHONE: Final = re.compile(r"(?!\d{4}-\d\d-\d\d)(?=[+(0]|\d+[\s()./-])[+(]?\d[\d\s()./-]{5,20}").fullmatch
 # An export of herdbook calls the values of a field so.
 _OWN_FIELD: Final = "fields."
-_BY_SAMPLES: Final = (("email", _IS_EMAIL, 0.7), ("phone", _IS_PHONE, 0.5))
+_BY_SAMPLES: Final = (("email", _IS_EMAIL, 0.7), ("phone", _IS_WRITTEN_AS_PHONE, 0.5))
 # How sure a guess is: by the columns of a known program, by the name, by a name that the samples contradict, by nothing.
 _PRESET, _NAMED, _DOUBTED, _UNKNOWN = 0.99, 0.9, 0.4, 0.2
 
