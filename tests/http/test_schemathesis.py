@@ -425,9 +425,9 @@ def make_query_possible(case: schemathesis.Case[Any]) -> None:
             # Nothing else is a person.
             asked["object_type"] = "contact"
         object_type = asked.get("object_type", "contact")
-        filters = [name for name in asked if name.startswith("filter") or name == "search"]
+        filters = [str(name) for name in asked if str(name).startswith("filter") or name == "search"]
         of_type = {"change": ("object_ids", "after", *filters), "engagement": ("object_ids", "after", "types")}
-        for name in of_type.get(object_type, ("after", "types", *filters)):
+        for name in of_type.get(str(object_type), ("after", "types", *filters)):
             asked.pop(name, None)
 
 
