@@ -31,13 +31,17 @@ async def database_on(database_url: str) -> AsyncGenerator[str]:
     try:
         yield urlsplit(database_url)._replace(path=f"/{name}").geturl()
     finally:
-        await _on_server(database_url, f"drop database {name} with (force)")
+        # Seen once on PostgreSQL 18: this waited for ever until every process had heard of it, and none was busy.
+        try:
+            await _on_server(database_url, f"drop database {name} with (force)", seconds=60)
+        except TimeoutError:
+            await _on_server(database_url, f"drop database if exists {name} with (force)", seconds=60)
 
 
-async def _on_server(database_url: str, statement: str) -> None:
+async def _on_server(database_url: str, statement: str, seconds: float | None = None) -> None:
     # Not one connection for both: a server may end those that nobody uses for long.
     connection = await asyncpg.connect(database_url)
     try:
-        await connection.execute(statement)
+        await connection.execute(statement, timeout=seconds)
     finally:
         await connection.close()
