@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from herdbook import fields, ids
 from herdbook.engagements.model import EngagementType, ProcessingStatus
 from herdbook.feed.model import KINDS, kinds
+from herdbook.http.page import MAX_CRM_ASSOCIATIONS
 from herdbook.querying.model import CONDITION_EXAMPLE, MAX_SORT_KEYS, Sort
 from herdbook.shared_schemas import Time
 
@@ -77,7 +78,6 @@ class ExportSort(Sort, frozen=True, forbid_unknown_fields=True):
 
 
 _MAX_VALUES: Final = 25
-_MAX_CRM_RECORDS: Final = 20
 
 
 class TimeBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -144,7 +144,7 @@ class EngagementFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     crm_associations: (
         Annotated[
             tuple[LinkedCrmRecord, ...],
-            Meta(min_length=1, max_length=_MAX_CRM_RECORDS, description="Only engagements linked to these CRM records."),
+            Meta(min_length=1, max_length=MAX_CRM_ASSOCIATIONS, description="Only engagements linked to these CRM records."),
         ]
         | UnsetType
     ) = UNSET

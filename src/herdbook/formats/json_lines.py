@@ -16,15 +16,18 @@ _objects: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dic
 
 def is_json_lines(path: Path) -> bool:
     """Whether a file begins like an object in JSON."""
-    with path.open("rb") as file:
-        return file.read(4096).removeprefix(_MARK).lstrip().startswith(b"{")
+    return _head(path).startswith(b"{")
 
 
 def is_json_list(path: Path) -> bool:
     """Whether a file begins like a list of objects in JSON."""
-    with path.open("rb") as file:
-        head = file.read(4096).removeprefix(_MARK).lstrip()
+    head = _head(path)
     return head.startswith(b"[") and head[1:].lstrip().startswith(b"{")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096).removeprefix(_MARK).lstrip()
 
 
 def survey(path: Path) -> Generator[None, None, Survey]:
