@@ -66,9 +66,10 @@ power: .venv/dev-installed
 	$(EVIDENCE)
 
 # Twenty thousand and more generated requests, with all bounds and faults for each operation, a hundred lives of a workspace that the
-# feed rebuilds, and the plans of all lists at a million rows: some twenty minutes.
+# feed rebuilds, thousands of runs of changes and undos, and the plans of all lists at a million rows: more than twenty minutes.
 deep: .venv/dev-installed
-	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest tests/http/test_schemathesis.py tests/feed/test_rebuild.py tests/db/test_plans.py
+	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest tests/http/test_schemathesis.py tests/feed/test_rebuild.py tests/history/test_undo_stateful.py \
+		tests/db/test_plans.py
 
 # The pictures of the console in the documentation, taken of a demo.
 pictures: .venv/dev-installed
