@@ -41,8 +41,8 @@ from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.uploads import Uploads, locked
 from herdbook.workspaces.store import region_of
 
-# Rows of one command. A neighbour's write may wait for two of them: one that is saved, and one that was applied ahead.
-SLICE: Final = 20
+# Rows of one command. A neighbour's write may wait for one of them that has begun.
+SLICE: Final = 10
 # Rows of one command while nobody else has written in the workspace for some seconds. Each row costs less then.
 _LARGE_SLICE: Final = 250
 _ALONE_SECONDS: Final = 10.0
@@ -51,7 +51,7 @@ _SMALL_ONLY: Final = ("phone", "crm_id")
 # A slice may have as many bytes as a batch, so no two of them share one.
 _SLICE_BYTES: Final = BATCH_BYTES // 2 + 1
 _AT_ONCE: Final = 4
-# Slices that are with the ledger: it applies one while it saves the other.
+# Slices that are with the ledger while nobody else writes: it applies one while it saves the other.
 _WAITING: Final = 2
 # Rows that are skipped or prepared before others have their turn.
 _SKIPPED: Final = 1000
@@ -243,8 +243,10 @@ class _Work:
         try:
             while rows := await self._prepared(records, self._most_rows):
                 duplicates = seen.duplicates(rows) if self._is_check else {}
-                if len(writing) == _WAITING and not self._goes_on(await (first := writing.popleft()).task, first.end):
-                    return
+                # A slice that waits would have its turn before a neighbour's write that comes after it.
+                while len(writing) >= (_WAITING if self._is_alone else 1):
+                    if not self._goes_on(await (first := writing.popleft()).task, first.end):
+                        return
                 command = self._slice(done, rows, duplicates)
                 done += len(rows)
                 task = asyncio.create_task(self._written_after(writing[-1] if writing else None, command))
@@ -262,10 +264,14 @@ class _Work:
         await self._write(EndImport(job_id=self._stored.id, began=self._stored.progress.began, error=error))
 
     @property
+    def _is_alone(self) -> bool:
+        """Whether nobody else has written in the workspace for some seconds."""
+        return time.monotonic() - self._others_wrote > _ALONE_SECONDS
+
+    @property
     def _most_rows(self) -> int:
         """The most rows of the next slice. Somebody else's write waits for small ones."""
-        is_alone = time.monotonic() - self._others_wrote > _ALONE_SECONDS
-        return _LARGE_SLICE if self._may_be_large and is_alone else SLICE
+        return _LARGE_SLICE if self._may_be_large and self._is_alone else SLICE
 
     def _goes_on(self, moved: Moved, done: int) -> bool:
         if moved.began != self._ended:
