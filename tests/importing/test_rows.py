@@ -163,6 +163,16 @@ async def test_objects_of_the_api_are_imported(alice: Person, ada: Thing) -> Non
     assert await job.run() == counts(create=1, unchanged=1)
 
 
+@pytest.mark.usefixtures("ada")
+async def test_what_the_api_lists_is_imported(alice: Person) -> None:
+    """The answer to a list is a file like any other, and its objects are counted from 1."""
+    listed = (await alice.get("/api/v2/contacts")).text
+    job = await upload(alice, listed + '\n[\n{"first_name": "Grace"},\n{"emails": [{"email": "wrong"}]}\n]', "a.json")
+
+    assert await job.run() == counts(create=1, unchanged=1, problem=1)
+    assert [each["row"] for each in await job.rows(verdict="problem")] == [3]
+
+
 async def test_rows_that_failed_can_be_sent_again(alice: Person) -> None:
     """The file of problems has the rows with their reasons, and is imported once they are corrected."""
     job = await upload(alice, "Name;E-mail\nAda Lovelace;wrong\nGrace Hopper;grace@navy.test\n")

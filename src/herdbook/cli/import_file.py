@@ -71,8 +71,8 @@ def import_file(  # noqa: PLR0913  # the options of one command
     Parameters
     ----------
     file
-        A CSV file with any usual delimiter and encoding, a workbook (XLSX, ODS, XLS), vCards, or a file with one object of
-        the API in each line (NDJSON).
+        A CSV file with any usual delimiter and encoding, a workbook (XLSX, ODS, XLS), vCards, or JSON: a list of
+        objects of the API, or one of them in each line.
     undo
         The id of an import to take back, in place of a file. It leaves and lists all that somebody has changed since.
     dry_run

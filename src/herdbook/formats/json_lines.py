@@ -11,31 +11,34 @@ from herdbook.formats.model import MAX_COLUMNS, MAX_RECORD, MAX_SAMPLE, Layout, 
 
 _STEP: Final = 2000
 _MARK: Final = b"\xef\xbb\xbf"
+_MARKS: Final = (_MARK, b"\xff\xfe", b"\xfe\xff")
 _objects: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])
 
 
 def is_json_lines(path: Path) -> bool:
     """Whether a file begins like an object in JSON."""
-    return _head(path).startswith(b"{")
-
-
-def is_json_list(path: Path) -> bool:
-    """Whether a file begins like a list of objects in JSON."""
-    head = _head(path)
-    return head.startswith(b"[") and head[1:].lstrip().startswith(b"{")
-
-
-def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(4096).removeprefix(_MARK).lstrip()
+        return beginning(file.read(4096)).startswith(b"{")
 
 
-def survey(path: Path) -> Generator[None, None, Survey]:
-    """Read all of a file once, in steps, and return what was found. Refusal: Unreadable."""
+def beginning(head: bytes) -> bytes:
+    """Return what tells JSON among the first bytes of a file, in any encoding that has the letters of ASCII."""
+    for mark in _MARKS:
+        head = head.removeprefix(mark)
+    return head.replace(b"\0", b"").lstrip()
+
+
+def require_utf_8(path: Path) -> Generator[None, None, None]:
+    """Read all of a file once, in steps, to see that it is in UTF-8. Refusal: Unreadable."""
     # It refuses a text that ends in the middle of a character by its own words.
     encoding = yield from encoding_of(path)
     if encoding not in ("utf-8", "utf-8-sig"):
         raise Unreadable(f"The file is JSON in the encoding {encoding}. JSON is in UTF-8 (RFC 8259). Save it so.")
+
+
+def survey(path: Path) -> Generator[None, None, Survey]:
+    """Read all of a file once, in steps, and return what was found. Refusal: Unreadable."""
+    yield from require_utf_8(path)
     count = 0
     members: dict[str, None] = {}
     pace = Pace(_STEP)

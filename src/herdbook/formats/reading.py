@@ -9,11 +9,6 @@ from herdbook.formats.model import Layout, Record, Survey, Unreadable
 
 def survey(path: Path, layout: Layout | None = None) -> Generator[None, None, Survey]:
     """Read all of a file once, in steps, and return its layout, unless that is known, and its columns. Refusal: Unreadable."""
-    if json_lines.is_json_list(path):
-        raise Unreadable(
-            "The file is a list in JSON. Send NDJSON: each object in a line of its own, without brackets around them or commas "
-            "between them, as `jq -c '.[]'` writes it."
-        )
     if json_lines.is_json_lines(path):
         found = yield from json_lines.survey(path)
     else:

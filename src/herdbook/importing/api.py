@@ -21,7 +21,7 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields.model import FieldObjectType
 from herdbook.custom_fields.store import all_definitions
 from herdbook.errors import FieldError, Forbidden, Invalid, InvalidQuery, NoLongerKept, NotFound, TooLarge, TooManyFollowers
-from herdbook.formats import card_table, reading, workbooks
+from herdbook.formats import card_table, json_values, reading, workbooks
 from herdbook.formats.guards import guarded, unguarded
 from herdbook.formats.model import Column, Layout, Pace, Record, Survey, Unreadable, size_of
 from herdbook.formats.workbooks import Sheets
@@ -379,15 +379,16 @@ async def _require_sound(call: Call, content: Content) -> None:
 
 
 async def _make_table(call: Call, path: Path, sheet: str) -> "_Made":
-    """Replace a workbook, or a file of cards, by a table of the same. Refusals: InvalidQuery, TooLarge, Unreadable.
+    """Replace a workbook, cards, or JSON that is not in lines, by a table of the same.
 
-    A workbook with several sheets stays, with the table beside it.
+    Refusals: InvalidQuery, TooLarge, Unreadable. A workbook with several sheets stays, with the table beside it.
     """
     head = await asyncio.to_thread(_head, path)
     if sheet and not workbooks.is_workbook(head):
         message = "`sheet` is for workbooks, and the file is none. Leave it out."
         raise InvalidQuery([FieldError("sheet", "invalid_choice", message)])
-    if not workbooks.is_workbook(head) and not card_table.is_card(head):
+    layout = card_table.LAYOUT if card_table.is_card(head) else json_values.LAYOUT if json_values.is_json(head) else None
+    if layout is None and not workbooks.is_workbook(head):
         return _Made()
     with locked_table(path) as table:
         try:
@@ -395,13 +396,14 @@ async def _make_table(call: Call, path: Path, sheet: str) -> "_Made":
                 async with READING.turn(call.caller.workspace_id):
                     sheets = await _write_sheet(path, table, sheet)
             else:
-                await call.steps(card_table.write_table(path, table))
+                write = card_table.write_table if layout is card_table.LAYOUT else json_values.write_lines
+                await call.steps(write(path, table))
                 sheets = None
             if table.stat().st_size > call.services.uploads.most_bytes:
                 raise TooLarge(call.services.uploads.most_bytes)
             if sheets is None or len(sheets.names) == 1 or sheets.read not in sheets.names[:_MAX_SHEETS]:
                 await asyncio.to_thread(_overwrite, path, table)
-                return _Made(card_table.LAYOUT if sheets is None else None)
+                return _Made(layout)
             number = sheets.names.index(sheets.read)
             await asyncio.to_thread(table.rename, path.with_suffix(f".sheet{number}"))
             return _Made(sheets=sheets.names[:_MAX_SHEETS], sheet=number)
@@ -729,8 +731,9 @@ OPERATIONS: Final = (
         path="/herdbook/imports",
         id="create-import",
         summary="Create import",
-        description="Uploads a file of contacts or companies: CSV with any usual delimiter and encoding, or objects of this "
-        f"API in JSON, one in each line. The answer has the columns that were found, and a mapping they suggest. {_SCOPES}",
+        description="Uploads a file of contacts or companies: CSV with any usual delimiter and encoding, workbooks, "
+        "vCards, or objects of this API in JSON, in a list or one in each line. The answer has the columns that were found, "
+        f"and a mapping they suggest. {_SCOPES}",
         tag=_TAG,
         scopes=(),
         handler=create_import,

@@ -1,0 +1,151 @@
+"""Files of JSON (RFC 8259) whose objects are not in a line each: lists, answers of the API, and objects over several lines.
+
+They become NDJSON, so that an import reads, shows and counts them like any other file.
+"""
+
+import json
+import re
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Final, TextIO
+
+from herdbook.formats.json_lines import beginning, require_utf_8
+from herdbook.formats.model import MAX_RECORD, Layout, Pace, Unreadable
+
+LAYOUT: Final = Layout(format="ndjson")
+_STEP: Final = 2000
+_READ: Final = 65_536
+# Not a name in brackets, such as a column of CSV may have.
+_is_list: Final = re.compile(rb'\[\s*(?:[\[\]{"]|\Z)').match
+# The members that a list of the API begins with.
+_is_answer: Final = re.compile(rb'\{\s*"object"\s*:\s*"list"\s*,\s*"data"\s*:\s*\[').match
+_answer: Final = re.compile(r'\{\s*"object"\s*:\s*"list"\s*,\s*"data"\s*:\s*(?=\[)').match
+_space: Final = re.compile(r"\s*").match
+_decode: Final = json.JSONDecoder().raw_decode
+
+
+def is_json(head: bytes) -> bool:
+    """Whether a file with these first bytes has objects in JSON that are not in a line each."""
+    head = beginning(head)
+    if not head.startswith(b"{"):
+        return _is_list(head) is not None
+    line, _, rest = head.partition(b"\n")
+    return _is_answer(head) is not None or (bool(rest) and not line.rstrip().endswith(b"}"))
+
+
+def write_lines(source: Path, target: Path) -> Generator[None, None, None]:
+    """Write each object of a file into a line of its own, in steps. Refusal: Unreadable, which names the object at fault."""
+    yield from require_utf_8(source)
+    pace = Pace(_STEP)
+    with source.open(encoding="utf-8-sig", newline="") as read, target.open("w", encoding="utf-8", newline="") as written:
+        for text in _objects(_Text(read)):
+            # No string has a line break of its own: JSON writes it as `\n`.
+            written.write(text.replace("\r", " ").replace("\n", " ") + "\n")
+            if pace.is_over(len(text)):
+                yield
+
+
+class _Text:
+    """The text of a file, of which little more than one object is in memory."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._text = ""
+        self._at = 0
+        self._line = 1
+        self._is_whole = False
+        self._more()
+
+    def sign(self) -> str:
+        """Return the first character that is no space, and go there. At the end of the file, it is empty."""
+        while True:
+            self._go_to(_space(self._text, self._at).end())  # pyright: ignore[reportOptionalMemberAccess]  # it matches anything
+            if self._at < len(self._text) or self._is_whole:
+                return self._text[self._at : self._at + 1]
+            self._more()
+
+    def skip(self) -> None:
+        """Go behind one character."""
+        self._at += 1
+
+    def is_in_answer(self) -> bool:
+        """Go to the list of an answer of the API, if one begins here."""
+        found = _answer(self._text, self._at)
+        if found is not None:
+            self._go_to(found.end())
+        return found is not None
+
+    def skip_rest(self) -> None:
+        """Go behind the members of an answer that follow its list."""
+        if self.sign() == ",":
+            self._text = f"{{{self._text[self._at + 1 :]}"
+            self._at = 0
+            self.object_text("The end of the answer")
+        elif self.sign() == "}":
+            self.skip()
+        else:
+            raise Unreadable(f"An answer of the API does not end in line {self._line:,}. Send the whole answer.")
+
+    def object_text(self, name: str) -> str:
+        """Return the text of the object that begins here, and go behind it. Refusal: Unreadable, with this name."""
+        if self.sign() != "{":
+            raise Unreadable(f"{name}, in line {self._line:,}, is none. Send objects, such as contacts or companies.")
+        while True:
+            try:
+                _, end = _decode(self._text, self._at)
+            except RecursionError:
+                raise Unreadable(
+                    f"{name}, in line {self._line:,}, has too many lists and objects within one another."
+                ) from None
+            except ValueError as error:
+                if not self._is_whole and len(self._text) - self._at <= MAX_RECORD:
+                    self._more()
+                    continue
+                place = error.pos if isinstance(error, json.JSONDecodeError) else self._at
+                line = self._line + self._text.count("\n", self._at, place)
+                raise Unreadable(
+                    f"{name} is no JSON in line {line:,}, does not end, or has more than {MAX_RECORD:,} characters. "
+                    "Correct it, or send the whole file."
+                ) from None
+            text = self._text[self._at : end]
+            self._go_to(end)
+            return text
+
+    def require(self, number: int) -> None:
+        """Go behind the comma after an object of a list, or to the end of the list. Refusal: Unreadable."""
+        sign = self.sign()
+        if sign == ",":
+            self.skip()
+        elif sign != "]":
+            raise Unreadable(
+                f"The list goes on without a comma, or is cut off, behind object {number:,}, in line {self._line:,}. "
+                "Correct it, or send the whole file."
+            )
+
+    def _go_to(self, place: int) -> None:
+        self._line += self._text.count("\n", self._at, place)
+        self._at = place
+
+    def _more(self) -> None:
+        read = self._file.read(_READ)
+        self._text = self._text[self._at :] + read
+        self._at = 0
+        self._is_whole = not read
+
+
+def _objects(text: _Text) -> Iterator[str]:
+    number = 0
+    while text.sign():
+        is_answer = text.is_in_answer()
+        if text.sign() != "[":
+            number += 1
+            yield text.object_text(f"Object {number:,}")
+            continue
+        text.skip()
+        while text.sign() != "]":
+            number += 1
+            yield text.object_text(f"Object {number:,}")
+            text.require(number)
+        text.skip()
+        if is_answer:
+            text.skip_rest()
