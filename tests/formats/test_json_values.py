@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -12,9 +12,9 @@ from herdbook.formats.model import Unreadable
 
 Lines = Callable[[bytes], list[Any]]
 
-_ADA = {"first_name": "Ada", "tags": ["one", {"a": "[}"}], "note": "a\nb\\"}
-_ALL = [_ADA, {"first_name": "Ängström"}, {}]
-_ANSWER = {"object": "list", "data": _ALL, "has_more": True, "next_cursor": "abc"}
+_ADA: Final = {"first_name": "Ada", "tags": ["one", {"a": "[}"}], "note": "a\nb\\"}
+_ALL: Final[list[Any]] = [_ADA, {"first_name": "Ängström"}, {}]
+_ANSWER: Final = {"object": "list", "data": _ALL, "has_more": True, "next_cursor": "abc"}
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def lines(tmp_path: Path) -> Lines:
             b'[{"note": "' + b"x" * 200_000 + b'"}, {"a": "' + b"y" * 65_536 + b'"}]',
             [{"note": "x" * 200_000}, {"a": "y" * 65_536}],
         ),
-        (b"[" + b" " * 200_000 + b"{}" + b"\n" * 200_000 + b"]", [{}]),
+        (b"[" + b" " * 200_000 + b"{}" + b"\n" * 200_000 + b"]", [_ALL[2]]),
     ],
     ids=["list", "indented", "marked", "answer", "indented answer", "answers", "lists", "objects", "empty", "long", "spaces"],
 )

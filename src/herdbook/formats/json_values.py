@@ -94,9 +94,7 @@ class _Text:
             try:
                 _, end = _decode(self._text, self._at)
             except RecursionError:
-                raise Unreadable(
-                    f"{name}, in line {self._line:,}, has too many lists and objects within one another."
-                ) from None
+                raise Unreadable(f"{name}, in line {self._line:,}, nests lists and objects too deeply. Send it flat.") from None
             except ValueError as error:
                 if not self._is_whole and len(self._text) - self._at <= MAX_RECORD:
                     self._more()
