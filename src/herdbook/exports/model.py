@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from herdbook import fields, ids
 from herdbook.engagements.model import EngagementType, ProcessingStatus
 from herdbook.feed.model import KINDS, kinds
+from herdbook.http.operation import MAX_FILTER_VALUES
 from herdbook.http.page import MAX_CRM_ASSOCIATIONS
 from herdbook.querying.model import CONDITION_EXAMPLE, MAX_SORT_KEYS, Sort
 from herdbook.shared_schemas import Time
@@ -77,9 +78,6 @@ class ExportSort(Sort, frozen=True, forbid_unknown_fields=True):
     schema_name: ClassVar[str] = "export_sort"
 
 
-_MAX_VALUES: Final = 25
-
-
 class TimeBounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The times between which another one is."""
 
@@ -108,34 +106,35 @@ class EngagementFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     engagement_type: (
         Annotated[
             tuple[EngagementType, ...],
-            Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements of these types."),
+            Meta(min_length=1, max_length=MAX_FILTER_VALUES, description="Only engagements of these types."),
         ]
         | UnsetType
     ) = UNSET
     processing_status: (
         Annotated[
             tuple[ProcessingStatus, ...],
-            Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements with these statuses."),
+            Meta(min_length=1, max_length=MAX_FILTER_VALUES, description="Only engagements with these statuses."),
         ]
         | UnsetType
     ) = UNSET
     company_ids: (
         Annotated[
             tuple[str, ...],
-            Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements that these companies are part of."),
+            Meta(min_length=1, max_length=MAX_FILTER_VALUES, description="Only engagements that these companies are part of."),
         ]
         | UnsetType
     ) = UNSET
     contact_ids: (
         Annotated[
             tuple[str, ...],
-            Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements that these contacts take part in."),
+            Meta(min_length=1, max_length=MAX_FILTER_VALUES, description="Only engagements that these contacts take part in."),
         ]
         | UnsetType
     ) = UNSET
     owner_ids: (
         Annotated[
-            tuple[str, ...], Meta(min_length=1, max_length=_MAX_VALUES, description="Only engagements that these users own.")
+            tuple[str, ...],
+            Meta(min_length=1, max_length=MAX_FILTER_VALUES, description="Only engagements that these users own."),
         ]
         | UnsetType
     ) = UNSET

@@ -15,6 +15,8 @@ from herdbook.errors import FieldError, Refusal
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 # Paths that the vendor's API does not have.
 _OWN_PATHS: Final = "/herdbook/"
+MAX_FILTER_VALUES: Final = 25
+"""The values that a filter takes, unless it says otherwise."""
 
 
 class Answer(NamedTuple):
@@ -173,7 +175,7 @@ class Filter(NamedTuple):
     read: Callable[[str], str]
     schema: dict[str, Any]
     description: str
-    most: int = 25
+    most: int = MAX_FILTER_VALUES
 
 
 def id_filter(name: str, prefix: str, kind: str, description: str) -> Filter:
