@@ -286,3 +286,24 @@ async def test_searches_at_the_same_time(alice: Person, pool: "asyncpg.Pool[asyn
 
     assert found[-1] == [{first.id, second.id}]
     assert await pool.fetchval("select count(*) from duplicate_pair where workspace_id = $1", workspace_id) == 1
+
+
+async def test_what_is_rare_again_is_compared(alice: Person) -> None:
+    """Objects that were not compared for a number which too many had are compared once few have it, and it is named no more."""
+    switchboard = phone(NUMBER)
+    first = await contact(alice, "Ada", "Lovelace", phone_numbers=switchboard)
+    second = await contact(alice, "A.", "Lovelace", phone_numbers=switchboard)
+    operations = [
+        {"action": "create", "contact": {"first_name": f"A{index:03}", "phone_numbers": switchboard}}
+        for index in range(MAX_SHARING)
+    ]
+    made = (await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})).json()
+    before = await listed(alice)
+    gone = [{"action": "delete", "id": each["contact"]["id"]} for each in made["results"]]
+    await alice.post("/api/herdbook/contacts/bulk", json={"operations": gone})
+
+    after = await listed(alice)
+
+    assert (before["too_common"], before["data"]) == ([f"the phone number {NUMBER}"], [])
+    assert after["too_common"] == []
+    assert [{each["id"] for each in group["objects"]} for group in after["data"]] == [{first.id, second.id}]

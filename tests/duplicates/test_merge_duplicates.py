@@ -1,7 +1,9 @@
 """The operation POST /herdbook/duplicates/merge."""
 
 import httpx
+import pytest
 
+from herdbook.duplicates import api
 from tests.cast import Json, Person
 from tests.duplicates.listed import URL, company, contact, groups, phone
 
@@ -114,3 +116,22 @@ async def test_companies(alice: Person) -> None:
     assert {group["id"], *group["merged"]} == {first.id, second.id}
     domains = (await alice.get(f"/api/v2/companies/{group['id']}")).json()["domains"]
     assert {each["domain"] for each in domains} == {"acme.test", "acme.example"}
+
+
+async def test_groups_behind_those_that_are_refused_are_merged(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cursor goes on behind the groups of an answer, also if all of these were refused."""
+    monkeypatch.setattr(api, "MAX_MERGED", 1)
+    for place in ("engine", "other"):
+        addresses = [f"ada{index}@{place}.test" for index in range(60)]
+        await contact(alice, "Ada", "Lovelace", *addresses, phone_numbers=phone("+44 20 7946 0000", "+44 20 7946 0001"))
+    for _ in range(2):
+        await contact(alice, "Grace", "Hopper", phone_numbers=phone("+1 202 555 0143"))
+
+    refused = await merge(alice, 0.95)
+    behind = await alice.post(MERGE, json={"object_type": "contact", "min_score": 0.95, "cursor": refused["next_cursor"]})
+    other = await alice.post(MERGE, json={"object_type": "contact", "min_score": 0.9, "cursor": refused["next_cursor"]})
+
+    assert [bool(each["problem"]) for each in refused["groups"]] == [True]
+    assert [each["problem"] for each in behind.json()["groups"]] == [None]
+    assert behind.json()["next_cursor"] is None
+    assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "min_score")

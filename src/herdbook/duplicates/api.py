@@ -63,7 +63,7 @@ def _shown(kind: DuplicateKind[Any], object_id: UUID) -> str:
 async def list_duplicates(call: Call, query: DuplicatesQuery) -> Answer:
     """Return the groups of objects that may be the same, the most likely first. Refusals: Forbidden, InvalidQuery."""
     place = _place(call, query.object_type)
-    after = None if not query.cursor else _after(call, query)
+    after = _after(call, query)
     search = await follow(place, _STEPS)
     least = round(query.min_score * 1000)
     if query.id:
@@ -71,28 +71,35 @@ async def list_duplicates(call: Call, query: DuplicatesQuery) -> Answer:
         page = FoundPage(await groups_with(place, search, least, object_id), None)
     else:
         page = await groups(place, search, least, after, query.limit)
-    cursor = None
-    if page.after is not None:
-        last = DuplicatesCursor(query.object_type, query.min_score, *page.after)
-        cursor = call.services.cursors.cursor(last, call.cursor_salt)
+    cursor = _cursor(call, query, page)
     listed = DuplicateList(
         object="list",
         data=tuple(_group(place.kind, query, each) for each in page.groups),
         has_more=cursor is not None,
         next_cursor=cursor,
         complete=not is_behind(search),
-        too_common=search.too_common,
+        too_common=tuple(search.too_common.values()),
     )
     return Answer(msgspec.json.encode(listed))
 
 
-def _after(call: Call, query: DuplicatesQuery) -> Pair:
-    """Return the pair in a cursor. Refusal: InvalidQuery."""
-    cursor = call.services.cursors.read(query.cursor, call.cursor_salt, DuplicatesCursor)
+def _cursor(call: Call, asked: DuplicatesQuery | DuplicateMergeRequest, page: FoundPage) -> str | None:
+    """Return the cursor of the next page, if there is one."""
+    if page.after is None:
+        return None
+    last = DuplicatesCursor(asked.object_type, asked.min_score, *page.after)
+    return call.services.cursors.cursor(last, call.cursor_salt)
+
+
+def _after(call: Call, asked: DuplicatesQuery | DuplicateMergeRequest) -> Pair | None:
+    """Return the pair in a cursor, if there is one. Refusal: InvalidQuery."""
+    if not asked.cursor:
+        return None
+    cursor = call.services.cursors.read(asked.cursor, call.cursor_salt, DuplicatesCursor)
     if cursor is None:
         raise InvalidQuery([not_this_cursor()])
     for name in ("object_type", "min_score"):
-        if getattr(cursor, name) != getattr(query, name):
+        if getattr(cursor, name) != getattr(asked, name):
             raise InvalidQuery([not_with_cursor(name)])
     return Pair(cursor.score, cursor.one_id, cursor.other_id)
 
@@ -185,11 +192,15 @@ async def _active(place: Place, texts: Sequence[str]) -> list[UUID]:
 
 
 async def merge_duplicates(call: Call, asked: DuplicateMergeRequest, query: DuplicateMergeQuery) -> Answer:
-    """Merge all groups from a score on. Refusal: Forbidden."""
+    """Merge all groups from a score on. Refusals: Forbidden, Invalid."""
     place = _place(call, asked.object_type)
     _require_write(call, place.kind)
+    try:
+        after = _after(call, asked)
+    except InvalidQuery as refusal:
+        raise Invalid(refusal.errors) from None
     search = await follow(place, _STEPS)
-    page = await groups(place, search, round(asked.min_score * 1000), None, MAX_MERGED)
+    page = await groups(place, search, round(asked.min_score * 1000), after, MAX_MERGED)
     merged: list[MergedGroup] = []
     for each in page.groups:
         target_id, *source_ids = each.object_ids
@@ -207,6 +218,7 @@ async def merge_duplicates(call: Call, asked: DuplicateMergeRequest, query: Dupl
         object_type=asked.object_type,
         groups=tuple(merged),
         has_more=page.after is not None,
+        next_cursor=_cursor(call, asked, page),
         request_id=ids.encoded(ids.REQUEST, call.request_id),
     )
     return Answer(msgspec.json.encode(answer))
@@ -337,7 +349,8 @@ OPERATIONS: Final = (
         id="merge-duplicates",
         summary="Merge duplicates",
         description="Merges each group from a score on into its first object, as the merge of contacts or companies does. All "
-        f"merges are of this request, so one undo takes them back. {_SCOPES}, and to write them.",
+        f"merges are of this request, so one undo takes them back. `next_cursor` leads to the groups behind these, also if all "
+        f"of these were refused. {_SCOPES}, and to write them.",
         tag=_TAG,
         scopes=(),
         handler=merge_duplicates,

@@ -210,6 +210,10 @@ class DuplicateMergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_un
 
     object_type: _ObjectType
     min_score: _MinScore
+    cursor: Annotated[
+        str,
+        Meta(description="`next_cursor` of the last answer, to go on behind its groups; empty for the most likely groups."),
+    ] = ""
 
 
 class DuplicateMergeQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,6 +253,7 @@ class DuplicateMerge(msgspec.Struct, frozen=True, kw_only=True):
             }
         ],
         "has_more": False,
+        "next_cursor": None,
         "request_id": ids.example(ids.REQUEST),
     }
 
@@ -257,6 +262,9 @@ class DuplicateMerge(msgspec.Struct, frozen=True, kw_only=True):
     object_type: _ObjectType
     groups: tuple[MergedGroup, ...]
     has_more: Annotated[bool, Meta(description=f"Whether there are more groups: one request merges at most {MAX_MERGED}.")]
+    next_cursor: Annotated[
+        str | None, Meta(description="The `cursor` of the next request. Without it, groups that were refused come again.")
+    ]
     request_id: Annotated[str, Meta(description="The request to undo, if all of it is to be taken back.")]
 
 

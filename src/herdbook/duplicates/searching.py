@@ -45,7 +45,7 @@ from herdbook.ledger.object_types import ObjectType
 from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE, MergeType
 
 # A change of the keys or the weights needs a new number, so that all objects are compared anew.
-FORM: Final = 1
+FORM: Final = 2
 # Objects are not compared by a key that more of them have. A name alone says little if several have it, and with anything else
 # that two have in common, they share another key.
 MAX_SHARING: Final = 100
@@ -259,7 +259,7 @@ class _Looking:
         self._keys: dict[UUID, Keys] = {}
         self._holders: dict[int, set[UUID]] = defaultdict(set)
         self._limits: dict[int, int] = {}
-        self._too_common = dict.fromkeys(search.too_common)
+        self._too_common = {**search.too_common}
         # The objects beside those of the look that share a name with several, and with how many.
         self._namesakes: dict[UUID, int] = {}
         self._looked_at: set[UUID] = set()
@@ -267,15 +267,11 @@ class _Looking:
     async def step(self, rows: Sequence[StoredObject], seq: int, scanned_to: UUID | None) -> Step:
         """Return what there is to save of some objects."""
         statements, workspace_id, _ = self._place
-        self._looked_at.update(row.id for row in rows)
-        for row in rows:
-            if row.is_active:
-                await self._prepare(row)
-        old = await store.keys_of(statements, workspace_id, [row.id for row in rows])
+        old = await self._take(rows)
         gone = [row.id for row in rows if not row.is_active and row.id in old]
+        old |= await self._take(await self._place.objects(await self._freed(*self._moves(old)) - self._looked_at))
         new = {each: keys.all for each, keys in self._keys.items()}
-        lost = [(each, key) for each, keys in old.items() for key in keys - new.get(each, frozenset())]
-        learned = [(each, key) for each, keys in new.items() for key in keys - old.get(each, frozenset())]
+        lost, learned = self._moves(old)
         await self._look_up(frozenset(lost))
         pairs = await self._pairs()
         existing = await store.pairs_of(statements, workspace_id, [*old, *self._namesakes])
@@ -285,7 +281,7 @@ class _Looking:
             before=self._search,
             seq=seq,
             scanned_to=scanned_to,
-            too_common=tuple(self._too_common)[-MAX_TOO_COMMON:],
+            too_common=self._too_common,
             keys={each: keys for each, keys in new.items() if keys != old.get(each)},
             gone=gone,
             learned=learned,
@@ -297,6 +293,39 @@ class _Looking:
                 if (pair.one_id, pair.other_id) not in found and self._is_compared(pair)
             ],
         )
+
+    async def _take(self, rows: Sequence[StoredObject]) -> dict[UUID, frozenset[int]]:
+        """Take objects into this look. Return the keys that they had before."""
+        self._looked_at.update(row.id for row in rows)
+        for row in rows:
+            if row.is_active:
+                await self._prepare(row)
+        return await store.keys_of(self._place.statements, self._place.workspace_id, [row.id for row in rows])
+
+    def _moves(self, old: Mapping[UUID, frozenset[int]]) -> tuple[list[tuple[UUID, int]], list[tuple[UUID, int]]]:
+        """Return the keys that objects of this look have lost, and those that they have got."""
+        new = {each: keys.all for each, keys in self._keys.items()}
+        lost = [(each, key) for each, keys in old.items() for key in keys - new.get(each, frozenset())]
+        return lost, [(each, key) for each, keys in new.items() for key in keys - old.get(each, frozenset())]
+
+    async def _freed(self, lost: Iterable[tuple[UUID, int]], learned: Iterable[tuple[UUID, int]]) -> set[UUID]:
+        """Return the objects that share a key which too many had before, so that they were not compared for it."""
+        left, come = defaultdict[int, set[UUID]](set), defaultdict[int, set[UUID]](set)
+        for moves, found in ((lost, left), (learned, come)):
+            for object_id, key in moves:
+                found[key].add(object_id)
+        limits = {key: MAX_SHARING + len(left[key]) for key in {*left, *self._too_common}}
+        shared = await store.sharing(self._place.statements, self._place.workspace_id, limits) if limits else {}
+        freed = set[UUID]()
+        for key in limits:
+            before = {*shared.get(key, ())}
+            holders = (before - left[key]) | come[key]
+            # An erasure takes keys away before the search learns of it.
+            is_rare = len(holders) <= MAX_SHARING and self._too_common.pop(key, None) is not None
+            # Nothing tells whether a key that is lost was that of a name.
+            if is_rare or any(len(before) > most >= len(holders) for most in (MAX_NAMESAKES, MAX_SHARING)):
+                freed |= holders
+        return freed
 
     def _is_compared(self, pair: Pair) -> bool:
         """Whether this look has compared a pair: one of the two is among its objects, or both have a name of one of them."""
@@ -363,7 +392,7 @@ class _Looking:
             elif key in keys.names:
                 namesakes = MAX_NAMESAKES
             elif len(self._too_common) < MAX_TOO_COMMON:
-                self._too_common[key_in_words(profile, key)] = None
+                self._too_common[key] = key_in_words(profile, key)
         others.discard(object_id)
         compared = [
             (other, self._place.kind.evidence(profile, prepared))

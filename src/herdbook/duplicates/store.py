@@ -1,5 +1,6 @@
 """Every SQL statement about duplicates."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, LiteralString, NamedTuple
@@ -21,14 +22,15 @@ class Search(NamedTuple):
 
     `seq` is the last change that is taken in, and `scanned_to` the last object that the first pass has looked at, None once it
     has looked at all. `reading` says how objects were read, and is empty if nobody has asked for duplicates. `head` is the last
-    change, and `trimmed` the last one that is no longer kept. `region` is the workspace's, for phone numbers, and `fields` are
+    change, and `trimmed` the last one that is no longer kept. `too_common` has keys that too many objects have, with what they
+    mean in words. `region` is the workspace's, for phone numbers, and `fields` are
     those of the fields that are compared which are not archived.
     """
 
     seq: int
     scanned_to: UUID | None
     reading: str
-    too_common: tuple[str, ...]
+    too_common: Mapping[int, str]
     head: int
     trimmed: int
     region: str | None
@@ -59,7 +61,7 @@ class Step(NamedTuple):
     before: Search
     seq: int
     scanned_to: UUID | None
-    too_common: tuple[str, ...]
+    too_common: Mapping[int, str]
     # The keys of each object that is active, and what each key of `lost` was a key of.
     keys: Mapping[UUID, Collection[int]]
     gone: Collection[UUID]
@@ -92,7 +94,12 @@ async def read_search(statements: Executor, workspace_id: UUID, object_type: str
     )
     assert record is not None, "the caller belongs to the workspace"
     seq, scanned_to, reading, too_common, head, trimmed, region, known = record
-    return Search(seq, scanned_to, reading, tuple(too_common), head, trimmed, region, tuple(known))
+    told = {int(key): words for key, _, words in (each.partition(" ") for each in too_common) if _is_key(key)}
+    return Search(seq, scanned_to, reading, told, head, trimmed, region, tuple(known))
+
+
+# The last release had the words alone.
+_is_key: Final = re.compile(r"-?\d+").fullmatch
 
 
 async def begin_search(statements: Executor, workspace_id: UUID, object_type: str, reading: str) -> None:
@@ -421,7 +428,7 @@ async def save_step(statements: Executor, workspace_id: UUID, object_type: str, 
         before.scanned_to,
         step.seq,
         step.scanned_to,
-        step.too_common,
+        [f"{key} {words}" for key, words in step.too_common.items()],
         before.reading,
         [*step.gone],
         _keys_in_json(step.keys),
