@@ -295,7 +295,7 @@ def test_people_who_are_there_keep_their_accounts(sealed: Path, tmp_path: Path) 
         users = rows(url, "select * from person_user")
 
     assert brought.status == 0, brought.complained
-    assert "1 people have an account on this server already" in brought.said
+    assert "1 person has an account on this server already" in brought.said
     assert (people, users) == ([b"owner0@marker.test\tmine"], [])
 
 

@@ -155,7 +155,7 @@ def test_a_missing_recording_is_told(farm: Path, tmp_path: Path) -> None:
     done = herdbook("backup", "lost.backup", "--data-dir=data", folder=tmp_path)
 
     assert done.status == 3
-    assert "1 recordings of engagements are not in the backup" in done.complained
+    assert "1 recording of an engagement is not in the backup" in done.complained
     assert len(manifest_of(tmp_path / "lost.backup")["parts"]) == 4
 
 

@@ -131,3 +131,11 @@ def test_scores_have_limits(tmp_path: Path, option: str) -> None:
 
     assert refused.status == 1
     assert f"{option} must be from 0.5 to 1" in refused.complained
+
+
+def test_a_dry_run_needs_a_score(tmp_path: Path) -> None:
+    """A dry run is one of a merge, and a list needs none."""
+    refused = herdbook("duplicates", "--dry-run", folder=tmp_path)
+
+    assert refused.status == 1
+    assert "--merge-above 0.95" in refused.complained

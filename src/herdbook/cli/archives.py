@@ -20,6 +20,7 @@ from herdbook.cli.database import with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, CommandIncomplete, environment
 from herdbook.cli.progress import step
 from herdbook.cli.whole_files import ending_whole, refusals, require_new
+from herdbook.counts import number_of
 from herdbook.db.migrate import SchemaTooNew, migrate, unknown
 from herdbook.db.pool import OwnConnection
 from herdbook.embedded import EmbeddedPostgres, has_data
@@ -68,8 +69,9 @@ def archive(
         environment.say(f"Wrote {file} ({decimal(file.stat().st_size)}). {_summary(taken.manifest)}")
         if taken.missing:
             raise CommandIncomplete(
-                f"{taken.missing} recordings of engagements are not in the archive, because they are not in the data folder. "
-                "All else is. With an external database, name the folder of the server that fetched them with --data-dir."
+                f"{number_of(taken.missing, 'recording of an engagement is', 'recordings of engagements are')} not in the "
+                "archive, because the data folder does not have such a file. All else is. With an external database, name the "
+                "folder of the server that fetched them with --data-dir."
             )
 
 
@@ -108,13 +110,13 @@ def _tell(manifest: ArchiveManifest, brought: Brought) -> None:
             "`herdbook clients` make them, and `herdbook users link` lets people in."
         )
     if brought.silent_endpoints:
-        environment.say(
-            f"{brought.silent_endpoints} webhook endpoints have new secrets, and are sent nothing until you enable them."
-        )
+        one = "webhook endpoint has new secrets, and is sent nothing until you enable it"
+        several = "webhook endpoints have new secrets, and are sent nothing until you enable them"
+        environment.say(f"{number_of(brought.silent_endpoints, one, several)}.")
     if brought.people_there:
         environment.say(
-            f"{brought.people_there} people have an account on this server already, and come into the workspace by a link that "
-            "`herdbook users link` makes."
+            f"{number_of(brought.people_there, 'person has', 'people have')} an account on this server already. "
+            "`herdbook users link` makes a link into the workspace for each."
         )
 
 

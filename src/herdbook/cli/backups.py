@@ -20,6 +20,7 @@ from herdbook.cli.database import database as open_database
 from herdbook.cli.environment import CommandFailed, CommandIncomplete, environment
 from herdbook.cli.progress import step
 from herdbook.cli.whole_files import UNCHANGED, ending_whole, refusals, require_new
+from herdbook.counts import number_of
 from herdbook.erasure_list import NAME
 from herdbook.parts_file import new_file, to_disk, writing
 from herdbook.settings import DatabaseSettings
@@ -116,8 +117,9 @@ def _tell(file: Path, taken: Taken) -> None:
     environment.say("The file holds personal data, and secrets of webhooks and credentials: keep it closed, or encrypt it.")
     if taken.missing:
         raise CommandIncomplete(
-            f"{taken.missing} recordings of engagements are not in the backup, because they are not in the data folder. All "
-            "else is. With an external database, name the folder of the server that fetched them with --data-dir."
+            f"{number_of(taken.missing, 'recording of an engagement is', 'recordings of engagements are')} not in the backup, "
+            "because the data folder does not have such a file. All else is. With an external database, name the folder of the "
+            "server that fetched them with --data-dir."
         )
 
 

@@ -16,6 +16,7 @@ from herdbook.cli.environment import CommandFailed, CommandIncomplete, environme
 from herdbook.cli.progress import counted
 from herdbook.cli.requests import at_server, refusal_of
 from herdbook.cli.tables import new_table, show
+from herdbook.counts import number_of
 from herdbook.db.pool import Connection, Pool, open_pool
 from herdbook.duplicates.grouping import FoundGroup, groups
 from herdbook.duplicates.model import LEAST_SCORE, DuplicateGroup, DuplicateList, DuplicateMerge
@@ -96,6 +97,10 @@ def duplicates(  # noqa: PLR0913  # one argument per option
     for name, given in (("--min-score", min_score), ("--merge-above", merge_above)):
         if given is not None and not LEAST_SCORE <= given <= 1:
             raise CommandFailed(f"{name} must be from {LEAST_SCORE} to 1, such as 0.95.")
+    if dry_run and merge_above is None:
+        raise CommandFailed(
+            "--dry-run shows what a merge would do. Give the score from which on it merges: --merge-above 0.95."
+        )
     asked = _Asked(min_score if merge_above is None else merge_above, merge_above is not None and not dry_run)
 
     if server is not None:
@@ -108,9 +113,10 @@ def duplicates(  # noqa: PLR0913  # one argument per option
         requests = (
             f"request {found.request_ids[0]}" if len(found.request_ids) == 1 else f"requests {', '.join(found.request_ids)}"
         )
-        environment.complain(f"Merged {merged} groups. To separate them again, undo the {requests}.")
+        environment.complain(f"Merged {number_of(merged, 'group')}. To separate them again, undo the {requests}.")
     if refused:
-        raise CommandIncomplete(f"{refused} groups were not merged; their lines say why.")
+        one, several = "group was not merged; its line says why", "groups were not merged; their lines say why"
+        raise CommandIncomplete(f"{number_of(refused, one, several)}.")
 
 
 def _in_folder(database: DatabaseSettings, workspace: str | None, object_type: str, asked: _Asked) -> _Outcome:
@@ -141,8 +147,9 @@ async def _at_server(object_type: str, asked: _Asked, client: httpx.AsyncClient)
     if not asked.merges:
         return _Outcome([*lines.values()], [])
     request_ids: list[str] = []
-    body = msgspec.json.encode({"object_type": object_type, "min_score": asked.min_score})
-    while True:
+    cursor: str | None = ""
+    while cursor is not None:
+        body = msgspec.json.encode({"object_type": object_type, "min_score": asked.min_score, "cursor": cursor})
         answer = await client.post(f"{_PATH}/merge", content=body, headers={"Content-Type": "application/json"})
         done = _read(answer, DuplicateMerge)
         has_merged = False
@@ -154,9 +161,8 @@ async def _at_server(object_type: str, asked: _Asked, client: httpx.AsyncClient)
             has_merged |= problem is None
         if has_merged:
             request_ids.append(done.request_id)
-        # Groups that cannot be merged come again in each request.
-        if not done.has_more or not has_merged:
-            return _Outcome([*lines.values()], request_ids)
+        cursor = done.next_cursor
+    return _Outcome([*lines.values()], request_ids)
 
 
 def _read(answer: httpx.Response, expected: type[T]) -> T:

@@ -15,6 +15,7 @@ from herdbook.addresses import NotAnAddress, comparable_address
 from herdbook.cli.database import database as open_database
 from herdbook.cli.database import with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, environment
+from herdbook.counts import number_of
 from herdbook.db.pool import Connection, Pool, open_pool
 from herdbook.engagements.store import needing_recordings
 from herdbook.erasure import store
@@ -232,7 +233,9 @@ def export(file: Path, *, database: _Database = DatabaseSettings()) -> None:
         ErasureList(file).add(listed)
     except OSError as error:
         raise CommandFailed(f"`{file}` cannot be written: {error.strerror}. Choose a file in a folder that exists.") from None
-    environment.say(f"`{file}` has the erasures of this database: {len(listed)} hashes of ids and addresses.")
+    environment.say(
+        f"`{file}` has the erasures of this database: {number_of(len(listed), 'hash', 'hashes')} of ids and addresses."
+    )
 
 
 @app.command

@@ -21,6 +21,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from herdbook.counts import number_of
+
 _LINE_SECONDS: Final = 10.0
 
 
@@ -33,7 +35,7 @@ class Unit(Enum):
 
     def shown(self, many: int) -> str:
         """Return a number of them in words."""
-        return decimal(many) if self is Unit.BYTES else f"{many:,} {self.value}"
+        return decimal(many) if self is Unit.BYTES else number_of(many, self.value.removesuffix("s"))
 
     @property
     def column(self) -> ProgressColumn:

@@ -12,6 +12,7 @@ from herdbook.addresses import NotAnAddress, comparable_address
 from herdbook.cli.database import with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.contacts.store import CONTACT
+from herdbook.counts import number_of
 from herdbook.db.pool import Connection
 from herdbook.erasure.erasing import not_found
 from herdbook.erasure.model import unread_files
@@ -100,7 +101,7 @@ def _scratch(folder: Path) -> "tempfile.TemporaryDirectory[str]":
 
 def _report(to: Path, about: About, digest: Digest) -> None:
     found = ", ".join(about.contact_ids) or "none"
-    environment.say(f"`{to}` has {sum(digest.rows.values())} entries. Contacts: {found}.")
+    environment.say(f"`{to}` has {number_of(sum(digest.rows.values()), 'entry', 'entries')}. Contacts: {found}.")
     if digest.missing_recordings:
         missing = ", ".join(digest.missing_recordings)
         environment.say(f"These recordings are not in the data folder; name it with --data-dir: {missing}.")

@@ -12,6 +12,7 @@ from herdbook.companies.pages import COMPANIES
 from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.contacts.pages import CONTACTS
+from herdbook.counts import number_of
 from herdbook.custom_fields.forms import Member
 from herdbook.custom_fields.naming import name_of
 from herdbook.custom_fields.pages import RecordPages, members_of, related
@@ -26,6 +27,8 @@ _PATH: Final = f"{BASE}/duplicates"
 # The scores from which all may be merged at once.
 _SCORES: Final = ("0.99", "0.95", "0.9", "0.8")
 _SHOWN_AT_ONCE: Final = "20"
+# A merge of all passes over so many pages of groups that are refused.
+_MOST_REQUESTS: Final = 20
 
 
 def _kind(visit: Visit) -> RecordPages:
@@ -183,15 +186,21 @@ def _score(text: str) -> float:
 
 
 async def merge_all(visit: Visit) -> PageAnswer:
-    """Merge all groups from a score on, in one request."""
+    """Merge all groups from a score on, in one request: the first that has any which can be merged."""
     kind = _kind(visit)
     body = {"object_type": kind.name, "min_score": _score(visit.field("min_score"))}
-    merge = (await visit.call("merge-duplicates", DuplicateMerge, body=body)).value
-    refused = sum(each.problem is not None for each in merge.groups)
-    done = f"Merged {len(merge.groups) - refused} groups."
+    merged, refused, cursor = 0, 0, ""
+    for _ in range(_MOST_REQUESTS):
+        merge = (await visit.call("merge-duplicates", DuplicateMerge, body=body | {"cursor": cursor})).value
+        problems = sum(each.problem is not None for each in merge.groups)
+        merged, refused, cursor = len(merge.groups) - problems, refused + problems, merge.next_cursor or ""
+        # Groups that are refused stay the most likely ones, and would stand before the others for ever.
+        if merged or not cursor:
+            break
+    done = f"Merged {number_of(merged, 'group')}."
     if refused:
-        done += f" {refused} could not be merged: open them to see why."
-    if merge.has_more:
+        done += f" {number_of(refused, 'group')} could not be merged: open the list to see why."
+    if cursor:
         done += " There are more."
     return visit.redirect(_list_of(kind), done, undoes=True)
 
