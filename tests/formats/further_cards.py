@@ -290,7 +290,7 @@ FURTHER: Final[dict[str, tuple[bytes, CardContent]]] = {
     "Apple, a family": (
         _APPLE_FAMILY.encode(),
         CardContent(
-            first_name="Astrid Maja,Ingrid",
+            first_name="Astrid Maja Ingrid",
             last_name="Sørensen",
             emails=(CardItem("astrid@uni.example", "school", is_primary=True), CardItem("astrid@hjem.example", "home")),
             phone_numbers=(CardItem("+45 32 12 34 56", "Ø-kontor, 2. sal", is_primary=True),),

@@ -280,10 +280,10 @@ def shown_name(properties: Sequence[Property]) -> str:
 
 
 def _person(names: Mapping[str, Sequence[Property]]) -> tuple[str, str]:
-    """Return the first and the last name. A middle name goes with the first."""
+    """Return the first and the last name. Middle names, with commas between them, go with the first."""
     if parts := next((found for each in names.get("N", ()) if any(found := _texts(each))), None):
         family, given, middle = ([*parts, "", "", ""])[:3]
-        first = _fitting(" ".join(filter(None, (given, middle))))
+        first = _fitting(" ".join(filter(None, (given, *map(str.strip, middle.split(","))))))
         if first or _fitting(family):
             return first, _fitting(family)
     full = _fitting(next((text_of(each.value) for each in names.get("FN", ())), ""))
@@ -328,7 +328,7 @@ def _phone_number(each: Property) -> str:
     # No number is longer, and the time to read one grows with the square of its length.
     if len(text) <= _MAX_URI and (match := _TEL(text)) is not None:
         text = match[1] + (f" ext. {match[2]}" if match[2] else "")
-    return _fitting(text)
+    return _fitting(text) if _DIGITS(text) else ""
 
 
 def _label(each: Property, labels: Mapping[str, str]) -> str:
@@ -479,8 +479,9 @@ def _listed(name: str, member: str, value_of: Callable[[Property], str], is_same
                 continue
             value = value_of(each)
             if not value or not any(is_same(value, item.value) for item in read):
-                # The person never had it.
+                # The person never had it, unless an operation has set a text that is no number.
                 yield each
+                written |= {item for item in items if item.value == text_of(each.value).strip()}
                 continue
             item = next((item for item in items if is_same(value, item.value)), None)
             if item is None:

@@ -263,6 +263,8 @@ def _property(number: int, line: bytes, version: str) -> Property:
         text = "".join(text.split())
     elif version == "2.1":
         text = _with_escapes(name, text)
+    if name == "TEL" and (uri := _uri_of(text, parameters)) is not None:
+        text, parameters = uri
     # The value is a text now, in no charset, and in no encoding but base64.
     dropped = {"CHARSET"} if encoding in _BASE_64 else {"CHARSET", "ENCODING"}
     kept = tuple(each for each in parameters if each.name not in dropped)
@@ -417,7 +419,7 @@ def _folded(line: str) -> Iterator[str]:
 
 
 def _in_four(each: Property) -> Property:
-    """Return a property as version 4.0 writes it: `PREF=1`, pictures as `data:` addresses."""
+    """Return a property as version 4.0 writes it: `PREF=1`, pictures as `data:` addresses, places as `geo:` addresses."""
     parameters = [
         Parameter(name, tuple(value for value in values if name != "TYPE" or value.lower() != "pref"))
         for name, values in each.parameters
@@ -430,11 +432,13 @@ def _in_four(each: Property) -> Property:
         media = kind if "/" in kind else f"{_MEDIA.get(each.name, 'application')}/{kind or 'octet-stream'}"
         value = f"data:{media};base64,{value}"
         parameters = [parameter for parameter in parameters if parameter.name not in ("ENCODING", "TYPE", "VALUE")]
+    if each.name == "GEO" and (match := _OLD_GEO(value)):
+        value = f"geo:{match[1]},{match[2]}"
     return each._replace(value=value, parameters=tuple(parameter for parameter in parameters if parameter.values))
 
 
 def _in_three(each: Property) -> Property:
-    """Return a property as version 3.0 writes it: `TYPE=PREF`, pictures in base64."""
+    """Return a property as version 3.0 writes it: `TYPE=PREF`, pictures in base64, numbers and places as texts."""
     parameters = [
         parameter._replace(values=("b",)) if parameter.name == "ENCODING" else parameter
         for parameter in each.parameters
@@ -447,8 +451,33 @@ def _in_three(each: Property) -> Property:
         value = match[2]
         parameters = [parameter for parameter in parameters if parameter.name not in ("VALUE", "MEDIATYPE")]
         parameters += [Parameter("ENCODING", ("b",)), Parameter("TYPE", (match[1].rpartition("/")[2].upper(),))]
+    if each.name == "TEL" and value[: len(_TEL)].lower() == _TEL:
+        value, parameters = _EXTENSION_OF_URI.sub(r" ext. \1", value[len(_TEL) :]), _marked(parameters)
+    if each.name == "GEO" and (match := _GEO(value)):
+        value = f"{match[1]};{match[2]}"
     return each._replace(value=value, parameters=tuple(parameters))
 
 
+def _marked(parameters: list[Parameter]) -> list[Parameter]:
+    """Return the parameters of a number whose address is written as a text, with a mark by which that comes back."""
+    marked = [Parameter(_OWN, ("uri",)) if each.name == "VALUE" else each for each in parameters]
+    return marked if marked != parameters else [*marked, Parameter(_OWN, ("bare",))]
+
+
+def _uri_of(text: str, parameters: Sequence[Parameter]) -> tuple[str, tuple[Parameter, ...]] | None:
+    """Return a number as the address that it was before it was written in version 3.0, or None if it was none."""
+    mark = next((each for each in parameters if each.name == _OWN and each.values in (("uri",), ("bare",))), None)
+    if mark is None:
+        return None
+    found = (Parameter("VALUE", ("uri",)) if each is mark and each.values == ("uri",) else each for each in parameters)
+    return _TEL + _EXTENSION.sub(r";ext=\1", text), tuple(each for each in found if each is not mark)
+
+
+_OWN: Final = "X-HERDBOOK"
+_TEL: Final = "tel:"
+_EXTENSION_OF_URI: Final = re.compile(r";ext=(\d+)$", re.ASCII)
+_EXTENSION: Final = re.compile(r" ext\. (\d+)$", re.ASCII)
+_GEO: Final = re.compile(r"geo:(-?[\d.]+),(-?[\d.]+)", re.IGNORECASE).fullmatch
+_OLD_GEO: Final = re.compile(r"(-?[\d.]+);(-?[\d.]+)").fullmatch
 _MEDIA: Final = {"PHOTO": "image", "LOGO": "image", "SOUND": "audio", "KEY": "application"}
 _DATA: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64\\?,(.*)", re.DOTALL | re.IGNORECASE).fullmatch
