@@ -1,6 +1,8 @@
 """A workbook with several sheets: they are listed, and another one is chosen."""
 
 import asyncio
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +103,19 @@ async def test_few_workbooks_are_read_at_once(alice: Person, tmp_path: Path) -> 
     assert refused.status_code == 429
     assert (await alice.get(URL)).json()["data"] == []
     assert (await upload(alice, content)).shown["file"]["rows"] == 2
+
+
+async def test_a_damaged_sheet_is_named(alice: Person, tmp_path: Path) -> None:
+    """The refusal says which sheet cannot be read and what to do, in words that are not those of a library."""
+    whole = workbook(tmp_path, People=PEOPLE)
+    damaged = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole)) as source, zipfile.ZipFile(damaged, "w") as target:
+        for part in source.namelist():
+            content = source.read(part)
+            target.writestr(part, content[: len(content) // 2] if "worksheets/" in part else content)
+
+    answers = [await alice.post(URL, content=each) for each in (damaged.getvalue(), whole[: len(whole) // 2])]
+
+    said = [each.json()["errors"][0]["message"] for each in answers]
+    assert said[0].startswith("The sheet `People` of the workbook is damaged, and cannot be read. Open it")
+    assert said[1].startswith("The file begins like a workbook, and cannot be read as one: it is damaged, or another kind")

@@ -44,7 +44,7 @@ def survey(path: Path) -> Generator[None, None, Survey]:
     pace = Pace(_STEP)
     for number, text in _lines(path):
         count += 1
-        members |= dict.fromkeys(name[:MAX_SAMPLE] for name, value in _decoded(number, text).items() if value)
+        members |= dict.fromkeys(_shown(name) for name, value in _decoded(number, text).items() if value)
         if len(members) > MAX_COLUMNS:
             raise Unreadable(
                 f"The objects up to line {number} have {len(members):,} different members. {MAX_COLUMNS:,} is the limit."
@@ -52,6 +52,11 @@ def survey(path: Path) -> Generator[None, None, Survey]:
         if pace.is_over(len(text)):
             yield
     return Survey(layout=Layout(format="ndjson"), columns=(), records=count, members=tuple(members))
+
+
+def _shown(name: str) -> str:
+    """Return the name of a member as it is told of. PostgreSQL has no NUL in a text."""
+    return name[:MAX_SAMPLE].replace("\0", "")
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -74,7 +79,17 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _decoded(number: int, text: bytes) -> dict[str, Any]:
+    """Return the object of a line. Refusal: Unreadable."""
+    is_object = text.startswith(b"{")
     try:
         return _objects.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(f"The line {number} is no object in JSON: {error}. Correct it.") from None
+    except RecursionError:
+        reason = "has lists or objects within each other in too many levels. A contact or a company has few"
+    except msgspec.ValidationError:
+        reason = "has a number that is too large" if is_object else "is no object in JSON. Send `{...}` in each line"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        if is_object and not text.endswith((b"}", b"},")):
+            reason = "ends within its object. Send each object whole, in a line of its own, as `jq -c .` writes it"
+        else:
+            reason = "is no object in JSON. Send one in each line, without a comma behind it, as `jq -c .` writes it"
+    raise Unreadable(f"The line {number} {reason}.")

@@ -13,6 +13,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from herdbook.counts import number_of
 from herdbook.formats.guards import as_it_is
 from herdbook.formats.model import Unreadable
 
@@ -55,6 +56,8 @@ def _write(source: Path, target: Path, sheet: str) -> Sheets:
     """Write a sheet as CSV. Refusal: Unreadable."""
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError  # noqa: PLC0415  # for this process alone
 
+    # The libraries tell in words of their own what they stumble over.
+    damaged = "The file begins like a workbook, and cannot be read as one: it is damaged, or another kind of file."
     try:
         _require_small(source)
         # Its stub leaves a parameter of `PathLike` open.
@@ -63,6 +66,7 @@ def _write(source: Path, target: Path, sheet: str) -> Sheets:
         if sheet and sheet not in names:
             raise Unreadable(f"The workbook has no sheet `{sheet}`. It has {', '.join(f'`{name}`' for name in names)}.")
         for name in [sheet] if sheet else names:
+            damaged = f"The sheet `{name}` of the workbook is damaged, and cannot be read."
             rows = book.get_sheet_by_name(name).iter_rows()
             with target.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
@@ -78,9 +82,8 @@ def _write(source: Path, target: Path, sheet: str) -> Sheets:
         raise Unreadable("The workbook is locked by a password. Save it without one.") from None
     except MemoryError:
         raise Unreadable(TOO_LARGE) from None
-    except (CalamineError, zipfile.BadZipFile, OSError, ValueError) as error:
-        reason = f"The file begins like a workbook, and cannot be read as one: {error}. Save it again, or as CSV."
-        raise Unreadable(reason) from None
+    except (CalamineError, zipfile.BadZipFile, OSError, ValueError):
+        raise Unreadable(f"{damaged} Open it in a spreadsheet program, and save it again, or as CSV.") from None
 
 
 def _require_small(source: Path) -> None:
@@ -93,8 +96,8 @@ def _require_small(source: Path) -> None:
         size = sum(part.file_size for part in found)
     if len(found) > _MAX_PARTS or size > MAX_UNPACKED:
         raise Unreadable(
-            f"The workbook has {size:,} bytes once it is unpacked, in {len(found):,} parts. {MAX_UNPACKED:,} bytes in "
-            f"{_MAX_PARTS:,} parts are the limit. Save it as CSV."
+            f"The workbook has {size:,} bytes once it is unpacked, in {number_of(len(found), 'part')}. "
+            f"{MAX_UNPACKED:,} bytes in {_MAX_PARTS:,} parts are the limit. Save it as CSV."
         )
 
 
