@@ -13,11 +13,12 @@ from python_calamine import CalamineWorkbook
 from herdbook.auth.store import create_key
 from herdbook.formats.card_content import CardItem, content_of
 from herdbook.formats.cards import Card, read_cards
-from herdbook.formats.sheets import MAX_SHEET_COLUMNS
+from herdbook.formats.model import MAX_COLUMNS
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change
 from tests.custom_fields.definitions import define
 from tests.formats.cards import opened
+from tests.importing.jobs import counts, upload
 
 URL: Final = "/api/herdbook/exports"
 FORMULAS: Final = ("=1+1", "+1", "-1", "@a", "'=1", "''@")
@@ -89,10 +90,10 @@ async def test_a_scope_is_needed(alice: Person, pool: "asyncpg.Pool[asyncpg.Reco
     assert [each.status_code for each in answers] == [200, 403]
 
 
-async def test_names_of_companies_need_their_scope(
+async def test_names_of_companies_and_tags_need_their_scopes(
     alice: Person, frank: Person, ada: Thing, renewal: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """A person who may read contacts alone gets the id of a company, as ever, and not its name."""
+    """A person who may read contacts alone gets the ids of a company and of tags, as ever, and not their names."""
     await whole(alice, frank, ada, renewal)
     key = await create_key(pool, alice.workspace_id, "Contacts alone", ["contacts:read"])
     person = Person(alice.client, alice.workspace_id, key)
@@ -101,9 +102,11 @@ async def test_names_of_companies_need_their_scope(
     [line] = (await exported(person, format="ndjson")).text.splitlines()
     cards = (await exported(person, format="vcard-4.0")).text
 
-    assert (bool(row["company_id"]), row["company_name"]) == (True, "")
-    assert "company_name" not in json.loads(line)
+    assert (bool(row["company_id"]), row["company_name"], row["tags"]) == (True, "", "")
+    assert not {"company_name", "tags"} & {*json.loads(line)}
+    assert json.loads(line)["tag_ids"] == [renewal.id]
     assert "Sons" not in cards
+    assert "CATEGORIES" not in cards
 
 
 async def test_a_table_has_everything(alice: Person, frank: Person, ada: Thing, renewal: Thing) -> None:
@@ -157,18 +160,34 @@ async def test_a_workbook_has_the_same(alice: Person, frank: Person, ada: Thing,
     assert sheet == [[*row], [cell.removeprefix("'") if cell[:2] in ("'+", "'=") else cell for cell in row.values()]]
 
 
-async def test_a_workbook_cuts_off_no_columns(alice: Person, ada: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """Objects with more notes than a sheet has columns are exported in other formats."""
+async def _with_notes(person: Person, thing: Thing, many: int, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     insert = """
         insert into contact_note (workspace_id, contact_id, note_id)
         select $1, $2, gen_random_uuid() from generate_series(1, $3)
     """
-    await pool.execute(insert, alice.workspace_id, ada.uuid, MAX_SHEET_COLUMNS)
+    await pool.execute(insert, person.workspace_id, thing.uuid, many)
 
-    refused = await alice.get(URL, params={"format": "xlsx"})
 
-    assert (refused.status_code, faults(refused)) == (400, [("format", "invalid_choice")])
-    assert len((await rows(alice))[0]) > MAX_SHEET_COLUMNS
+async def test_a_table_cuts_off_no_columns(alice: Person, ada: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Objects with more notes than an import reads columns are exported as lines."""
+    await _with_notes(alice, ada, MAX_COLUMNS, pool)
+
+    refused = [await alice.get(URL, params={"format": name}) for name in ("csv", "xlsx")]
+    lines = (await exported(alice, format="ndjson")).text.splitlines()
+
+    assert [(each.status_code, faults(each)) for each in refused] == [(400, [("format", "invalid_choice")])] * 2
+    assert len(lines) == 1
+
+
+async def test_a_table_of_many_columns_can_be_imported(alice: Person, ada: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """An import reads each table that an export writes."""
+    await _with_notes(alice, ada, 3000, pool)
+    table = await exported(alice, format="csv")
+
+    job = await upload(alice, table.content)
+
+    assert len(job.targets) > 3000
+    assert await job.check() == counts(unchanged=1)
 
 
 async def test_a_line_has_the_record(alice: Person, frank: Person, ada: Thing, renewal: Thing) -> None:

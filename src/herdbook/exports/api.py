@@ -111,7 +111,8 @@ _TAG: Final = "subpackage_exports"
 _DESCRIBED: Final = (
     "The file comes in parts, as it is read; it has the objects as they are when their part is read. A table has a column for "
     "each member, each field of the workspace and each note, under names by which an import knows them. It needs the scope to "
-    "read the objects: engagements have their contacts, companies and owner if the credential may read these, and private ones "
+    "read the objects: contacts have the names of their company and tags, companies those of their tags, and engagements their "
+    "contacts, companies and owner if the credential may read these, and private engagements "
     "require `engagements:private:read`. The earliest engagement is first. Changes require what the change feed does, and end "
     "with the last one at that time."
 )

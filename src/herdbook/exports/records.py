@@ -92,7 +92,7 @@ async def _named(source: Source, kind: LiteralString, pages: AsyncGenerator[Sequ
             object_ids = ids.decoded_all(prefix, [record.id for record in records])
             names_companies = kind == "contact" and source.may("companies:read")
             company_ids = {record.company.id for record in records if names_companies and record.company is not UNSET}
-            tag_ids = {tag_id for record in records for tag_id in record.tag_ids or ()}
+            tag_ids = {tag_id for record in records if source.may("tags:read") for tag_id in record.tag_ids or ()}
             companies = await store.names(pool, workspace_id, "company", ids.decoded_all(ids.COMPANY, company_ids))
             tags = await store.names(pool, workspace_id, "tag", ids.decoded_all(ids.TAG, tag_ids))
             notes = await store.notes(pool, workspace_id, kind, object_ids)

@@ -10,7 +10,7 @@ from herdbook.errors import FieldError, Invalid
 from herdbook.exports import changes, engagements, records
 from herdbook.exports.files import Source, encoded
 from herdbook.exports.model import ExportType, ObjectExportRequest
-from herdbook.formats.sheets import MAX_SHEET_COLUMNS
+from herdbook.formats.model import MAX_COLUMNS
 
 _NO_CARDS: Final[dict[ExportType, str]] = {
     "company": "a company is no person",
@@ -32,8 +32,9 @@ async def export(source: Source, asked: ObjectExportRequest, chosen: PageQuery |
             exporting = await changes.exporting(source, asked)
         case _:
             exporting = await records.exporting(source, asked)
-    if asked.format == "xlsx" and (many := len(exporting.header)) > MAX_SHEET_COLUMNS:
-        message = f"`format` has room for {MAX_SHEET_COLUMNS:,} columns, and the table has {many:,}. Send `csv` or `ndjson`."
+    # An import reads no more, and a sheet of a workbook has room for few more.
+    if asked.format in ("csv", "xlsx") and (many := len(exporting.header)) > MAX_COLUMNS:
+        message = f"The table would have {many:,} columns, and `{asked.format}` has at most {MAX_COLUMNS:,}. Send `ndjson`."
         raise Invalid([FieldError("format", "invalid_choice", message)])
     # A refusal must come before the first byte.
     # A tuple as the default of `anext` is no result to Python 3.11 but an error.

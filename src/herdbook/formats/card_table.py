@@ -14,7 +14,7 @@ from herdbook.formats.guards import as_it_is, kept
 from herdbook.formats.lists import USUAL_LABELS, joined, labelled, quoted
 from herdbook.formats.model import MAX_COLUMNS, Layout, Pace, Unreadable
 
-LAYOUT: Final = Layout(format="csv")
+LAYOUT: Final = Layout(format="csv", is_of_cards=True)
 """The layout of the table. A guess may take it for another, because cards have so many delimiters of their own."""
 _STEP: Final = 200
 _MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")

@@ -94,7 +94,8 @@ def records(path: Path, layout: Layout) -> Iterator[Record]:
     found = _all_records(path, layout)
     if layout.has_header:
         next(found, None)
-    return found
+    # Cards have no header, but their table has one.
+    return (each._replace(number=each.number - 1) for each in found) if layout.is_of_cards else found
 
 
 def _has_nul(line: int) -> Unreadable:

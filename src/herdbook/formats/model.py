@@ -9,7 +9,8 @@ from msgspec import UNSET, Meta, UnsetType
 from herdbook.formats.days import DayForm
 
 # Limits of a file. They bound the memory of a reader, whatever the file.
-MAX_COLUMNS: Final = 1000
+# A workspace with as many fields as it may have is exported in about 2,000 columns, and each note has one more.
+MAX_COLUMNS: Final = 4096
 MAX_RECORD: Final = 1_048_576
 MAX_SAMPLES: Final = 5
 MAX_SAMPLE: Final = 100
@@ -37,10 +38,18 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     escape: Annotated[str, Meta(description="The character before quotes in values, unless these are doubled.")] = ""
     skipped_lines: Annotated[int, Meta(description="Lines before the first record, such as `sep=;`.")] = 0
     has_header: Annotated[bool, Meta(description="Whether the first record names the columns.")] = True
+    is_of_cards: Annotated[
+        bool, Meta(description="Whether the table was made of vCards. Its rows are counted as the cards of the file are.")
+    ] = False
+
+    @property
+    def row(self) -> str:
+        """The name of a row for people."""
+        return "card" if self.is_of_cards else "row"
 
 
 class Record(NamedTuple):
-    """A record of a file: its number, counted from 1 as spreadsheets do, with the header, and its values.
+    """A record of a file: its number, counted from 1 as spreadsheets do, with the header, or among cards, and its values.
 
     The values are texts, in the order of the columns. A format whose records name their values has one dictionary instead.
     """

@@ -11,9 +11,8 @@ from typing import Final
 
 from herdbook.formats.guards import guarded
 
-# The rows of a sheet, of which one is the header, and its columns.
+# The rows of a sheet, of which one is the header.
 MAX_SHEET_ROWS: Final = 1_048_576
-MAX_SHEET_COLUMNS: Final = 16_384
 # The characters of a cell.
 MAX_CELL: Final = 32_767
 

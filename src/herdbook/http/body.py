@@ -36,7 +36,7 @@ LONG_BODY: Final = 65_536
 # The largest body of an operation on one object, and the largest such part of a larger body.
 MAX_OBJECT_BYTES: Final = 1_048_576
 # Arrays with a higher limit than this have large items, so a body holds few of them.
-_MAX_COUNTED_ITEMS: Final = 1000
+_MAX_COUNTED_ITEMS: Final = 4096
 # Arrays that a long body may have as values of members: those of a name that comes again and again are counted again and again.
 MAX_ARRAYS: Final = 5000
 _ARRAY: Final = re.compile(rb'"\s*:\s*\[')
