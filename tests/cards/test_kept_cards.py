@@ -279,3 +279,54 @@ async def test_no_read_of_a_contact_loads_its_card(alice: Person) -> None:
 
     assert re.fullmatch("card_[0-9A-Z]{26}", contact["card_ids"][0])
     assert "card" not in answer.text
+
+
+async def test_cards_are_counted_from_one(alice: Person) -> None:
+    """The number of a row is that of its card: a table has a header, and a file of cards has none."""
+    cards = "".join(f"BEGIN:VCARD\nVERSION:4.0\nFN:{name}\nTZ:{name}\nEND:VCARD\n" for name in ("Ada", "x" * 300, "Grace"))
+    job = await upload(alice, cards.replace("FN:xxx", "NOTE:xxx"), "people.vcf")
+    await job.check()
+
+    assert [(row["row"], row["verdict"]) for row in await job.rows("check")] == [(1, "create"), (2, "problem"), (3, "create")]
+    assert [row["row"] for row in await job.rows("check", after=1)] == [2, 3]
+    problems = (await alice.get(f"{job.url}/problems")).text
+    assert problems.count("neither a name nor an address") == 1
+    refused = await alice.patch(job.url, json={"has_header": False})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "has_header")
+
+
+async def test_a_text_that_is_no_number_stays_in_the_card(alice: Person) -> None:
+    """A number without a digit is no number of the contact, and comes out again."""
+    card = "BEGIN:VCARD\nVERSION:4.0\nFN:Ada Lovelace\nTEL:ask Bob\nTEL:+44 20 7946 0958\nEND:VCARD\n"
+    await imported(alice, card)
+
+    assert [each["phone_number"] for each in (await contact_of(alice))["phone_numbers"]] == ["+44 20 7946 0958"]
+    assert "TEL:ask Bob" in (await exported(alice, format="vcard-4.0")).text
+
+
+async def test_addresses_of_numbers_are_texts_in_version_3(alice: Person, charlie: Person) -> None:
+    """No version before 4.0 has a number as an address; such a card comes back as the same of version 4.0."""
+    card = (
+        "BEGIN:VCARD\nVERSION:4.0\nN:Lovelace;Ada;;;\nFN:Ada Lovelace\nTEL;VALUE=uri;TYPE=work:tel:+44-20-7946-0958;ext=12\n"
+        "TEL;VALUE=uri:tel:7042;phone-context=engine.test\nTEL:tel:+1-202-555-0143\nGEO:geo:51.5,-0.12\nEND:VCARD\n"
+    )
+    await imported(alice, card)
+    old = (await exported(alice, format="vcard-3.0")).text.replace("\r\n", "\n")
+    await imported(charlie, old)
+
+    assert "TEL;X-HERDBOOK=uri;TYPE=work:+44-20-7946-0958 ext. 12\n" in old
+    assert "TEL;X-HERDBOOK=uri:7042;phone-context=engine.test\n" in old
+    assert "TEL;X-HERDBOOK=bare:+1-202-555-0143\n" in old
+    assert "GEO:51.5;-0.12\n" in old
+    assert not [each for each in ("tel:", "VALUE=uri", "geo:") if each in old]
+    assert (await exported(charlie, format="vcard-4.0")).text == (await exported(alice, format="vcard-4.0")).text
+    assert [each["phone_number"] for each in (await contact_of(charlie))["phone_numbers"]] == [
+        each["phone_number"] for each in (await contact_of(alice))["phone_numbers"]
+    ]
+
+
+async def test_each_middle_name_of_a_card_is_kept(alice: Person) -> None:
+    """Several additional names, with commas between them, go with the first one."""
+    await imported(alice, "BEGIN:VCARD\nVERSION:4.0\nN:Lovelace;Ada;Augusta,King;;\nFN:Ada Lovelace\nEND:VCARD\n")
+
+    assert (await contact_of(alice))["first_name"] == "Ada Augusta King"

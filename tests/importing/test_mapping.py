@@ -6,6 +6,7 @@ import pytest
 from herdbook.auth.store import create_key
 from herdbook.custom_fields.model import MAX_DEFINITIONS, FieldKind
 from herdbook.formats.model import Column
+from herdbook.importing import api
 from herdbook.importing.guessing import guess, kind_of
 from tests.cast import Json, Person, faults
 from tests.custom_fields.definitions import define
@@ -202,6 +203,17 @@ async def test_a_saved_mapping_is_suggested(alice: Person, charlie: Person) -> N
     assert again.shown["file"]["saved_mapping"] == "List"
     assert elsewhere.shown["file"]["saved_mapping"] is None
     assert [each["name"] for each in (await alice.get("/api/herdbook/import_mappings")).json()["data"]] == ["List"]
+
+
+async def test_saved_mappings_have_room_together(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of them has a limited size, whatever files they are for. One that is there may be replaced."""
+    monkeypatch.setattr(api, "MAX_MAPPING_BYTES", 400)
+    job = await upload(alice, "First name\nAda\n")
+    saved = [await alice.patch(job.url, json={"mapping": job.shown["mapping"], "save_as": name}) for name in ("A", "B", "A")]
+
+    assert [each.status_code for each in saved] == [200, 422, 200], saved[0].text
+    assert faults(saved[1]) == [("save_as", "too_long")]
+    assert [each["name"] for each in (await alice.get("/api/herdbook/import_mappings")).json()["data"]] == ["A"]
 
 
 async def test_companies_and_tags_need_their_scopes(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

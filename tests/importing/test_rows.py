@@ -12,6 +12,10 @@ from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.records import change
 from tests.importing.jobs import counts, upload
 
+WITHOUT_NUMBERS: Final = (
+    '{"first_name":"Ada","phone_numbers":[{"phone_number":"+44 20 7946 0958"},{"phone_number":"ask Bob"}]}\n'
+    '{"first_name":"Grace","phone_numbers":[{"phone_number":"-"}]}\n'
+)
 HEADER: Final = "First name,Last name,E-mail,Phone,Company,Description\n"
 
 
@@ -394,3 +398,78 @@ async def test_companies_need_no_domain(alice: Person, match_by: str) -> None:
 
     # Nobody else gets the domain.
     assert await again.run() == (counts(create=1, problem=1) if match_by == "never" else counts(unchanged=2))
+
+
+async def test_a_deleted_contact_is_skipped(alice: Person, ada: Thing) -> None:
+    """Contacts that are there already stay as they are, and so do those that were deleted. The row says so."""
+    await alice.delete(ada.url)
+    job = await upload(alice, HEADER + "Ada,Lovelace,ada@engine.test,,New Engines,\n")
+    await job.map(existing="skip")
+
+    tried, done = await job.check(), await job.run()
+
+    (row,) = await job.rows()
+    assert tried == done == counts(skip=1)
+    assert (row["id"], [fault["code"] for fault in row["faults"]]) == (ada.id, ["deleted"])
+    assert "stays so" in row["faults"][0]["message"]
+    assert (await alice.get(ada.url)).status_code == 404
+    assert (await alice.get("/api/v2/companies", params={"search": "New Engines"})).json()["data"] == []
+
+
+async def test_a_deleted_company_is_skipped(alice: Person, engine: Thing) -> None:
+    """The same is true of companies, those that are there and those that were deleted."""
+    domain = engine.json["domains"][0]["domain"]
+    for _ in range(2):
+        job = await upload(alice, f"Company name,Domain\nEngines,{domain}\n")
+        await job.map(existing="skip")
+
+        assert await job.run() == counts(skip=1), await job.rows()
+        await alice.delete(engine.url)
+    assert (await alice.get(engine.url)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("First name,Phone,Mobile\nAda,+44 20 7946 0958,ask Bob\nGrace,-,\n", "people.csv"),
+        (WITHOUT_NUMBERS, "people.ndjson"),
+    ],
+    ids=["csv", "ndjson"],
+)
+async def test_a_number_without_a_digit_is_a_problem(alice: Person, content: str, name: str) -> None:
+    """A text in place of a phone number is named with its row and column, and nothing of the row is imported."""
+    job = await upload(alice, content, name)
+
+    assert await job.run() == counts(problem=2)
+
+    rows = await job.rows()
+    assert [(each["row"], each["faults"][0]["field"]) for each in rows] == [
+        (2 if name.endswith("csv") else 1, "phone_numbers[1].phone_number"),
+        (3 if name.endswith("csv") else 2, "phone_numbers[0].phone_number"),
+    ]
+    assert [each["faults"][0].get("column") for each in rows] == ([2, 1] if name.endswith("csv") else [None, None])
+    assert "has no digit" in rows[0]["faults"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Given Name,Additional Name,Family Name,E-mail 1 - Value",
+        "First Name,Middle Name,Last Name,E-mail 1 - Value",
+        "First Name,Middle Name,Last Name,E-mail Address,Business Phone",
+        "Vorname,Weitere Vornamen,Nachname,E-Mail-Adresse",
+    ],
+    ids=["old google", "google", "outlook", "german outlook"],
+)
+async def test_middle_names_are_kept(alice: Person, header: str) -> None:
+    """They go with the first name, as those of a card do, and alone they are the first name. The same file changes nothing."""
+    file = f"{header}\nAda,Augusta King,Lovelace,ada@engine.test\n,Brewster,Hopper,grace@navy.test\n"
+    assert await (await upload(alice, file)).run() == counts(create=2)
+    again = await (await upload(alice, file)).run()
+
+    found = (await alice.get("/api/v2/contacts")).json()["data"]
+    assert again == counts(unchanged=2)
+    assert {(each["first_name"], each["last_name"]) for each in found} == {
+        ("Ada Augusta King", "Lovelace"),
+        ("Brewster", "Hopper"),
+    }

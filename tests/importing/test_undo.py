@@ -166,7 +166,7 @@ async def test_an_undo_of_the_request_shows(alice: Person) -> None:
     undo = await alice.post("/api/herdbook/undo", json={"request_id": job.shown["request_id"]})
 
     (listed,) = (await alice.get(URL)).json()["data"]
-    assert listed == await job.read()
+    assert {**listed, "file": None, "mapping": None} == {**await job.read(), "file": None, "mapping": None}
     assert listed["state"] == "undone"
     assert listed["undo"]["request_id"] == undo.headers["X-Request-Id"]
     assert listed["undo"]["by"]["credential_id"] == ids.encoded(ids.CREDENTIAL, alice.key.id)

@@ -18,6 +18,7 @@ from msgspec import UNSET, UnsetType
 
 from herdbook import ids, sources
 from herdbook.auth.scopes import ADMIN
+from herdbook.counts import number_of
 from herdbook.custom_fields.model import FieldObjectType
 from herdbook.custom_fields.store import all_definitions
 from herdbook.errors import FieldError, Forbidden, Invalid, InvalidQuery, NoLongerKept, NotFound, TooLarge, TooManyFollowers
@@ -39,6 +40,7 @@ from herdbook.importing.model import (
     GONE,
     IGNORE,
     MAX_IMPORTS,
+    MAX_MAPPING_BYTES,
     MAX_MAPPINGS,
     WORKING,
     Content,
@@ -67,6 +69,7 @@ from herdbook.importing.model import (
     told_fault,
     unsound,
 )
+from herdbook.importing.sight import require_sight, scopes_of_names, seen
 from herdbook.importing.store import RowsAsked, StoredImport
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.phone_numbers import region_named
@@ -121,7 +124,7 @@ async def create_import(call: Call, sent: AsyncIterator[bytes], query: ImportsQu
 
 
 async def list_imports(call: Call) -> Answer:
-    """List the imports of objects that the caller may write."""
+    """List the imports of objects that the caller may write, without what is in their files."""
     stored = await store.all_of(call.services.database.pool, call.caller.workspace_id, _objects(call))
     return Answer(msgspec.json.encode(ImportList(object="list", data=tuple(await _shown(call, stored)))))
 
@@ -194,7 +197,7 @@ async def get_import(call: Call, import_id: UUID) -> Answer:
 
 async def update_import(call: Call, import_id: UUID, patch: ImportUpdate) -> Answer:
     """Change how an import reads its file. Refusals: Forbidden, Invalid, NotFound."""
-    stored = await _found(call, import_id)
+    stored = await _seen(call, import_id)
     content = stored.content
     if patch.sheet is not UNSET:
         content = await _with_sheet(call, stored, patch.sheet)
@@ -208,8 +211,11 @@ async def update_import(call: Call, import_id: UUID, patch: ImportUpdate) -> Ans
         names = tuple(column.name for column in content.file.columns)
         saved = SavedMapping(name=patch.save_as, columns=names, mapping=content.mapping)
         pool = call.services.database.pool
-        if not await store.save_mapping(pool, call.caller.workspace_id, saved, MAX_MAPPINGS):
-            message = f"The workspace has {MAX_MAPPINGS} saved mappings, which is the limit. Use the name of one of them."
+        if not await store.save_mapping(pool, call.caller.workspace_id, saved, MAX_MAPPINGS, MAX_MAPPING_BYTES):
+            message = (
+                f"There is no room for this mapping: a workspace saves {MAX_MAPPINGS}, with {MAX_MAPPING_BYTES:,} bytes "
+                "together. Use the name of one of them."
+            )
             raise Invalid([FieldError("save_as", "too_long", message)])
     await call.services.ledger.write(call.caller.workspace_id, UpdateImport(job_id=import_id, content=content), call.origin)
     return await get_import(call, import_id)
@@ -251,8 +257,8 @@ async def undo_import(call: Call, import_id: UUID, query: UndoQuery) -> Answer:
     if query.dry_run:
         if entries > _MAX_TRIED:
             message = (
-                f"The import has made {entries:,} changes, and a dry run tells of {_MAX_TRIED:,} at most. Begin the undo: it "
-                "leaves what somebody has changed since, and lists it."
+                f"The import has made {number_of(entries, 'change')}, and a dry run tells of {_MAX_TRIED:,} at most. Begin the "
+                "undo: it leaves what somebody has changed since, and lists it."
             )
             raise Invalid([FieldError("dry_run", "not_allowed", message)])
         return await undo(call, ids.encoded(ids.REQUEST, request_id), is_dry_run=True)
@@ -274,7 +280,7 @@ async def undo_import(call: Call, import_id: UUID, query: UndoQuery) -> Answer:
 
 async def list_kept(call: Call, import_id: UUID, query: KeptQuery) -> Answer:
     """List the objects that the undo of an import has kept. Refusals: Forbidden, NotFound."""
-    await _found(call, import_id)
+    await _seen(call, import_id)
     found = await store.kept(call.services.database.pool, call.caller.workspace_id, import_id, query.after, query.limit)
     page = KeptObjects(object="list", data=tuple(found[: query.limit]), has_more=len(found) > query.limit)
     return Answer(msgspec.json.encode(page))
@@ -292,7 +298,7 @@ async def delete_import(call: Call, import_id: UUID) -> Answer:
 
 async def list_rows(call: Call, import_id: UUID, query: RowsQuery) -> Answer:
     """List what came of rows. Refusals: Forbidden, NotFound."""
-    await _found(call, import_id)
+    await _seen(call, import_id)
     asked = RowsAsked(query.of == "check", query.verdict, query.after, query.limit)
     found = await store.rows(call.services.database.pool, call.caller.workspace_id, import_id, asked)
     page = ImportRows(object="list", data=tuple(found[: query.limit]), has_more=len(found) > query.limit)
@@ -301,7 +307,7 @@ async def list_rows(call: Call, import_id: UUID, query: RowsQuery) -> Answer:
 
 async def get_problems(call: Call, import_id: UUID) -> Answer:
     """Return the rows that failed as a file, each with its reasons. Refusals: Forbidden, NotFound."""
-    stored = await _found(call, import_id)
+    stored = await _seen(call, import_id)
     if not call.services.uploads.table(stored.workspace_id, stored.id, stored.content.file.sheet).is_file():
         raise NotFound("import", GONE, import_id)
     is_json = stored.content.file.layout.format == "ndjson"
@@ -310,10 +316,16 @@ async def get_problems(call: Call, import_id: UUID) -> Answer:
 
 async def list_mappings(call: Call) -> Answer:
     """List the saved mappings. Refusal: Forbidden."""
-    objects = _objects(call)
+    return Answer(msgspec.json.encode(SavedMappings(object="list", data=tuple(await _saved(call)))))
+
+
+async def _saved(call: Call) -> list[SavedMapping]:
+    """Return the saved mappings whose objects the caller may import, and whose names it may read. Refusal: Forbidden."""
+    objects, may = _objects(call), call.caller.may
     saved = await store.saved_mappings(call.services.database.pool, call.caller.workspace_id)
-    shown = tuple(each for each in saved if each.mapping.object_type.value in objects)
-    return Answer(msgspec.json.encode(SavedMappings(object="list", data=shown)))
+    return [
+        each for each in saved if each.mapping.object_type.value in objects and all(map(may, scopes_of_names(each.mapping)))
+    ]
 
 
 _PLURALS: Final = {FieldObjectType.CONTACT: "contacts", FieldObjectType.COMPANY: "companies"}
@@ -339,6 +351,13 @@ async def _found(call: Call, import_id: UUID) -> StoredImport:
     stored = await database.shared(("import", workspace_id, import_id), find)
     if stored is None or stored.content.mapping.object_type.value not in objects:
         raise NotFound("import", GONE, import_id)
+    return stored
+
+
+async def _seen(call: Call, import_id: UUID) -> StoredImport:
+    """Return an import of whose file the caller may see the values. Refusals: Forbidden, NotFound."""
+    stored = await _found(call, import_id)
+    require_sight(call.caller, stored.content)
     return stored
 
 
@@ -461,8 +480,8 @@ async def _suggested(call: Call, survey: Survey) -> "_Suggestion":
     if guessed.mapping.object_type.value not in objects:
         guessed = guess(survey.columns, defined, FieldObjectType(objects[0]))
     names = [column.name for column in survey.columns]
-    for saved in await store.saved_mappings(pool, workspace_id):
-        if saved.mapping.object_type.value in objects and (mapping := fitted(saved, names)) is not None:
+    for saved in await _saved(call):
+        if (mapping := fitted(saved, names)) is not None:
             return _Suggestion(mapping, guessed, saved.name)
     return _Suggestion(guessed.mapping, guessed, None)
 
@@ -518,6 +537,9 @@ async def _with_sheet(call: Call, stored: StoredImport, name: str) -> Content:
 async def _with_header(call: Call, stored: StoredImport, *, has_header: bool) -> Content:
     """Return an import whose file is read again, with its first record as a header or not. Refusals: Invalid, NotFound."""
     path = call.services.uploads.table(stored.workspace_id, stored.id, stored.content.file.sheet)
+    if stored.content.file.layout.is_of_cards:
+        message = "`has_header` is for tables. vCards name their members themselves, so leave it out."
+        raise Invalid([FieldError("has_header", "not_allowed", message)])
     layout = msgspec.structs.replace(stored.content.file.layout, has_header=has_header)
     try:
         survey = await call.steps(reading.survey(path, layout))
@@ -563,11 +585,12 @@ async def _shown(call: Call, stored: Sequence[StoredImport]) -> list[Import]:
     undone = await history.undone_by(pool, call.caller.workspace_id, ended) if ended else {}
     begun = {undo.credential_id for each in stored if (undo := each.progress.undo) is not None}
     authors = await history.authors(pool, begun) if begun else {}
-    return [_import(each, _undo(each, undone, authors)) for each in stored]
+    return [_import(each, seen(call.caller, each.content), _undo(each, undone, authors)) for each in stored]
 
 
-def _import(stored: StoredImport, undo: ImportUndo | UnsetType) -> Import:
-    progress, content = stored.progress, stored.content
+def _import(stored: StoredImport, content: Content, undo: ImportUndo | UnsetType) -> Import:
+    """Return an import as a client sees it. `content` is as much of it as the client may see."""
+    progress = stored.progress
     shown = ImportProgress(done=progress.done, total=content.file.rows)
     if stored.state in (ImportState.CHECKING, ImportState.RUNNING):
         shown = _with_rate(shown, progress.done - progress.from_row, progress.began)
@@ -689,6 +712,11 @@ class _ProblemLines:
 
 _TAG: Final = "subpackage_imports"
 _ONE: Final = "/herdbook/imports/{import_id}"
+# It is in the description of all operations that show values of a file.
+_SIGHT: Final = (
+    "A credential that has not uploaded the file needs the scopes to read all that its columns and mapping name, such as "
+    "companies and tags"
+)
 _SCOPES: Final = (
     "It needs the scopes to read and write the objects, and those to write the companies and tags that it may create. "
     "`workspace:admin` defines fields."
@@ -718,7 +746,8 @@ OPERATIONS: Final = (
         path="/herdbook/imports",
         id="list-imports",
         summary="List imports",
-        description="Lists the imports of the workspace whose objects the credential may read and write, the latest first.",
+        description="Lists the imports of the workspace whose objects the credential may read and write, the latest first, "
+        "without columns, sheets, members and fixed values: an import by its id has these.",
         tag=_TAG,
         scopes=(),
         handler=list_imports,
@@ -752,7 +781,7 @@ OPERATIONS: Final = (
         summary="Get import",
         description="Reads a single import, with its progress. With `wait`, the answer comes when the import is in another "
         "state, so that a program need not ask again and again. With `Accept: text/event-stream`, its progress comes as "
-        "server-sent events.",
+        f"server-sent events. {_SIGHT}, to see samples, and tags and fixed values of the mapping.",
         tag=_TAG,
         scopes=(),
         handler=read_import,
@@ -770,7 +799,7 @@ OPERATIONS: Final = (
         path=_ONE,
         id="update-import",
         summary="Update import",
-        description=f"Changes the mapping of an import before it runs, and may keep it by a name. {_SCOPES}",
+        description=f"Changes the mapping of an import before it runs, and may keep it by a name. {_SCOPES} {_SIGHT}.",
         tag=_TAG,
         scopes=(),
         handler=update_import,
@@ -829,7 +858,7 @@ OPERATIONS: Final = (
         id="list-import-kept",
         summary="List objects that the undo of an import has kept",
         description="Lists the objects that the undo of an import has left unchanged, and why: those that somebody has changed "
-        "since, that others need, or whose earlier state conflicts with others.",
+        f"since, that others need, or whose earlier state conflicts with others. {_SIGHT}.",
         tag=_TAG,
         scopes=(),
         handler=list_kept,
@@ -843,7 +872,7 @@ OPERATIONS: Final = (
         path=f"{_ONE}/rows",
         id="list-import-rows",
         summary="List rows of an import",
-        description="Lists what came of the rows of an import, or would by its dry run, in the order of the file.",
+        description=f"Lists what came of the rows of an import, or would by its dry run, in the order of the file. {_SIGHT}.",
         tag=_TAG,
         scopes=(),
         handler=list_rows,
@@ -859,7 +888,7 @@ OPERATIONS: Final = (
         summary="Get the rows of an import that failed",
         description="Returns the rows that failed as a file of the same form, with one more column that has the reasons; "
         "before the run, those of the dry run. Correct them there, and upload the file. A file in JSON has the reasons as "
-        "`problem`.",
+        f"`problem`. {_SIGHT}.",
         tag=_TAG,
         scopes=(),
         handler=get_problems,
@@ -873,7 +902,8 @@ OPERATIONS: Final = (
         path="/herdbook/import_mappings",
         id="list-import-mappings",
         summary="List saved mappings",
-        description="Lists the mappings of imports that were kept by a name, the latest first.",
+        description="Lists the mappings of imports that were kept by a name, the latest first. One that names tags or "
+        "companies for all rows is there with the scopes to read these.",
         tag=_TAG,
         scopes=(),
         handler=list_mappings,

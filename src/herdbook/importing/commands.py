@@ -67,6 +67,9 @@ from herdbook.tags.store import TAG, TAG_NAMES
 
 # A command gives up the event loop's time after so many rows.
 _STEP: Final = 2
+_STAYS_DELETED: Final = (
+    "It is deleted, and stays so. Choose `fill` or `overwrite` for what is there already to bring it back, or restore it."
+)
 _VERDICTS: Final = {Action.CREATED: RowVerdict.CREATE, Action.UPDATED: RowVerdict.UPDATE, Action.RESTORED: RowVerdict.RESTORE}
 
 
@@ -182,13 +185,15 @@ class ImportSlice(LongCommand, frozen=True, kw_only=True):
         except Refusal as refusal:
             fault = RowFault(code="refused", message=refusal.detail)
             return ImportedRow(row=row.number, verdict=RowVerdict.PROBLEM, faults=(fault,))
-        context.note(work, row, answer)
+        if not isinstance(answer, _Skipped):
+            context.note(work, row, answer)
         return self._verdict(work, row, answer, entries)
 
     def _verdict(self, work: UnitOfWork, row: PreparedRow, answer: Any, entries: int) -> ImportedRow:
         """Return what came of a row by the entries that it made in the ledger."""
         if isinstance(answer, _Skipped):
-            return ImportedRow(row=row.number, verdict=RowVerdict.SKIP, id=answer.id)
+            faults = (RowFault(code="deleted", message=_STAYS_DELETED),) if answer.is_deleted else ()
+            return ImportedRow(row=row.number, verdict=RowVerdict.SKIP, id=answer.id, faults=faults)
         verdict, changed = RowVerdict.UNCHANGED, list[str]()
         for change in work.changes[entries:]:
             if change.kind in (CONTACT.kind, COMPANY.kind) and change.object.id == answer.id:
@@ -226,9 +231,10 @@ def _moved(job: JobRow | None) -> Moved:
 
 
 class _Skipped(msgspec.Struct, frozen=True):
-    """The answer for a row whose object is there and shall stay as it is."""
+    """The answer for a row whose object is there, or is deleted, and shall stay as it is."""
 
     id: str
+    is_deleted: bool
 
 
 class _Context:
@@ -311,8 +317,9 @@ class _ImportContact(msgspec.Struct, frozen=True):
         company_id = self._company(work)
         upsert = UpsertContact(asked, self.plan.region)
         before = self._named(work, company_id) if row.match == "name" else None if row.match == "never" else upsert.known(work)
-        if before is not None and self.plan.existing == "skip":
-            return Result(before.version, _Skipped(before.object.id))
+        former = upsert.former(work) if before is None and row.match not in ("name", "never") else None
+        if self.plan.existing == "skip" and (skipped := before or former) is not None:
+            return Result(skipped.version, _Skipped(skipped.object.id, is_deleted=skipped is former))
         entry: ContactRecord | None = None if before is None else before.entry
         is_filled = entry is not None and self.plan.existing == "fill"
         if entry is not None and is_filled:
@@ -331,7 +338,7 @@ class _ImportContact(msgspec.Struct, frozen=True):
         is_new = False
         if before is not None:
             result = upsert.update(work, before)
-        elif row.match not in ("name", "never") and (former := upsert.former(work)) is not None:
+        elif former is not None:
             result = upsert.restore(work, former)
         else:
             result, is_new = upsert.create(work), True
@@ -496,15 +503,16 @@ class _ImportCompany(msgspec.Struct, frozen=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         before = self._known(work)
-        if before is not None and self.plan.existing == "skip":
-            return Result(before.version, _Skipped(before.object.id))
+        former = UpsertCompany(self.asked).former(work) if before is None and self.row.match == "domains" else None
+        if self.plan.existing == "skip" and (skipped := before or former) is not None:
+            return Result(skipped.version, _Skipped(skipped.object.id, is_deleted=skipped is former))
         asked = _tagged(work, self.row, self.asked)
         is_new = False
         if before is not None:
             if self.plan.existing == "fill":
                 asked = self._unfilled(before.entry, asked)
             result = UpsertCompany(asked).update(work, before)
-        elif self.row.match == "domains" and (former := UpsertCompany(asked).former(work)) is not None:
+        elif former is not None:
             result = UpsertCompany(asked).restore(work, former)
         else:
             result, is_new = UpsertCompany(asked).create(work), True

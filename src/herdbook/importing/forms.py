@@ -22,6 +22,7 @@ NEW: Final = "new"
 _SAMPLES: Final = 3
 LABELS: Final = {
     "first_name": "First name",
+    "middle_name": "Middle name, which goes with the first",
     "last_name": "Last name",
     "full_name": "Full name, which is split",
     "email": "E-mail",

@@ -10,6 +10,9 @@ from typing import Final, NamedTuple
 CONTACT_HEADERS: Final[dict[str, str]] = {
     "first_name": "first name, firstname, given name, givenname, forename, vorname, prénom, nombre, primer nombre, nome, "
     "nome próprio, primeiro nome, voornaam, imię, förnamn, fornavn, etunimi, имя, όνομα, ad, ön ad, 名, 名字, 이름",
+    "middle_name": "middle name, middlename, middle names, additional name, additional names, zweiter vorname, weitere "
+    "vornamen, deuxième prénom, autres prénoms, segundo nombre, secondo nome, nome do meio, tweede voornaam, drugie imię, "
+    "mellannamn, mellomnavn, mellemnavn, отчество, 中间名",
     "last_name": "last name, lastname, surname, family name, familyname, second name, nachname, familienname, name de "
     "famille, nom, nom de famille, apellido, apellidos, cognome, sobrenome, apelido, último nome, achternaam, "
     "nazwisko, efternamn, etternavn, efternavn, sukunimi, фамилия, επώνυμο, soyad, 姓, 姓氏, 성",

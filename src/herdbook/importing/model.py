@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
+from herdbook.counts import number_of
 from herdbook.custom_fields.model import FieldKind, FieldObjectType
 from herdbook.errors import FieldError
 from herdbook.formats.days import DayForm
@@ -23,6 +24,8 @@ MAX_ROW: Final = 2**53 - 1
 # A workspace keeps at most this many imports and saved mappings.
 MAX_IMPORTS: Final = 200
 MAX_MAPPINGS: Final = 200
+# The names of columns and the mappings of all that are saved, as they are stored.
+MAX_MAPPING_BYTES: Final = 4_194_304
 # An import goes in more ways than others know of.
 GONE: Final = (
     "Check the id. An import is removed once its days are over or somebody deletes it, and so are all imports of a workspace "
@@ -31,7 +34,18 @@ GONE: Final = (
 IGNORE: Final = "ignore"
 LABEL: Final = "label"
 CONTACT_TARGETS: Final = (
-    *("first_name", "last_name", "full_name", "email", "phone", "company_name", "company_domain", "company_id", "description"),
+    *(
+        "first_name",
+        "middle_name",
+        "last_name",
+        "full_name",
+        "email",
+        "phone",
+        "company_name",
+        "company_domain",
+        "company_id",
+        "description",
+    ),
     *("note", "tags", "time_zone", "crm_id", "external_id", "card"),
 )
 COMPANY_TARGETS: Final = ("name", "domain", "description", "note", "tags", "crm_id")
@@ -94,6 +108,7 @@ _Target: TypeAlias = Annotated[
         + "; of a company "
         + ", ".join(f"`{each}`" for each in COMPANY_TARGETS)
         + "; `field:key` for a field of the workspace's own, and `field:key.part` for a part of an address or of money; "
+        "`middle_name` for a name that goes behind the first one; "
         "`label` for the label of the address or number in the next column; `card` for the vCard that the row came from, of "
         "which what a contact has no place for is kept beside it; `ignore` for none.",
         extra_json_schema={"examples": ["email"], **fields.TEXT_SCHEMA},
@@ -342,7 +357,12 @@ class ImportedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     schema_name: ClassVar[str] = "import_row"
 
-    row: Annotated[int, Meta(description="The number of the row, counted from 1 with the header, as spreadsheets do.")]
+    row: Annotated[
+        int,
+        Meta(
+            description="The number of the row, counted from 1 with the header, as spreadsheets do; of vCards that of the card."
+        ),
+    ]
     verdict: RowVerdict
     id: Annotated[str, Meta(description="The contact or company.")] | UnsetType = UNSET
     changed: Annotated[tuple[str, ...], Meta(description="The members that an update changes.")] = ()
@@ -571,10 +591,13 @@ class Import(ImportStatus, frozen=True, kw_only=True):
 
 
 class ImportList(msgspec.Struct, frozen=True, kw_only=True):
-    """The imports of a workspace."""
+    """The imports of a workspace, without the parts that may be long."""
 
     schema_name: ClassVar[str] = "import_list"
-    example: ClassVar[dict[str, Any]] = {"object": "list", "data": [Import.example]}
+    example: ClassVar[dict[str, Any]] = {
+        "object": "list",
+        "data": [Import.example | {"file": Import.example["file"] | {"columns": []}, "mapping": {"object_type": "contact"}}],
+    }
 
     object: Literal["list"]
     data: tuple[Import, ...]
@@ -636,7 +659,8 @@ def unsound(mapping: Mapping, columns: Sequence[Column], known: frozenset[str]) 
     """Yield the errors of a mapping for a file with these columns. `known` are the keys of the fields that are there."""
     if len(mapping.columns) != len(columns):
         message = (
-            f"`mapping.columns` has {len(mapping.columns)} items, and the file has {len(columns)} columns. Send one for each."
+            f"`mapping.columns` has {number_of(len(mapping.columns), 'item')}, and the file has "
+            f"{number_of(len(columns), 'column')}. Send one for each."
         )
         yield FieldError("mapping.columns", "invalid_length", message)
         return

@@ -13,6 +13,7 @@ from herdbook.addresses import comparable_address
 from herdbook.cards.model import properties_in
 from herdbook.companies.model import CompanyUpsert, NotADomain, normal_domain
 from herdbook.contacts.model import ContactUpsert
+from herdbook.counts import number_of
 from herdbook.custom_fields.model import Field, FieldKind, FieldObjectType
 from herdbook.custom_fields.values import Conversion, normal_value
 from herdbook.errors import FieldError, Invalid, bounded
@@ -51,6 +52,7 @@ _MISLEADING: Final = ("empty", "too_many_values")
 # The parts of names and numbers have less room together. The time to read a long text grows faster than its length.
 _MAX_NAME: Final = 1000
 _MAX_TEXT: Final = 255
+_has_digit: Final = re.compile(r"\d").search
 _CONTACT_READER: Final = BodyReader(ContactUpsert)
 _COMPANY_READER: Final = BodyReader(CompanyUpsert)
 
@@ -148,7 +150,8 @@ class Preparer:
                     fill(row, text, index)
             if count > len(self._mapping.columns) and any(each.strip() for each in values[len(self._mapping.columns) :]):
                 message = (
-                    f"The row has {count} values, and the file has {len(self._mapping.columns)} columns. "
+                    f"The row has {number_of(count, 'value')}, and the file has "
+                    f"{number_of(len(self._mapping.columns), 'column')}. "
                     "Put a value that has a separator in it between quotation marks."
                 )
                 row.faults.append(RowFault(code="too_many_values", message=message))
@@ -286,6 +289,8 @@ class Preparer:
             asked = reader.read(msgspec.json.encode(body))
         except Invalid as invalid:
             errors += invalid.errors
+        named = {each.field for each in errors}
+        errors += (each for each in _without_digit(body.get("phone_numbers")) if each.field not in named)
         if errors or row.faults:
             # A row that is refused here does not come to the command, which would look at the fields of one's own.
             errors = bounded([*errors, *self._unfit(body.get("fields", {}))], "fields")
@@ -342,6 +347,7 @@ _MEMBERS_TO_MATCH: Final = ("emails", "phone_numbers", "crm_association", "exter
 _FALLBACKS: Final = ("name", "emails", "phone_numbers", "external_ids", "crm_association")
 # The members that targets fill, where these have another name.
 _MEMBERS: Final = {
+    "middle_name": "first_name",
     "crm_id": "crm_association",
     "company_name": "company",
     "domain": "domains",
@@ -368,6 +374,16 @@ def _fault(error: FieldError, column: int) -> RowFault:
         field=error.field or UNSET,
         column=column if column >= 0 else UNSET,
     )
+
+
+def _without_digit(items: Any) -> Iterator[FieldError]:
+    """Yield the errors of phone numbers that are none. The operations keep any text, because callers know what they send."""
+    for index, item in enumerate(cast("list[Any]", items) if isinstance(items, list) else ()):
+        text = cast("dict[str, Any]", item).get("phone_number") if isinstance(item, dict) else None
+        if isinstance(text, str) and _has_digit(text) is None:
+            place = f"phone_numbers[{index}].phone_number"
+            message = f"`{place}` has no digit, so it is no phone number. Correct it, or leave it empty."
+            yield FieldError(place, "invalid_format", message)
 
 
 def _ambiguous(text: str, key: str, index: int) -> RowFault:
@@ -527,6 +543,10 @@ class _Row:
                 self.company_domain = normal_domain(domain)
             except NotADomain as error:
                 self.faults.append(RowFault(code="invalid_format", message=f"The domain of the company is none: {error}."))
+        middle, first = body.pop("middle_name", ""), body.get("first_name", "")
+        # A full name in another column may have it already.
+        if middle and isinstance(first, str) and not f" {first}".endswith(f" {middle}"):
+            body["first_name"] = f"{first} {middle}".strip()
         if self.emails:
             self._add_all("emails", self.emails.values())
         if self.phones:

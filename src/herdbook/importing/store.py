@@ -307,9 +307,16 @@ async def find(statements: Executor, workspace_id: UUID, job_id: UUID) -> Stored
 
 
 async def all_of(statements: Executor, workspace_id: UUID, object_types: Sequence[str]) -> list[StoredImport]:
-    """Return the imports of some types of objects, the latest first."""
+    """Return the imports of some types of objects, the latest first, without the parts that may be long."""
     records = await statements.fetch(
-        _SELECT + " where workspace_id = $1 and content -> 'mapping' ->> 'object_type' = any($2) order by id desc",
+        """
+        select workspace_id, id, created_at, expires_at, state, progress, jsonb_set(
+            content::jsonb #- '{file,sheets}' #- '{file,members}' #- '{mapping,columns}' #- '{mapping,fixed}',
+            '{file,columns}', '[]'
+        ) as content
+        from import_job
+        where workspace_id = $1 and content -> 'mapping' ->> 'object_type' = any($2) order by id desc
+        """,
         workspace_id,
         [*object_types],
     )
@@ -419,21 +426,26 @@ async def kept(statements: Executor, workspace_id: UUID, job_id: UUID, after: in
     return [KeptObject(number=record[0], kept=msgspec.json.decode(record[1], type=Kept)) for record in records]
 
 
-async def save_mapping(statements: Executor, workspace_id: UUID, saved: SavedMapping, most: int) -> bool:
-    """Keep a mapping by its name, in place of an earlier one. Return whether the workspace may have one more."""
+async def save_mapping(statements: Executor, workspace_id: UUID, saved: SavedMapping, most: int, most_bytes: int) -> bool:
+    """Keep a mapping by its name, in place of an earlier one. Return whether the workspace has room for it."""
+    columns, mapping = msgspec.json.encode(saved.columns), msgspec.json.encode(saved.mapping)
     done = await statements.execute(
         """
         insert into import_mapping (workspace_id, name, columns, mapping)
         select $1, $2, $3, $4
-        where (select count(*) from import_mapping where workspace_id = $1 and name <> $2) < $5
+        where (
+            select count(*) < $5 and coalesce(sum(octet_length(columns::text) + octet_length(mapping::text)), 0) <= $6::bigint
+            from import_mapping where workspace_id = $1 and name <> $2
+        )
         on conflict (workspace_id, name) do update
         set columns = excluded.columns, mapping = excluded.mapping, updated_at = now()
         """,
         workspace_id,
         saved.name,
-        msgspec.json.encode(saved.columns),
-        msgspec.json.encode(saved.mapping),
+        columns,
+        mapping,
         most,
+        most_bytes - len(columns) - len(mapping),
     )
     return done == "INSERT 0 1"
 
