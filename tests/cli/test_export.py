@@ -91,3 +91,11 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
 
     assert [word in each.complained for word, each in zip(words, refused, strict=True)] == [True] * 9, refused
     assert {each.name for each in tmp_path.iterdir() if each.suffix in (".csv", ".vcf", ".pdf")} == {"there.csv"}
+
+
+def test_the_help_names_all_that_is_exported(tmp_path: Path) -> None:
+    """The list of commands says the same as the command."""
+    for arguments in (["--help"], ["export", "--help"]):
+        assert "Export contacts, companies, engagements or changes" in " ".join(
+            herdbook(*arguments, folder=tmp_path).said.replace("│", " ").split()
+        )

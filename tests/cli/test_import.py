@@ -137,3 +137,66 @@ def test_what_cannot_be_imported_is_refused(tmp_path: Path) -> None:
     assert "cannot be read as one" in binary.complained
     assert "HERDBOOK_API_KEY" in without_key.complained
     assert "cannot be reached" in nowhere.complained
+
+
+def test_columns_are_chosen(tmp_path: Path) -> None:
+    """An option says what a column fills, in place of the guess, and a wrong one is refused by what it may be."""
+    (tmp_path / "people.csv").write_text("Full Name,E-mail,Rank,Other\nAda Lovelace,ada@engine.test,Countess,Ada\n")
+    with serving(tmp_path):
+        pass
+    chosen = ("--column", "Rank=description", "--column", "Other=first_name", "--column", "Full Name=last_name")
+
+    done = herdbook("import", "people.csv", *chosen, "--json", folder=tmp_path)
+    refused = [
+        herdbook("import", "people.csv", "--column", each, folder=tmp_path)
+        for each in ("Rank=rank", "Grade=description", "Rank", "Rank=field:rang")
+    ]
+
+    assert done.status == 0, done.complained
+    mapped = json.loads(done.said)["mapping"]["columns"]
+    assert [each["to"] for each in mapped] == ["last_name", "email", "description", "first_name"]
+    assert [each.status for each in refused] == [1] * 4
+    assert "--column Rank=rank names no field. Choose one of first_name, " in refused[0].complained
+    assert 'names "Grade", and the file has no such column. It has "Full Name", "E-mail", ' in refused[1].complained
+    assert 'Write it as in `--column "Mobile=phone"`' in refused[2].complained
+    assert '"Rank" names no field of the workspace.' in refused[3].complained
+
+
+def test_a_key_for_contacts_alone_is_told_how_to_leave_companies_out(tmp_path: Path) -> None:
+    """A missing scope is named before any row is imported, with the option that does without it; nothing is left behind."""
+    (tmp_path / "people.csv").write_text("First name,Company\nAda,Engines\n")
+    with serving(tmp_path) as server:
+        scopes = ("--scope=contacts:read", "--scope=contacts:write")
+        key = herdbook("keys", "create", "Contacts", *scopes, folder=tmp_path).said.strip()
+        at_server = {"HERDBOOK_SERVER": server.url, "HERDBOOK_API_KEY": key}
+        refused = herdbook("import", "people.csv", folder=tmp_path, **at_server)
+        listed = server.get("/api/herdbook/imports").json()["data"]
+        done = herdbook("import", "people.csv", "--column", "Company=ignore", folder=tmp_path, **at_server)
+        exported = herdbook("export", "all.csv", folder=tmp_path, **at_server)
+        empty = herdbook("export", "more.csv", folder=tmp_path, HERDBOOK_SERVER=server.url, HERDBOOK_API_KEY="")
+        broken = herdbook("export", "more.csv", folder=tmp_path, HERDBOOK_SERVER=server.url, HERDBOOK_API_KEY="sk\n-")
+
+    assert (refused.status, listed) == (1, [])
+    assert "lacks the scope `companies:read`" in refused.complained
+    assert "To leave these columns out: --column Company=ignore" in refused.complained
+    assert (done.status, "new: 1." in done.said) == (0, True), done.complained
+    assert exported.status == 0
+    assert "lacks the scope `companies:read`, so the file will have no names of companies." in exported.complained
+    assert "`tags:read`" in exported.complained
+    assert (empty.status, "The key is empty. Set HERDBOOK_API_KEY" in empty.complained) == (1, True), empty.complained
+    assert (broken.status, "a character that no key has" in broken.complained) == (1, True), broken.complained
+
+
+def test_one_row_is_told_as_one(tmp_path: Path) -> None:
+    """A number of things has the noun that goes with it, and a card is called a card."""
+    with serving(tmp_path):
+        pass
+    (tmp_path / "one.vcf").write_text("BEGIN:VCARD\nVERSION:4.0\nFN:Ada\nEMAIL:ada@engine.test\nEND:VCARD\n" * 2)
+    (tmp_path / "one.csv").write_text("First name,E-mail\nGrace,no address\n")
+
+    of_table = herdbook("import", "one.csv", folder=tmp_path)
+    of_card = herdbook("import", "one.vcf", "--dry-run", "--column", "email_1=phone", folder=tmp_path)
+
+    assert "1 row has a problem. Correct it, and import the file again." in of_table.complained
+    assert "Card 1, email_1: " in of_card.complained
+    assert "2 rows have problems. Correct them" in of_card.complained

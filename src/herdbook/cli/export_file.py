@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final, Literal
 
@@ -34,6 +35,8 @@ from herdbook.object_types import OBJECT_TYPES
 from herdbook.settings import DatabaseSettings
 
 _CONNECTIONS: Final = 2
+# An export names these beside its own objects, for those who may read them.
+_NAMED: Final[dict[ExportType, tuple[str, ...]]] = {"contact": ("companies", "tags"), "company": ("tags",)}
 # The first format with an ending is the usual one.
 _BY_SUFFIX: Final[dict[str, ExportFormat]] = {suffix: form for form, suffix in reversed(SUFFIXES.items())}
 
@@ -60,7 +63,8 @@ def export_file(  # noqa: PLR0913  # the options of one command
     format
         `csv`, `xlsx`, `ndjson`, or of contacts `vcard-4.0` or `vcard-3.0`. Default: what the name of the file ends with.
     objects
-        What is exported.
+        Whether contacts, companies, engagements or changes are exported. Names of companies and of tags are in the file if the
+        key may read these.
     where
         A condition on contacts or companies as a query takes it, in JSON. Default: all.
     filter
@@ -106,11 +110,17 @@ def _decoded(option: str, text: str | None, type_: Any, absent: Any) -> Any:
         return absent if text is None else msgspec.json.decode(text, type=type_)
     except msgspec.ValidationError as error:
         raise CommandFailed(f"{option} is not what a request takes: {error}.") from None
-    except msgspec.DecodeError as error:
-        raise CommandFailed(f"{option} is no JSON: {error}.") from None
+    except msgspec.DecodeError:
+        raise CommandFailed(
+            f"{option} is no JSON. Put it between single quotes, so that the shell leaves its quotes."
+        ) from None
 
 
 async def _from_server(client: httpx.AsyncClient, asked: ObjectExportRequest, draft: BinaryIO) -> None:
+    for plural in _NAMED.get(asked.object_type, ()):
+        answer = await client.get(f"/api/v2/{plural}", params={"limit": "1"})
+        if answer.status_code == HTTPStatus.FORBIDDEN:
+            environment.complain(f"The key lacks the scope `{plural}:read`, so the file will have no names of {plural}.")
     headers = {"Content-Type": "application/json"}
     async with client.stream("POST", "/api/herdbook/exports", content=msgspec.json.encode(asked), headers=headers) as answer:
         if not answer.is_success:

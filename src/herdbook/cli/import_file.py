@@ -3,8 +3,12 @@
 import asyncio
 import dataclasses
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+import shlex
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
@@ -22,9 +26,25 @@ from herdbook.cli.environment import CommandFailed, CommandIncomplete, environme
 from herdbook.cli.progress import Unit, step
 from herdbook.cli.requests import at_server, refusal_of
 from herdbook.cli.tables import new_table, show
+from herdbook.counts import number_of
 from herdbook.db.pool import connect
 from herdbook.history.model import Kept, Undo
-from herdbook.importing.model import WORKING, Counts, Existing, Import, ImportRows, ImportState, KeptObjects, MatchBy
+from herdbook.importing.model import (
+    IGNORE,
+    LABEL,
+    REPEATED,
+    WORKING,
+    Counts,
+    Existing,
+    Import,
+    ImportRows,
+    ImportState,
+    KeptObjects,
+    MappedColumn,
+    MatchBy,
+    targets_of,
+)
+from herdbook.importing.model import Mapping as ImportMapping
 from herdbook.logs import configure_logs
 from herdbook.settings import DatabaseSettings, Settings
 
@@ -32,6 +52,7 @@ _LOOK_SECONDS: Final = 0.25
 _WAIT_SECONDS: Final = 1
 _PIECE_BYTES: Final = 262_144
 _PROBLEMS_SHOWN: Final = 20
+_COLUMNS_SHOWN: Final = 50
 _PATH: Final = "/api/herdbook/imports"
 
 
@@ -41,6 +62,16 @@ class _Choices(NamedTuple):
     match_by: MatchBy | None
     existing: Existing | None
     region: str | None
+    targets: Mapping[str, str]
+
+    def mapping(self, job: Import) -> ImportMapping:
+        """Return the mapping of an import with what is chosen. Refusal: CommandFailed."""
+        chosen = {
+            name: value
+            for name, value in (("match_by", self.match_by), ("existing", self.existing), ("region", self.region))
+            if value is not None
+        }
+        return msgspec.structs.replace(job.mapping, columns=_mapped(job, self.targets), **chosen)
 
 
 class _Source(NamedTuple):
@@ -50,7 +81,7 @@ class _Source(NamedTuple):
     sheet: str
 
 
-def import_file(  # noqa: PLR0913  # the options of one command
+def import_file(  # noqa: C901, PLR0913  # the options of one command
     file: Path | None = None,
     *,
     undo: str | None = None,
@@ -60,6 +91,7 @@ def import_file(  # noqa: PLR0913  # the options of one command
     match_by: MatchBy | None = None,
     existing: Existing | None = None,
     region: str | None = None,
+    column: list[str] | None = None,
     problems: Path | None = None,
     server: str | None = None,
     api_key: str | None = None,
@@ -87,6 +119,9 @@ def import_file(  # noqa: PLR0913  # the options of one command
         Whether to `fill` empty members of what is there already, `overwrite` them, or `skip` the row. Default: fill.
     region
         The country of phone numbers without a country code, such as `GB`. Default: that of the workspace.
+    column
+        The field that a column fills, in place of the guess, as in `--column "Mobile=phone"`; `ignore` leaves the column out.
+        Repeat it for several columns.
     problems
         A file to write with the rows that had problems, each with its reasons. It must not exist yet.
     server
@@ -105,7 +140,9 @@ def import_file(  # noqa: PLR0913  # the options of one command
         raise CommandFailed(f"`{problems}` exists. Choose another name for the rows with problems.")
     if file is None and sheet is not None:
         raise CommandFailed("--sheet is for a file to import. Leave it out of an undo.")
-    choices = _Choices(match_by, existing, region)
+    if file is None and column:
+        raise CommandFailed("--column is for a file to import. Leave it out of an undo.")
+    choices = _Choices(match_by, existing, region, _targets(column or []))
 
     async def done_with(client: httpx.AsyncClient) -> Import | Undo:
         if file is None:
@@ -159,17 +196,18 @@ async def _imported(
         answer = await client.post(_PATH, params=query, content=_pieces(source.file, advance))
     job = _shown(answer)
     path = f"{_PATH}/{job.id}"
-    if any(each is not None for each in choices):
-        chosen = {name: value for name, value in choices._asdict().items() if value is not None}
-        mapping = msgspec.structs.replace(job.mapping, **chosen)
-        body = msgspec.json.encode({"mapping": mapping})
-        job = _shown(await client.patch(path, content=body, headers={"Content-Type": "application/json"}))
+    async with _deleted_if_refused(client, path):
+        if (mapping := choices.mapping(job)) != job.mapping:
+            body = msgspec.json.encode({"mapping": mapping})
+            answer = await client.patch(path, content=body, headers={"Content-Type": "application/json"})
+            job = _accepted(answer, job, mapping)
     if shows:
         _show_mapping(job)
     with step("Checking" if is_check else "Importing", job.file.rows, unit=Unit.ROWS, shows=shows) as advance:
         done = 0
         try:
-            job = _shown(await client.post(f"{path}/{'check' if is_check else 'run'}"))
+            async with _deleted_if_refused(client, path):
+                job = _accepted(await client.post(f"{path}/{'check' if is_check else 'run'}"), job, job.mapping)
             while job.state in WORKING:
                 await asyncio.sleep(_LOOK_SECONDS)
                 job = _shown(await client.get(path))
@@ -179,16 +217,24 @@ async def _imported(
             # Somebody has pressed Ctrl-C. The rows that are done stay.
             answer = await client.post(f"{path}/cancel")
             if answer.is_success and not is_check:
-                rows = _shown(answer).progress.done
-                environment.complain(
-                    f"Stopped after {rows:,} rows, which stay. To take it back: herdbook import --undo {job.id}"
-                )
+                rows = number_of(_shown(answer).progress.done, "row, which stays", "rows, which stay")
+                environment.complain(f"Stopped after {rows}. To take it back: herdbook import --undo {job.id}")
             raise
     if shows:
         await _show_problems(client, job, is_check=is_check)
     if problems is not None:
         await _write_problems(client, f"{path}/problems", problems)
     return job
+
+
+@asynccontextmanager
+async def _deleted_if_refused(client: httpx.AsyncClient, path: str) -> AsyncGenerator[None]:
+    """Delete an import if it is refused before it begins, because nobody will go on with it."""
+    try:
+        yield
+    except CommandFailed:
+        await client.delete(path)
+        raise
 
 
 async def _write_problems(client: httpx.AsyncClient, path: str, problems: Path) -> None:
@@ -241,6 +287,72 @@ def _shown(answer: httpx.Response) -> Import:
     raise refusal_of(answer)
 
 
+def _accepted(answer: httpx.Response, job: Import, mapping: ImportMapping) -> Import:
+    """Return the import of an answer. Refusal: CommandFailed, with the names of columns, and what to do without a scope."""
+    if answer.is_success:
+        return _shown(answer)
+    said = _PLACE.sub(lambda place: _quoted(job.file.columns[int(place[1])].name), str(refusal_of(answer)))
+    if answer.status_code == HTTPStatus.FORBIDDEN:
+        needed = next((targets for scope, targets in _NEEDING.items() if f"`{scope}:" in said), frozenset[str]())
+        named = [each.name for each, to in zip(job.file.columns, mapping.columns, strict=True) if to.to in needed]
+        if named:
+            options = " ".join(shlex.join(["--column", f"{name}=ignore"]) for name in dict.fromkeys(named))
+            said += f" To leave these columns out: {options}"
+        elif needed & set(job.file.members):
+            said += f" To do without it, leave {' and '.join(sorted(needed & set(job.file.members)))} out of the file."
+    raise CommandFailed(said)
+
+
+def _targets(chosen: Iterable[str]) -> dict[str, str]:
+    """Return what columns fill, by their names, as the options say it. Refusal: CommandFailed."""
+    found: dict[str, str] = {}
+    for each in chosen:
+        name, equals, to = each.rpartition("=")
+        if not (equals and name and to):
+            raise CommandFailed(f'--column {each} has no field. Write it as in `--column "Mobile=phone"`.')
+        if found.setdefault(name, to) != to:
+            raise CommandFailed(f"--column says two things of {_quoted(name)}. Keep one of them.")
+    return found
+
+
+def _mapped(job: Import, targets: Mapping[str, str]) -> tuple[MappedColumn, ...]:
+    """Return the columns of a mapping with those targets that are chosen. Refusal: CommandFailed."""
+    names = [each.name for each in job.file.columns]
+    known = targets_of(job.mapping.object_type)
+    for name, to in targets.items():
+        if name not in names:
+            shown = ", ".join(map(_quoted, names[:_COLUMNS_SHOWN])) + (", ..." if len(names) > _COLUMNS_SHOWN else "")
+            listed = f"It has {shown}." if names else "Its objects name their members themselves."
+            raise CommandFailed(f"--column names {_quoted(name)}, and the file has no such column. {listed}")
+        if to not in (*known, IGNORE, LABEL) and not to.startswith("field:"):
+            raise CommandFailed(
+                f"--column {name}={to} names no field. Choose one of {', '.join(known)}, `field:` and the key of a field of "
+                "the workspace, label, or ignore."
+            )
+    # A guess gives way to a choice.
+    taken = {*targets.values()} - REPEATED
+    mapped: list[MappedColumn] = []
+    for column, guessed in zip(job.file.columns, job.mapping.columns, strict=True):
+        to = targets.get(column.name)
+        if to is None:
+            mapped.append(MappedColumn(to=IGNORE) if guessed.to in taken else guessed)
+        elif to == guessed.to:
+            mapped.append(guessed)
+        else:
+            suggested = guessed.field if guessed.field is not UNSET and to == f"field:{guessed.field.key}" else UNSET
+            mapped.append(MappedColumn(to=to, field=suggested, days=column.days if to.startswith("field:") else UNSET))
+    return tuple(mapped)
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+# A refusal names a column so. These targets need scopes beside those of contacts.
+_PLACE: Final = re.compile(r"`?mapping\.columns\[(\d+)\](?:\.\w+)?`?")
+_NEEDING: Final = {"companies": frozenset({"company_name", "company_domain"}), "tags": frozenset({"tags"})}
+
+
 def _show_mapping(job: Import) -> None:
     if not job.file.columns:
         return
@@ -261,9 +373,9 @@ async def _show_problems(client: httpx.AsyncClient, job: Import, *, is_check: bo
     for row in found.data:
         for fault in row.faults:
             place = "" if fault.column is UNSET else f", {job.file.columns[fault.column].name}"
-            environment.complain(f"Row {row.row}{place}: {fault.message}")
+            environment.complain(f"{job.file.layout.row.capitalize()} {row.row}{place}: {fault.message}")
     if found.has_more:
-        environment.complain("More rows have problems: --problems FILE writes all of them.")
+        environment.complain(f"More {job.file.layout.row}s have problems: --problems FILE writes all of them.")
 
 
 def _end(job: Import, *, is_check: bool, shows: bool) -> None:
@@ -277,9 +389,11 @@ def _end(job: Import, *, is_check: bool, shows: bool) -> None:
     if job.state is ImportState.FAILED:
         raise CommandFailed(job.error or "The import failed.")
     if job.state is ImportState.CANCELLED:
-        raise CommandIncomplete(f"The import was cancelled after {job.progress.done:,} rows, which stay.")
+        rows = number_of(job.progress.done, "row, which stays", "rows, which stay")
+        raise CommandIncomplete(f"The import was cancelled after {rows}.")
     if counts.problem:
-        raise CommandIncomplete(f"{counts.problem:,} rows have problems. Correct them, and import the file again.")
+        rows = number_of(counts.problem, "row has a problem. Correct it", "rows have problems. Correct them")
+        raise CommandIncomplete(f"{rows}, and import the file again.")
 
 
 def _complain_of(kept: Kept) -> None:
@@ -301,7 +415,8 @@ def _end_undo(done: Import | Undo, *, shows: bool) -> None:
     if shows:
         environment.say(f"taken back: {reverted:,}, kept: {kept:,}.")
     if kept:
-        raise CommandIncomplete(f"{kept:,} objects stay as they are. Change them by hand, if they should go, too.")
+        objects = number_of(kept, "object stays as it is. Change it", "objects stay as they are. Change them")
+        raise CommandIncomplete(f"{objects} by hand, if an undo should have done it.")
 
 
 _OUTCOMES: Final = {

@@ -72,7 +72,9 @@ app.command(
 )
 app.command("herdbook.cli.users:app", name="users", help="Create and list users: the people of the team.")
 app.command("herdbook.cli.import_file:import_file", name="import", help="Import contacts or companies from a file.")
-app.command("herdbook.cli.export_file:export_file", name="export", help="Export contacts or companies to a file.")
+app.command(
+    "herdbook.cli.export_file:export_file", name="export", help="Export contacts, companies, engagements or changes to a file."
+)
 app.command("herdbook.cli.backups:backup", help="Write the database and the recordings into one file, while servers write.")
 app.command("herdbook.cli.archives:archive", help="Write one workspace into one file, for another server.")
 app.command("herdbook.cli.archives:unarchive", help="Bring an archived workspace into a server.")

@@ -17,6 +17,10 @@ def at_server(server: str, api_key: str | None, act: Callable[[httpx.AsyncClient
     """Act with a client of a server. Refusals: CommandFailed, without a key, or if the server cannot be reached."""
     if api_key is None:
         raise CommandFailed("A server needs a key. Set HERDBOOK_API_KEY, or use --api-key.")
+    if not api_key.strip():
+        raise CommandFailed("The key is empty. Set HERDBOOK_API_KEY, or use --api-key, with one that the server knows.")
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise CommandFailed("The key has a character that no key has. Copy it again, without line breaks.")
 
     async def acting() -> ResultT:
         headers = {"Authorization": api_key}
