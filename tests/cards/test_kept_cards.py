@@ -168,6 +168,25 @@ async def test_a_card_says_what_the_contact_says_now(alice: Person) -> None:
     assert "TEL" not in (await exported(alice, format="vcard-3.0")).text
 
 
+@pytest.mark.parametrize("format", ["vcard-3.0", "vcard-4.0"])
+async def test_addresses_and_numbers_keep_their_order(alice: Person, charlie: Person, format: str) -> None:  # noqa: A002
+    """The primary one is marked, wherever it stands."""
+    emails = [{"email": "ada@engine.test", "label": "home"}, {"email": "ada@king.test", "is_primary": True}]
+    numbers = [{"phone_number": "+44 20 7946 0111"}, {"phone_number": "+44 20 7946 0112", "label": "work", "is_primary": True}]
+    body = {"first_name": "Ada", "emails": emails, "phone_numbers": numbers}
+    made = await alice.post("/api/v2/contacts", json=body)
+
+    await imported(charlie, (await exported(alice, format=format)).text)
+
+    contact, before = await contact_of(charlie), made.json()
+    assert [(each["email"], each["is_primary"]) for each in contact["emails"]] == [
+        (each["email"], each["is_primary"]) for each in before["emails"]
+    ]
+    assert [(each["phone_number"], each["is_primary"]) for each in contact["phone_numbers"]] == [
+        (each["phone_number"], each["is_primary"]) for each in before["phone_numbers"]
+    ]
+
+
 async def test_members_that_were_not_taken_over_stay(alice: Person) -> None:
     """A column that is ignored stays in the card, until the contact says something of its own."""
     job = await upload(alice, CARD, "people.vcf")

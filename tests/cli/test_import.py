@@ -6,7 +6,7 @@ from pathlib import Path
 
 import requests
 
-from tests.cli.programs import herdbook, serving
+from tests.cli.programs import PATIENCE, herdbook, serving
 from tests.importing.test_sheets import workbook
 
 FILE = "Full Name;E-Mail;Firma\nAda Lovelace;ada@engine.test;Engines\nGrace Hopper;no address;Navy\n"
@@ -137,6 +137,24 @@ def test_what_cannot_be_imported_is_refused(tmp_path: Path) -> None:
     assert "cannot be read as one" in binary.complained
     assert "HERDBOOK_API_KEY" in without_key.complained
     assert "cannot be reached" in nowhere.complained
+
+
+def test_a_saved_mapping_is_named(tmp_path: Path) -> None:
+    """The command says that it uses a mapping which somebody has saved, and what that sets; an option comes before it."""
+    (tmp_path / "people.csv").write_text(FILE)
+    with serving(tmp_path) as server:
+        headers = {"Authorization": server.key}
+        job = requests.post(f"{server.url}/api/herdbook/imports", FILE.encode(), headers=headers, timeout=PATIENCE).json()
+        mapping = {**job["mapping"], "existing": "overwrite", "tags": ["Fair"]}
+        body = {"mapping": mapping, "save_as": "Fair list"}
+        requests.patch(f"{server.url}/api/herdbook/imports/{job['id']}", json=body, headers=headers, timeout=PATIENCE)
+
+    used = herdbook("import", "people.csv", "--dry-run", folder=tmp_path)
+    chosen = herdbook("import", "people.csv", "--dry-run", "--existing", "fill", folder=tmp_path)
+
+    told = 'The saved mapping "Fair list" fits, and is used: match by email; existing: {}; tags for all rows: "Fair".'
+    assert told.format("overwrite") in " ".join(used.said.split())
+    assert told.format("fill") in " ".join(chosen.said.split())
 
 
 def test_columns_are_chosen(tmp_path: Path) -> None:

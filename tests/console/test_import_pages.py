@@ -168,7 +168,7 @@ async def test_rows_come_in_pages(olga: Visitor) -> None:
 async def test_import_runs_and_is_undone_whole(olga: Visitor, alice: Person, ada: Thing) -> None:
     """The result has counts, a file of the rows that failed, and an undo, which names what somebody has changed since."""
     path = await _sent(olga)
-    await _checked(olga, path, existing="overwrite", tags="Fair, Spring")
+    await _checked(olga, path, existing="overwrite", tags='Fair, "Spring, 2026"')
     page = await _run(olga, path)
 
     assert "4 rows: 1 new here, 1 changed, 1 changed nothing and 1 not imported." in page

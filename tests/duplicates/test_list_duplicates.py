@@ -104,6 +104,15 @@ async def test_an_initial_and_an_address(alice: Person, engine: Thing) -> None:
     assert "`jon@` and `jonathan@` at one domain" in await reasons(alice)
 
 
+@pytest.mark.parametrize("local", ["paul", "newcombe", "paul.newcombe", "paulnewcombe", "newcombe-p"])
+async def test_addresses_made_of_one_name(alice: Person, local: str) -> None:
+    """Two addresses at one domain are of one person if both are made of the name, in whatever form."""
+    one = await contact(alice, "Paul", "Newcombe", f"{local}@newc.test")
+    other = await contact(alice, "Paul", "Newcombe", "pnewcombe@newc.test")
+
+    assert await groups(alice) == [{one.id, other.id}]
+
+
 async def test_a_family_is_no_duplicate(alice: Person) -> None:
     """People of one family who share a telephone and an address are several."""
     await contact(alice, "Ada", "Lovelace", phone_numbers=phone(NUMBER))

@@ -43,14 +43,13 @@ def lines(tmp_path: Path) -> Lines:
         (json.dumps(_ANSWER).encode() + b"\n" + json.dumps({**_ANSWER, "data": [_ADA]}).encode(), [*_ALL, _ADA]),
         (json.dumps(_ALL).encode() * 2, _ALL * 2),
         (b"\n".join(json.dumps(each, indent=2).encode() for each in (_ADA, _ADA)), [_ADA, _ADA]),
-        (b'{\n"object": "list", "data": []}', []),
         (
             b'[{"note": "' + b"x" * 200_000 + b'"}, {"a": "' + b"y" * 65_536 + b'"}]',
             [{"note": "x" * 200_000}, {"a": "y" * 65_536}],
         ),
         (b"[" + b" " * 200_000 + b"{}" + b"\n" * 200_000 + b"]", [_ALL[2]]),
     ],
-    ids=["list", "indented", "marked", "answer", "indented answer", "answers", "lists", "objects", "empty", "long", "spaces"],
+    ids=["list", "indented", "marked", "answer", "indented answer", "answers", "lists", "objects", "long", "spaces"],
 )
 def test_each_object_becomes_a_line(lines: Lines, content: bytes, objects: list[Any]) -> None:
     """No object is lost, wherever it begins and ends."""
@@ -88,6 +87,9 @@ def test_a_number_stays_as_it_is(tmp_path: Path) -> None:
         ('[{"a": "ä"}]'.encode("utf-16"), "in the encoding utf-16"),
         ('[{"a": "ä"}]'.encode("utf-16-le"), "in the encoding utf-16"),
         ('[{"a": "äöü, eine Straße"}]'.encode("latin-1"), "JSON is in UTF-8"),
+        (b'{\n"object": "list", "data": []}', "The file has no object"),
+        (b"[]", "The file has no object"),
+        (b"[1, 2]", "Object 1, in line 1, is none"),
         (b'[{"a": 1}] and so on', "Object 2, in line 1, is none"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",

@@ -116,6 +116,16 @@ async def test_a_row_that_says_of_nobody_has_a_problem(alice: Person) -> None:
     assert [row["faults"][0]["code"] for row in await job.rows()] == ["empty", "too_many_values"]
 
 
+async def test_an_object_with_other_members_is_told_of_them(alice: Person) -> None:
+    """A row that seems empty may have its values under names that nobody knows."""
+    job = await upload(alice, '[{"firstname": "Ada"}, {"first_name": ""}]', "a.json")
+
+    assert await job.run() == counts(problem=2)
+    faults = [[each["message"] for each in row["faults"]] for row in await job.rows()]
+    assert "Did you mean `first_name`?" in faults[0][1]
+    assert len(faults[1]) == 1
+
+
 async def test_companies_are_imported(alice: Person, engine: Thing) -> None:
     """A row finds its company by the domain, in any spelling, and adds the others."""
     file = "Name,Domain,Description,Tags\nEngines,https://www.ENGINE.test/about;engine.example,Brass,Old\nNavy,navy.test,,\n"

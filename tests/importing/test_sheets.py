@@ -105,6 +105,15 @@ async def test_few_workbooks_are_read_at_once(alice: Person, tmp_path: Path) -> 
     assert (await upload(alice, content)).shown["file"]["rows"] == 2
 
 
+async def test_a_workbook_under_a_password_is_told(alice: Person) -> None:
+    """Spreadsheet programs put such a workbook into a stream of this name, in a compound file."""
+    locked = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".ljust(1536, b"\0") + "EncryptedPackage".encode("utf-16-le").ljust(512, b"\0")
+
+    answer = await alice.post(URL, content=locked)
+
+    assert answer.json()["errors"][0]["message"] == "The workbook is locked by a password. Save it without one."
+
+
 async def test_a_damaged_sheet_is_named(alice: Person, tmp_path: Path) -> None:
     """The refusal says which sheet cannot be read and what to do, in words that are not those of a library."""
     whole = workbook(tmp_path, People=PEOPLE)

@@ -114,9 +114,11 @@ def import_file(  # noqa: C901, PLR0913  # the options of one command
     sheet
         The sheet of a workbook to read, by its name. Default: the first that has values.
     match_by
-        How a row finds what is there already. Default: by e-mail, or what the columns suggest.
+        How a row finds what is there already. Default: as the saved mapping says that fits the file, or by e-mail, or what the
+        columns suggest.
     existing
-        Whether to `fill` empty members of what is there already, `overwrite` them, or `skip` the row. Default: fill.
+        Whether to `fill` empty members of what is there already, `overwrite` them, or `skip` the row. Default: as the saved
+        mapping says that fits the file, or fill.
     region
         The country of phone numbers without a country code, such as `GB`. Default: that of the workspace.
     column
@@ -358,12 +360,25 @@ def _show_mapping(job: Import) -> None:
         return
     if job.file.preset is not None:
         environment.say(f"The file is an export of {job.file.preset}.")
+    if job.file.saved_mapping is not None:
+        environment.say(f"The saved mapping {_quoted(job.file.saved_mapping)} fits, and is used: {_told(job.mapping)}.")
     table = new_table("Column", "Becomes", "Sure", "Sample")
     for column, mapped in zip(job.file.columns, job.mapping.columns, strict=True):
         label = "" if mapped.label is UNSET else f" ({mapped.label})"
         sure = "" if mapped.sure is UNSET else f"{mapped.sure:.0%}"
         table.add_row(column.name, mapped.to + label, sure, next(iter(column.samples), ""))
     show(table)
+
+
+def _told(mapping: ImportMapping) -> str:
+    """Return what a mapping sets beside its columns, in words."""
+    told = [f"match by {mapping.match_by}", f"existing: {mapping.existing}"]
+    if mapping.region is not None:
+        told.append(f"region {mapping.region}")
+    if mapping.tags:
+        told.append(f"tags for all rows: {', '.join(map(_quoted, mapping.tags))}")
+    told += [f"{each.to} of all rows: {_quoted(each.value)}" for each in mapping.fixed]
+    return "; ".join(told)
 
 
 async def _show_problems(client: httpx.AsyncClient, job: Import, *, is_check: bool) -> None:

@@ -618,7 +618,26 @@ def _of_emails(one: Person, other: Person) -> list[Evidence]:
         each = _of_email(first, second)
         if each is not None and (best is None or WEIGHTS[each.kind] > WEIGHTS[best.kind]):
             best = each
+    if best is not None and best.kind == "another email" and _are_of_names(one, other):
+        best = Evidence("domain")
     return [] if best is None else [best]
+
+
+def _are_of_names(one: Person, other: Person) -> bool:
+    """Whether two persons have addresses at one domain that are made of their names, in whatever form."""
+    shared = one.domains & other.domains
+    return all(
+        any(email.domain in shared and _is_of_name(email, person.name) for email in person.emails) for person in (one, other)
+    )
+
+
+def _is_of_name(email: Email, name: Name) -> bool:
+    """Whether a local part is made of a name, as `ada`, `alovelace` and `lovelace.a` are of Ada Lovelace."""
+    first, last = name.first, name.last
+    if not (first and last) or _NUMBER.search(email.local):
+        return False
+    forms = (first, last, first + last, last + first, first[0] + last, last + first[0], first + last[0], *name.given)
+    return "".join(email.words) in forms
 
 
 def _of_email(one: Email, other: Email) -> Evidence | None:

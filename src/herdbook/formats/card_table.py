@@ -186,9 +186,9 @@ def _row(person: _Person, widths: _Widths) -> list[str]:
     cells += [content.website, content.time_zone, content.description]
     cells += [content.address.get(part, "") for part in _ADDRESS]
     for items, width in ((content.emails, widths.emails), (content.phone_numbers, widths.phone_numbers)):
-        # The primary one comes first.
-        ordered = sorted(items, key=lambda item: not item.is_primary)
-        cells += [cell for item in ordered for cell in (_label(item.label), quoted(item.value))]
+        # The first one is primary without a mark.
+        marked = next((item for item in items[1:] if item.is_primary), None)
+        cells += [cell for item in items for cell in (_label(item.label, is_primary=item is marked), quoted(item.value))]
         cells += [""] * (2 * (width - len(items)))
     cells += _filled(content.notes, widths.notes)
     cells += ["\n".join(content.links), joined(content.tags)]
@@ -199,8 +199,10 @@ def _row(person: _Person, widths: _Widths) -> list[str]:
     return [*map(str.strip, cells), *_filled(person.card, widths.card)]
 
 
-def _label(label: str) -> str:
-    return label if label.lower() in USUAL_LABELS else labelled(label, is_primary=False)
+def _label(label: str, *, is_primary: bool) -> str:
+    if label.lower() in USUAL_LABELS:
+        return f"* {label}" if is_primary else label
+    return labelled(label, is_primary=is_primary)
 
 
 def _filled(cells: Sequence[str], width: int) -> list[str]:

@@ -16,7 +16,7 @@ LAYOUT: Final = Layout(format="ndjson")
 _STEP: Final = 2000
 _READ: Final = 65_536
 # Not a name in brackets, such as a column of CSV may have.
-_is_list: Final = re.compile(rb'\[\s*(?:[\[\]{"]|\Z)').match
+_is_list: Final = re.compile(rb'\[\s*(?:[\[\]{"]|-?\d[\d.]*\s*,|(?:true|false|null)\b|\Z)').match
 # The members that a list of the API begins with.
 _is_answer: Final = re.compile(rb'\{\s*"object"\s*:\s*"list"\s*,\s*"data"\s*:\s*\[').match
 _answer: Final = re.compile(r'\{\s*"object"\s*:\s*"list"\s*,\s*"data"\s*:\s*(?=\[)').match
@@ -43,6 +43,8 @@ def write_lines(source: Path, target: Path) -> Generator[None, None, None]:
             written.write(text.replace("\r", " ").replace("\n", " ") + "\n")
             if pace.is_over(len(text)):
                 yield
+        if not written.tell():
+            raise Unreadable("The file has no object. Send one with at least one contact or company.")
 
 
 class _Text:

@@ -6,6 +6,7 @@ to exhaust the server meets.
 
 import csv
 import json
+import mmap
 import resource
 import sys
 import zipfile
@@ -19,6 +20,9 @@ from herdbook.formats.model import Unreadable
 
 _ZIP: Final = b"PK\x03\x04"
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_LOCKED: Final = "The workbook is locked by a password. Save it without one."
+# The stream of a compound file that has a workbook under a password ([MS-OFFCRYPTO] 2.3.4.4).
+_ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
 # The parts of a workbook, unpacked. Names and numbers take some hundred bytes in each row.
 MAX_UNPACKED: Final = 2 * 1024**3
 _MAX_PARTS: Final = 10_000
@@ -59,7 +63,7 @@ def _write(source: Path, target: Path, sheet: str) -> Sheets:
     # The libraries tell in words of their own what they stumble over.
     damaged = "The file begins like a workbook, and cannot be read as one: it is damaged, or another kind of file."
     try:
-        _require_small(source)
+        _require_open(source)
         # Its stub leaves a parameter of `PathLike` open.
         book: Any = CalamineWorkbook.from_path(str(source))  # pyright: ignore[reportUnknownMemberType]
         names = book.sheet_names
@@ -79,17 +83,20 @@ def _write(source: Path, target: Path, sheet: str) -> Sheets:
                 return Sheets(tuple(names), name)
         raise Unreadable("The workbook has no sheet with values. Send one with a header and at least one row.")
     except PasswordError:
-        raise Unreadable("The workbook is locked by a password. Save it without one.") from None
+        raise Unreadable(_LOCKED) from None
     except MemoryError:
         raise Unreadable(TOO_LARGE) from None
     except (CalamineError, zipfile.BadZipFile, OSError, ValueError):
         raise Unreadable(f"{damaged} Open it in a spreadsheet program, and save it again, or as CSV.") from None
 
 
-def _require_small(source: Path) -> None:
-    """Refuse a workbook whose parts are too large once they are unpacked. Refusal: Unreadable."""
+def _require_open(source: Path) -> None:
+    """Refuse a workbook under a password, and one whose parts are too large once they are unpacked. Refusal: Unreadable."""
     with source.open("rb") as file:
         if not file.read(len(_ZIP)).startswith(_ZIP):
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                if content.find(_ENCRYPTED) >= 0:
+                    raise Unreadable(_LOCKED)
             return
     with zipfile.ZipFile(source) as parts:
         found = parts.infolist()

@@ -234,9 +234,9 @@ class BodyReader:
                 and (text := _text_type(field.type)) is not None
                 and all(each.field != place for each in found)
             ):
-                # A rule passes over items that have an error already.
+                # A rule passes over items that have an error already, and over those that were too long to be looked at.
                 texts = cast("list[Any]", item)[:MAX_ERRORS]
-                yield from rule([None if any(value_errors(text, one, "")) else one for one in texts], place)
+                yield from rule([None if one is _UNSEEN or any(value_errors(text, one, "")) else one for one in texts], place)
 
 
 def require_json(content_type: bytes | None) -> None:

@@ -10,6 +10,7 @@ from starlette.datastructures import ImmutableMultiDict
 
 from herdbook.custom_fields.model import Field, FieldObjectType
 from herdbook.custom_fields.values import PARTS
+from herdbook.formats.lists import SEPARATORS, values_in
 from herdbook.formats.model import Column
 from herdbook.importing.guessing import guess, may_have_days
 from herdbook.importing.model import IGNORE, FixedValue, ImportFile, MappedColumn, NewField, targets_of
@@ -169,7 +170,7 @@ def sent_mapping(form: ImmutableMultiDict[str, str], mapping: ImportMapping, col
         "region": form.get("region", "").strip().upper() or None,
         "crm_source": form.get("crm_source", "").strip() or mapping.crm_source,
         "create_companies": "create_companies" in form or mapping.object_type is FieldObjectType.COMPANY,
-        "tags": tuple(dict.fromkeys(tag for text in form.get("tags", "").split(",") if (tag := text.strip()))),
+        "tags": tuple(dict.fromkeys(filter(None, values_in(form.get("tags", ""), SEPARATORS)))),
         "fixed": tuple(FixedValue(to=to, value=value) for to, value in fixed if to and value),
     }
     return msgspec.structs.replace(mapping, **changes)

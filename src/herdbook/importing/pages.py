@@ -19,6 +19,7 @@ from herdbook.custom_fields.defined import definitions
 from herdbook.custom_fields.model import Field, FieldObjectType
 from herdbook.custom_fields.telling import author_of, names_of
 from herdbook.formats import reading
+from herdbook.formats.lists import quoted
 from herdbook.formats.model import Layout
 from herdbook.history.model import Kept, Undo
 from herdbook.http.problems import Problem
@@ -308,6 +309,7 @@ async def _reading(visit: Visit, job: Import, sent: ImportMapping | None) -> dic
         "kinds": [each for each in _KINDS.values() if visit.session.may(f"{each.plural}:write")],
         "matches": MATCHES[mapping.object_type],
         "existing": EXISTING,
+        "tags": ", ".join(map(quoted, mapping.tags)),
         "days": DAYS,
         "saved": [each for each in saved if sorted(each.columns) == names],
         "new": NEW,
@@ -332,7 +334,7 @@ def _found(job: Import) -> str:
     """Return the form of a file in words."""
     layout = job.file.layout
     if layout.format == "ndjson":
-        return "objects in JSON, one in each line"
+        return "objects in JSON"
     if (tabled := _TABLED.get(job.file.name.rpartition(".")[2].lower())) is not None:
         return tabled
     delimiter = _DELIMITERS.get(layout.delimiter) or _quoted(layout.delimiter)

@@ -281,14 +281,16 @@ class Preparer:
         return self._row(row, asked, match, keys)
 
     def _read(self, reader: BodyReader, row: "_Row", body: dict[str, Any]) -> Any:
-        if any(each.code in _MISLEADING for each in row.faults):
-            return None
         asked: Any = None
         errors = [*row.errors_beside(self._mapping.tags)]
         try:
             asked = reader.read(msgspec.json.encode(body))
         except Invalid as invalid:
             errors += invalid.errors
+        if any(each.code in _MISLEADING for each in row.faults):
+            # An object may have its values under other names.
+            row.faults += self._faults_of(row.origins, [each for each in errors if each.code == "unknown_field"])
+            return None
         named = {each.field for each in errors}
         errors += (each for each in _without_digit(body.get("phone_numbers")) if each.field not in named)
         if errors or row.faults:
