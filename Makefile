@@ -66,10 +66,13 @@ power: .venv/dev-installed
 	$(EVIDENCE)
 
 # Twenty thousand and more generated requests, with all bounds and faults for each operation, a hundred lives of a workspace that the
-# feed rebuilds, thousands of runs of changes and undos, and the plans of all lists at a million rows: more than twenty minutes.
+# feed rebuilds, thousands of runs of changes and undos, the plans of all lists at a million rows, and several times as many examples of
+# other rules: more than twenty minutes.
+DEEP := http/test_schemathesis feed/test_rebuild feed/test_event_stream db/test_plans importing/test_events history/test_undo_stateful \
+	contacts/test_patch_rules contacts/test_upsert_rules ledger/test_stateful merging/test_merge_rules formats/test_card_content \
+	test_phone_numbers
 deep: .venv/dev-installed
-	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest tests/http/test_schemathesis.py tests/feed/test_rebuild.py tests/history/test_undo_stateful.py \
-		tests/db/test_plans.py
+	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest $(DEEP:%=tests/%.py)
 
 # The pictures of the console in the documentation, taken of a demo.
 pictures: .venv/dev-installed

@@ -19,6 +19,7 @@ from herdbook.phone_numbers import (
     regions,
     sure_keys,
 )
+from tests.repeats import repeats
 
 REGIONS: Final = sorted(regions())
 TYPES: Final = sorted(phonenumbers.PhoneNumberType.values())
@@ -257,7 +258,7 @@ def _finds(asked: str, held: str, region: str | None) -> bool:
     return number is not None and number.key in number_keys(asked, region)
 
 
-@settings(max_examples=400)
+@settings(max_examples=repeats(400))
 @given(st.data(), st.sampled_from(NUMBERS), st.sampled_from([None, *REGIONS]))
 async def test_two_spellings_of_a_number_are_one(
     data: st.DataObject, number: phonenumbers.PhoneNumber, region: str | None
@@ -270,7 +271,7 @@ async def test_two_spellings_of_a_number_are_one(
     assert not set(sure_keys(one, region)).isdisjoint(number_keys(other, region))
 
 
-@settings(max_examples=400)
+@settings(max_examples=repeats(400))
 @given(st.text(alphabet="0123456789+-()/ .;,x@<>:abN\u202a\u2011٣", max_size=24), st.sampled_from([None, *REGIONS]))
 async def test_any_text_with_a_number_finds_itself(text: str, region: str | None) -> None:
     """A stored number finds its contact by the very same text, in a workspace with any region."""
@@ -280,7 +281,7 @@ async def test_any_text_with_a_number_finds_itself(text: str, region: str | None
     assert set(sure_keys(text, region)) <= set(number_keys(text, region))
 
 
-@settings(max_examples=400)
+@settings(max_examples=repeats(400))
 @given(st.sampled_from(NUMBERS), st.sampled_from([None, *REGIONS]))
 async def test_a_spelling_that_means_another_number_is_not_looked_up(
     number: phonenumbers.PhoneNumber, region: str | None

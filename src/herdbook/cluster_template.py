@@ -1,12 +1,13 @@
 """A template of new clusters in the user's cache folder, so that a new data folder needs neither initdb nor the migrations.
 
     CACHE/herdbook/                a folder of the user's, closed to others; CACHE is $XDG_CACHE_HOME or ~/.cache
-    CACHE/herdbook/KEY.wanted      a new folder was made without a template
+    CACHE/herdbook/KEY.wanted      a new folder was made without a template; its time is that from which one may be made
     CACHE/herdbook/KEY-SUM.tar     the template; SUM is the checksum of the file
 
 The key names the programs, the options of initdb and the migrations. The first new folder of a key only notes that; the second
-one makes the template, because some machines make one folder and no other. Without a cache folder that can be used, without
-`tar`, or on another system than Linux there is no template, and nothing else changes.
+one makes the template, because some machines make one folder and no other. If it cannot be made, as on a disk that is too
+small, the next one tries a day later, because a try costs its start as much as a new folder does. Without a cache folder that
+can be used, without `tar`, or on another system than Linux there is no template, and nothing else changes.
 
 Nothing in a template is secret or unique. It is made of a cluster of its own that no server has used, and that loses its
 identity and the secrets that migrations have made. Each copy gets an identity of its own, and its server makes the secrets.
@@ -38,6 +39,8 @@ _log: Final = logging.getLogger("herdbook.embedded")
 _CONTROL: Final = "global/pg_control"
 # Templates of former versions that are kept, for those who change between two.
 _KEPT: Final = 2
+# How long after a failure no template is made.
+_PAUSE_SECONDS: Final = 86_400.0
 # In the place of an identity: the number of the system, and the nonce of its password authentication (which we do not use).
 _NO_SYSTEM: Final = b"herdbook"
 _NO_NONCE: Final = b"template of herdbook's clusters."
@@ -108,10 +111,14 @@ def _found(folder: Path, key: str) -> Path | None:
 
 
 def _made(folder: Path, key: str) -> Path | None:
-    """Make the template and return it; None if nobody wanted one before, or another process is making it."""
+    """Make the template and return it; None if it is not yet wanted, or another process is making it."""
     wanted = folder / f"{key}.wanted"
     if not wanted.exists():
         wanted.touch(mode=0o600)
+        return None
+    now = time.time()
+    # A time that is farther away is of a clock that was wrong.
+    if now < wanted.stat().st_mtime <= now + _PAUSE_SECONDS:
         return None
     with _alone(folder / "making.lock") as is_alone:
         if not is_alone:
@@ -131,6 +138,9 @@ def _made(folder: Path, key: str) -> Path | None:
             template = folder / f"{key}-{_sum_of(draft)}.tar"
             draft.replace(template)
             sync(folder)
+        except Exception:
+            os.utime(wanted, (now, now + _PAUSE_SECONDS))
+            raise
         finally:
             shutil.rmtree(making, ignore_errors=True)
     _remove_former(folder, template)

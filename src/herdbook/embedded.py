@@ -146,12 +146,13 @@ class EmbeddedPostgres:
         self._holder: dict[str, Any] = {}
         self._changing = threading.Lock()  # guards the holder and the running server
         self._stopping = threading.Event()
+        self._given_up = threading.Event()
         self._opened = contextlib.ExitStack()
 
     def start(self) -> str:
         """Start PostgreSQL, and return a DSN for asyncpg once it accepts connections. The first start creates the cluster.
 
-        It recovers from a crash, however long that takes.
+        It recovers from a crash, however long that takes, unless `give_up` is called.
 
         It raises DataFolderInUse or EmbeddedPostgresFailed, and then leaves nothing running.
         """
@@ -186,6 +187,10 @@ class EmbeddedPostgres:
     def announce(self, url: str) -> None:
         """Note in the lock file, after `start`, the `url` of the server, so that a second start can show it."""
         self._note(url=url)
+
+    def give_up(self) -> None:
+        """Let a start in another thread fail rather than wait for the server. A recovery begins anew at the next start."""
+        self._given_up.set()
 
     def stop(self) -> None:
         """Stop, wait for the end, and release the folder. Connections are cut. Do nothing if nothing runs."""
@@ -271,7 +276,8 @@ class EmbeddedPostgres:
                 break
             except EmbeddedPostgresFailed:
                 # If only the postmaster was killed, its backends take a moment to notice.
-                if "is still in use" not in _tail(self.log) or time.monotonic() > deadline:
+                is_late = self._given_up.is_set() or time.monotonic() > deadline
+                if is_late or "is still in use" not in _tail(self.log):
                     raise
         threads = [threading.Thread(target=work, daemon=True) for work in (self._watch, self._hurry)]
         for thread in threads:
@@ -289,14 +295,15 @@ class EmbeddedPostgres:
     def _run_server(self) -> None:
         """Start the server, and return once it is ready; raise EmbeddedPostgresFailed if it ends before that."""
         with self._changing:
-            if self._stopping.is_set():
+            if self._stopping.is_set() or self._given_up.is_set():
                 raise EmbeddedPostgresFailed("PostgreSQL was not started, because herdbook is stopping.")
             settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
             command = [binary("postgres"), "-D", str(self._cluster), *settings]
             self._server = server = self._popen(self._cluster, command)
         try:
             while not _ready(self._cluster) and server.poll() is None:
-                time.sleep(STEP)
+                if self._given_up.wait(STEP):
+                    _shut_down(server)
         except BaseException:
             _shut_down(server)
             raise

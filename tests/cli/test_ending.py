@@ -1,5 +1,6 @@
 """How `herdbook serve` ends: no process, open port or stray file is left."""
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -88,6 +89,34 @@ def test_a_signal_while_the_database_is_created(tmp_path: Path) -> None:
         assert server.first
 
 
+def test_a_signal_while_the_database_recovers(tmp_path: Path) -> None:
+    """The start is cancelled with status 0 and no PostgreSQL, however long a recovery takes, and the next start works."""
+    with serving(tmp_path) as server:
+        made = server.post("/api/v2/contacts", json={"first_name": "Ada"}).json()
+        server.kill_all()
+    cluster = tmp_path / "herdbook-data/postgres"
+    # A replica recovers for as long as it runs.
+    (cluster / "standby.signal").touch()
+    settings = (cluster / "postgresql.conf").read_text()
+    (cluster / "postgresql.conf").write_text(f"{settings}\nhot_standby = off\n")
+    process = subprocess.Popen([str(PROGRAM), "serve", "--port=0"], cwd=tmp_path, env=environment({}))
+    try:
+        until(lambda: "standby" in content(cluster / "postmaster.pid"))
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        status = process.wait(PATIENCE)
+        _, left = psutil.wait_procs(family, timeout=90)
+    finally:
+        process.kill()
+        process.wait()
+    (cluster / "standby.signal").unlink()
+    (cluster / "postgresql.conf").write_text(settings)
+
+    assert (status, left) == (0, [])
+    with serving(tmp_path) as server:
+        assert server.get(f"/api/v2/contacts/{made['id']}").json() == made
+
+
 def test_a_start_right_after_a_first_one_was_killed(tmp_path: Path) -> None:
     """A second start works whatever the killed first one left behind."""
     unfinished = tmp_path / "herdbook-data/postgres.new"
@@ -98,6 +127,13 @@ def test_a_start_right_after_a_first_one_was_killed(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         assert server.first
         assert not unfinished.exists()
+
+
+def content(path: Path) -> str:
+    """Return the text of a file; nothing while there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text()
+    return ""
 
 
 def alive(process: psutil.Process) -> bool:

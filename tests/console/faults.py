@@ -10,12 +10,12 @@ CUT = """
 # An element whose content is wider than it is, and that neither scrolls nor is meant to be cut off.
 CUT_OFF = """
 () => [...document.querySelectorAll("main *")].filter((element) => {
-  const style = getComputedStyle(element);
+  const box = element.getBoundingClientRect();
+  if (box.width <= 1 || (box.right <= innerWidth + 1 && box.left >= -1)) return false;
   const isShown = element.checkVisibility() && !element.closest(".visually-hidden, svg");
   const scrolls = [...Array(20)].reduce((at, _) => at && !["auto", "scroll"].includes(getComputedStyle(at).overflowX)
     ? at.parentElement : at, element);
-  const box = element.getBoundingClientRect();
-  return isShown && !scrolls && style.position !== "absolute" && box.width > 1 && (box.right > innerWidth + 1 || box.left < -1);
+  return isShown && !scrolls && getComputedStyle(element).position !== "absolute";
 }).map((element) => element.outerHTML.slice(0, 160))
 """
 # Elements that move by themselves although less motion is wished.

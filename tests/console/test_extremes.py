@@ -86,14 +86,14 @@ _LEAKING: Final = """
 """
 
 
-async def test_extreme_texts_stay_in_their_boxes(browser: Browser, demo: Demo, cookies: list[SetCookieParam]) -> None:
+async def test_extreme_texts_stay_in_their_boxes(still_browser: Browser, demo: Demo, cookies: list[SetCookieParam]) -> None:
     """No page with such a text is wider than a screen or a phone, and no part of one than its place, with lists open too.
 
     A mark that turns the direction of text turns that of its own value, and of nothing beside it.
     """
     paths = [*PATHS, *Extreme(demo, cookies, _TEXT, _SHOWN, "word").make()]
     found: dict[str, Any] = {}
-    context = await browser.new_context(base_url=demo.url, reduced_motion="reduce")
+    context = await still_browser.new_context(base_url=demo.url, reduced_motion="reduce")
     await context.add_cookies(cookies)
     page = await context.new_page()
     for path in paths:

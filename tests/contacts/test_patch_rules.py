@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.patch_model import ENGINE, PATCHES, UNKNOWN_COMPANY, after, conflicts_of, faults_of
+from tests.repeats import repeats
 
 URL = "/api/v2/contacts"
 
 by_chance = settings(
-    max_examples=400,
+    max_examples=repeats(400),
     deadline=None,
     derandomize=True,
     # All examples share one workspace, so each cleans up after itself.

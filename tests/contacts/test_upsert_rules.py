@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.cast import Json, Person, faults
 from tests.contacts.bulks import delete, upsert, write
 from tests.contacts.upsert_model import BULKS, Bulk, Delete, Known, Upsert, World, carried_out
+from tests.repeats import repeats
 
 _RUNS: Final = count()
 
@@ -88,7 +89,7 @@ def assert_nothing_is_lost(before: Sequence[Mapping[str, Json] | None], now: Seq
 
 
 @settings(
-    max_examples=300,
+    max_examples=repeats(300),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

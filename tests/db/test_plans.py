@@ -7,7 +7,6 @@ much the tables hold.
 
 import asyncio
 import json
-import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -69,13 +68,13 @@ from herdbook.webhooks import store as webhooks
 from herdbook.webhooks.events import sends_event
 from tests.db.conftest import database_on
 from tests.ledger.ledger_client import LedgerClient, id_of, items
+from tests.repeats import DEEP
 
 Json: TypeAlias = Any
 
 # A search calls a word common once it has counted this many objects.
 _COMMON: Final = 5000
-_DEEP: Final = "HERDBOOK_TEST_DEEP" in os.environ
-_MANY: Final = 1_000_000 if _DEEP else _COMMON + 1000
+_MANY: Final = 1_000_000 if DEEP else _COMMON + 1000
 # A word of exactly one object of each kind.
 _LAST: Final = str(_MANY - 1)
 _NUMBER: Final = _LAST.zfill(7)
@@ -829,7 +828,7 @@ _UNTIL_ANALYZED: Final = {
     "engagements with a rare status": (State.EMPTY, State.UNKNOWN),
 }
 # With a million rows only the analyzed state matters, because filling the tables takes long.
-_STATES: Final = [State.KNOWN] if _DEEP else list(State)
+_STATES: Final = [State.KNOWN] if DEEP else list(State)
 
 
 @pytest.mark.parametrize("database", _STATES, ids=lambda state: f"knew {state.value}", indirect=True, scope="module")

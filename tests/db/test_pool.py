@@ -54,3 +54,19 @@ async def test_no_connection_to_a_demoted_server_is_lent(lent: PagePool) -> None
 
     assert session not in sessions
     assert lent.get_idle_size() == lent.get_size() == 2
+
+
+async def test_lists_leave_a_demoted_server(lent: PagePool, database_url: str) -> None:
+    """Nothing that lists do is refused there, so their connections go once a write is: free ones, and those in use."""
+    pages = await open_pool(database_url, 2, planning_once=lent)
+    try:
+        former = {*await asyncio.gather(*(session_of(pages) for _ in range(4)))}
+        async with pages.acquire():
+            with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+                await lent.execute("begin read only; create table herd (name text)")
+        sessions = {*await asyncio.gather(*(session_of(pages) for _ in range(4)))}
+    finally:
+        await pages.close()
+
+    assert len(former) == len(sessions) == 2
+    assert former.isdisjoint(sessions)

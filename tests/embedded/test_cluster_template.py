@@ -306,6 +306,26 @@ def test_a_template_that_cannot_be_made_stops_no_server(tmp_path: Path, monkeypa
     assert list((tmp_path / "cache/herdbook").glob("*.tar")) == []
 
 
+def test_a_template_that_cannot_be_made_is_not_tried_at_each_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try takes as long as a new folder does. After one that has failed, none is made for a day."""
+    cache = tmp_path / "cache/herdbook"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    copy_template(EmbeddedPostgres(tmp_path / "data"), tmp_path / "copy")
+    [wanted] = cache.iterdir()
+    monkeypatch.setenv("PGSSLMODE", "none such")
+    copy_template(EmbeddedPostgres(tmp_path / "data"), tmp_path / "copy")
+    monkeypatch.delenv("PGSSLMODE")
+    copy_template(EmbeddedPostgres(tmp_path / "data"), tmp_path / "copy")
+    soon = list(cache.glob("*.tar"))
+    a_day_ago = wanted.stat().st_mtime - 86_400
+    os.utime(wanted, (a_day_ago, a_day_ago))
+    with served(tmp_path / "later"):
+        pass
+
+    assert soon == []
+    assert is_copy(tmp_path / "later")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can write in the folders of others")
 def test_root_leaves_nothing_in_the_home_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If root has the home of a user, that has no cache folder of root's afterwards."""

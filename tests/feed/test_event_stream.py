@@ -1,7 +1,6 @@
 """GET /herdbook/changes as server-sent events, from a separate server: the application's writes come from another process."""
 
 import asyncio
-import os
 import signal
 import time
 from contextlib import AsyncExitStack
@@ -20,6 +19,7 @@ from tests.cast import Person, Thing, faults
 from tests.cli.programs import PATIENCE, Running, serving
 from tests.feed.feed import URL, now, read
 from tests.feed.streams import opened
+from tests.repeats import DEEP
 
 
 async def test_anonymous_is_refused(server: Running) -> None:
@@ -183,7 +183,7 @@ async def test_a_revoked_key_ends_what_it_has_open(
     assert time.monotonic() - began < 20
 
 
-@pytest.mark.skipif("HERDBOOK_TEST_DEEP" not in os.environ, reason="it takes a quarter of a minute")
+@pytest.mark.skipif(not DEEP, reason="it takes a quarter of a minute")
 async def test_silence_is_told(server: Running, alice: Person) -> None:
     """A comment every 15 seconds keeps an idle connection open, and shows whether it is still alive."""
     async with opened(server.url, alice, after="now") as stream:

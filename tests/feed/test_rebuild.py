@@ -1,6 +1,5 @@
 """A follower that reads the feed from its beginning has every row, byte for byte."""
 
-import os
 import random
 from typing import Any
 from uuid import UUID
@@ -21,6 +20,7 @@ from tests.cast import Json, Person
 from tests.engagements.calls import TIMELINE, call
 from tests.feed.feed import URL
 from tests.history.consistency import assert_consistent
+from tests.repeats import DEEP
 
 _CONTACTS = "/api/v2/contacts"
 _KINDS = ("text", "integer", "several_of", "money", "contact")
@@ -324,7 +324,7 @@ class Life:
         return await self.person.post("/api/herdbook/undo", json={"request_id": request_id})
 
 
-@pytest.mark.parametrize("seed", range(100 if "HERDBOOK_TEST_DEEP" in os.environ else 8))
+@pytest.mark.parametrize("seed", range(100 if DEEP else 8))
 async def test_the_feed_rebuilds_every_row(
     client: httpx.AsyncClient, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", seed: int
 ) -> None:

@@ -10,10 +10,11 @@ from herdbook.fields import shows
 from herdbook.formats.card_content import CardContent, CardItem, content_of, properties_of
 from herdbook.formats.cards import Card, Parameter, Property, read_cards, written
 from tests.formats.cards import CARDS, opened
+from tests.repeats import repeats
 
 _VERSIONS = ("3.0", "4.0")
 # A busy machine takes long to make them up.
-_patient = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_patient = settings(max_examples=repeats(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # A card has no place for a carriage return, and for no controls but these.
 # Imports take away the spaces around a text.
 _text = (

@@ -1,7 +1,6 @@
 """Undo against a small model: after any series of requests, an undone one is reverted and the rest is untouched."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,8 +28,8 @@ from tests.engagements.calls import URL as CALLS
 from tests.history.chains import assert_chained
 from tests.history.consistency import assert_consistent
 from tests.history.requests import COMPANIES, CONTACTS, UNDO
+from tests.repeats import DEEP
 
-_DEEP: Final = "HERDBOOK_TEST_DEEP" in os.environ
 _ADDRESSES: Final = ("a@x.test", "b@x.test", "c@x.test", "d@x.test")
 _EXTERNAL_IDS: Final = ("1", "2", "3")
 _DOMAINS: Final = ("x.test", "y.test")
@@ -185,9 +184,9 @@ stories: Final = st.lists(wishes, min_size=3, max_size=14)
 
 @given(stories)
 @settings(
-    max_examples=2000 if _DEEP else 100,
+    max_examples=2000 if DEEP else 33,
     deadline=None,
-    derandomize=not _DEEP,
+    derandomize=not DEEP,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_undoing_does_as_its_model(

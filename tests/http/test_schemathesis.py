@@ -9,7 +9,6 @@ takes it. With HERDBOOK_TEST_DEEP in the environment, it makes new ones, and man
 
 import asyncio
 import json
-import os
 import re
 import socket
 import ssl
@@ -49,11 +48,11 @@ from herdbook.transcript_comments.model import TranscriptCommentCreate
 from herdbook.users.model import InvitationCreate
 from herdbook.users.store import all_users
 from tests.http.test_formats import parts
+from tests.repeats import DEEP
 
 Check = Callable[[CheckContext, schemathesis.Response, schemathesis.Case[Any]], bool | None]
 
 SEED: Final = yaml.safe_load((Path(__file__).parents[1] / "contract" / "update-contact.openapi.yaml").read_text("utf-8"))
-DEEP: Final = "HERDBOOK_TEST_DEEP" in os.environ
 
 # All checks run; each exception from their defaults has a reason here.
 CHECKS: Final[dict[str, Any]] = {

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import time
 from collections.abc import AsyncGenerator, Generator
@@ -21,6 +20,7 @@ from tests.cast import Json, Person
 from tests.cli.programs import PATIENCE, Running, serving
 from tests.feed.streams import Stream, opened
 from tests.importing.jobs import URL, Job, counts, upload
+from tests.repeats import DEEP
 
 ROWS: Final = 1500
 MANY: Final = "First name,E-mail\n" + "".join(f"First{n},p{n}@events.test\n" for n in range(ROWS))
@@ -240,7 +240,7 @@ async def test_a_head_request_ends(server: Running, alice: Person, at_work: str)
     assert (response.status_code, response.headers["Content-Type"], response.content) == (200, "text/event-stream", b"")
 
 
-@pytest.mark.skipif("HERDBOOK_TEST_DEEP" not in os.environ, reason="it takes a quarter of a minute")
+@pytest.mark.skipif(not DEEP, reason="it takes a quarter of a minute")
 async def test_silence_is_told(server: Running, alice: Person, at_work: str) -> None:
     """A comment every 15 seconds keeps the connection open while nothing moves."""
     async with opened(server.url, alice, url=at_work) as stream:

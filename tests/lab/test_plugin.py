@@ -18,6 +18,8 @@ from tests.cli.programs import until
 
 ROOT: Final = Path(__file__).parents[2]
 PATIENCE: Final = 120.0
+# Other plug-ins of our tests, which a project would not have, take most of the time that pytest needs to start.
+_WITHOUT: Final = "-p no:cacheprovider -p no:schemathesis -p no:hypothesispytest -p no:typeguard"
 
 FIRST_TEST: Final = """
     import urllib.request
@@ -231,7 +233,7 @@ def start_tests(installed: Path, folder: Path, text: str, *options: str, **files
     """Begin the tests of a project with the plug-in. Files are named with `__` in place of the point."""
     for name, content in {
         "test_mine__py": text,
-        "pytest__ini": "[pytest]\naddopts = -p no:cacheprovider\nasyncio_default_fixture_loop_scope = function\n",
+        "pytest__ini": f"[pytest]\naddopts = {_WITHOUT}\nasyncio_default_fixture_loop_scope = function\n",
         **files,
     }.items():
         lines = (line.removeprefix("    ") for line in content.splitlines())

@@ -22,6 +22,7 @@ from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
 from tests.ledger.ledger_client import ChangedMind, LedgerClient, ThinkTwice, Unprepared, creation, items, unstorable
 from tests.ledger.promises import Pool, kept_promises
+from tests.repeats import repeats
 
 Json: TypeAlias = Any
 
@@ -75,7 +76,7 @@ programs: Final = st.lists(st.lists(wishes, min_size=1, max_size=8), min_size=1,
 
 @given(programs)
 @settings(
-    max_examples=120,
+    max_examples=repeats(120),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -18,6 +18,7 @@ from tests.engagements.calls import Made
 from tests.importing.jobs import upload
 from tests.merging.merges import contact, engage, merge
 from tests.merging.tables import assert_agreement
+from tests.repeats import repeats
 
 _RUNS: Final = count()
 # The steps: create a contact, create an engagement of several, merge several into one, or upsert.
@@ -82,7 +83,7 @@ class Story:
 
 
 @settings(
-    max_examples=60,
+    max_examples=repeats(60),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -14,6 +14,7 @@ import msgspec
 from cyclopts import Parameter
 
 from herdbook.cli.environment import CommandFailed, environment
+from herdbook.cli.requests import trusted_by
 from herdbook.compare import reading
 from herdbook.compare.differences import StepResult, compared, grouped
 from herdbook.compare.model import Scenario, Unusable
@@ -146,7 +147,8 @@ def _side(stack: ExitStack, place: str, key: str | None, name: str, is_interrupt
         return RecordedSide(name, reading.recording(Path(place)))
     if key is None:
         raise CommandFailed(f"The {name} server needs a key. Set HERDBOOK_{name.upper()}_KEY, or use --{name}-key.")
-    client = stack.enter_context(httpx.Client(base_url=place, timeout=_TIMEOUT))
+    url = httpx.URL(place)
+    client = stack.enter_context(httpx.Client(base_url=url, timeout=_TIMEOUT, verify=trusted_by(url)))
     side = ServerSide(name, client, key, secrets.token_hex(8), is_interrupted)
     stack.callback(_tell_left_behind, side)
     return side

@@ -165,9 +165,13 @@ def _database(
     try:
         with ThreadPoolExecutor(1) as thread:
             started = thread.submit(server.start)
-            beside()
-
-            database_url = started.result()
+            try:
+                beside()
+                database_url = started.result()
+            except BaseException:
+                # A signal to stop must not wait for a database that recovers from a crash.
+                server.give_up()
+                raise
         yield database_url, server.announce
     finally:
         server.stop()

@@ -1,6 +1,7 @@
 """Commands that are requests to a running server."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -23,14 +24,22 @@ def at_server(server: str, api_key: str | None, act: Callable[[httpx.AsyncClient
         raise CommandFailed("The key has a character that no key has. Copy it again, without line breaks.")
 
     async def acting() -> ResultT:
-        headers = {"Authorization": api_key}
-        async with httpx.AsyncClient(base_url=server.rstrip("/"), headers=headers, timeout=60.0) as client:
+        url, headers = httpx.URL(server.rstrip("/")), {"Authorization": api_key}
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60.0, verify=trusted_by(url)) as client:
             return await act(client)
 
     try:
         return asyncio.run(acting())
     except httpx.TransportError as error:
         raise CommandFailed(f"The server `{server}` cannot be reached: {error}. Start it, or correct --server.") from None
+
+
+def trusted_by(url: httpx.URL) -> ssl.SSLContext | bool:
+    """Return the `verify` of a client for an address: without TLS, it trusts nobody.
+
+    To read the certificates of all authorities takes longer than most requests.
+    """
+    return url.scheme != "http" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def refusal_of(answer: httpx.Response) -> CommandFailed:

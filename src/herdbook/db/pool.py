@@ -243,6 +243,17 @@ class _Pool:
         self.at_hand: list[Any] = []
         # Counts how often all connections were given up. Those that somebody had meanwhile are cut afterwards.
         self.generation = 0
+        # Pools that only read, which no server refuses. They go where this one goes.
+        self.readers: list[_Pool] = []
+        if isinstance(planning_once, _Pool):
+            planning_once.readers.append(self)
+
+    async def leave(self) -> None:
+        """Give up all connections, because new ones may lead to a server that takes writes."""
+        for connection in self.at_hand:
+            connection.terminate()
+        await self.pool.expire_connections()
+        self.generation += 1
 
     def acquire(self) -> "_Lent":
         return _Lent(self)
@@ -324,11 +335,9 @@ class _Lent:
         self._end.cancel()
         pool = self._pool
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            # New connections may lead to a server that takes writes.
-            for connection in (self._connection, *pool.at_hand):
-                connection.terminate()
-            await pool.pool.expire_connections()
-            pool.generation += 1
+            self._connection.terminate()
+            for each in (pool, *pool.readers):
+                await each.leave()
         elif self._generation != pool.generation and _is_open(self._connection):
             self._connection.terminate()
         if error is None and pool.free >= 0 and _is_open(self._connection):
