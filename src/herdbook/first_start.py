@@ -10,6 +10,7 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, create_workspace, revoke_key
 from herdbook.console.store import create_link
 from herdbook.custom_fields.commands import DefineUsualFields
+from herdbook.db.distribution import connection_of
 from herdbook.db.migrate import migrate
 from herdbook.db.pool import Connection, connect, is_distributed
 from herdbook.erasure.scrub_store import end_scrub
@@ -49,8 +50,11 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
             # One that was killed has left the setting.
             await end_scrub(connection)
         async with connection.transaction():
+            first: UUID | None = None
             if await is_distributed(connection):
                 await connection.execute("set local citus.multi_shard_modify_mode = 'sequential'")
+                # All nodes have this table, so a start does not need them all.
+                first = await connection.fetchval("select workspace_id from credential order by workspace_id limit 1")
             await connection.execute("lock table setting in share row exclusive mode")
             await connection.execute(
                 """
@@ -60,9 +64,9 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
                 # A migration has made it, unless the cluster is a copy of the template.
                 secrets.token_hex(32),
             )
-            first: UUID | None = await connection.fetchval("select id from workspace order by id limit 1")
+            first = first or await connection.fetchval("select id from workspace order by id limit 1")
             if first is None:
-                workspace_id = await create_owned_workspace(connection, "First workspace")
+                workspace_id = await create_owned_workspace(database_url, connection, "First workspace")
                 return await _with_first_key(connection, workspace_id)
             unshown = await _unshown_key(connection)
             if unshown is None or not is_alone:
@@ -123,16 +127,18 @@ async def _unshown_key(connection: Connection) -> UUID | None:
     )
 
 
-async def create_owned_workspace(connection: Connection, name: str) -> UUID:
-    """Create a workspace with the usual fields and a first user, for whom keys without a user act; return its id."""
-    async with connection.transaction():
-        workspace_id = await create_workspace(connection, name)
+async def create_owned_workspace(database_url: str, connection: Connection, name: str) -> UUID:
+    """Create a workspace with the usual fields and a first user, for whom keys without a user act; return its id.
+
+    A distributed database has it at once, and not with the transaction of the connection.
+    """
+    workspace_id = ids.new_id()
+    async with connection_of(database_url, connection, workspace_id) as placed, placed.transaction():
+        await create_workspace(placed, name, workspace_id)
         owner = CreateUser(NewUser("Workspace", "Owner", role=UserRole.OWNER))
         fields = DefineUsualFields()
-        needs = {workspace_id: {*owner.needs(), *fields.needs()}}
-        spread = await is_distributed(connection)
-        work = (await load(connection, needs, is_distributed=spread))[workspace_id]
+        work = (await load(placed, {workspace_id: {*owner.needs(), *fields.needs()}}))[workspace_id]
         for command in (owner, fields):
             work.carry_out(command, Origin(request_id=ids.new_id(), credential_id=ids.NIL))
-        await save(connection, [work], is_distributed=spread)
+        await save(placed, [work])
         return workspace_id

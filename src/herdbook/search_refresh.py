@@ -16,6 +16,7 @@ import msgspec
 from herdbook import ids
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
+from herdbook.db.distribution import fetch_everywhere
 from herdbook.db.pool import Executor
 from herdbook.engagements.store import ENGAGEMENT
 from herdbook.errors import Refusal
@@ -108,7 +109,7 @@ async def _refresh_slice(
     """Refresh a slice of a table. Return whether there was anything to refresh."""
     began = time.monotonic()
     outdated: dict[UUID, list[UUID]] = {}
-    for workspace_id, object_id in await statements.fetch(find_outdated):
+    for workspace_id, object_id in (await fetch_everywhere(statements, find_outdated)).records:
         outdated.setdefault(workspace_id, []).append(object_id)
     for workspace_id, object_ids in outdated.items():
         origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)

@@ -68,7 +68,7 @@ async def untouched(client: httpx.AsyncClient, database_url: str) -> AsyncGenera
 async def built(client: httpx.AsyncClient, database_url: str) -> OwnedWorkspace:
     """Create a workspace with an object of each kind."""
     connection = await connect(database_url)
-    workspace_id = await create_owned_workspace(connection, "Owned")
+    workspace_id = await create_owned_workspace(database_url, connection, "Owned")
     owner = Person(client, workspace_id, await create_key(connection, workspace_id, "Owner", [ADMIN]))
     await connection.close()
     created: dict[str, str] = {"user_id": (await owner.get("/api/v2/users")).json()["data"][0]["id"]}

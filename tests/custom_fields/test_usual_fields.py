@@ -30,7 +30,7 @@ async def test_a_new_workspace_has_them(
 ) -> None:
     """A new workspace has the usual fields, and a contact takes their values."""
     connection = await connect(database_url)
-    workspace_id = await create_owned_workspace(connection, "New")
+    workspace_id = await create_owned_workspace(database_url, connection, "New")
     await connection.close()
     person = Person(client, workspace_id, await create_key(pool, workspace_id, "Owner", [ADMIN]))
     values = {"job_title": "Countess", "source": "referral", "profile_links": "https://a.test\nhttps://b.test"}

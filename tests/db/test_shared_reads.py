@@ -16,7 +16,7 @@ class Source:
     """A source that returns another number at each read, once the test lets it."""
 
     def __init__(self) -> None:
-        nothing: Any = SimpleNamespace(is_distributed=False)
+        nothing: Any = SimpleNamespace(shards=None)
         self.reads = 0
         self.begun: asyncio.Queue[int] = asyncio.Queue()
         self.may_answer = asyncio.Event()

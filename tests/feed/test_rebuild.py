@@ -330,7 +330,7 @@ async def test_the_feed_rebuilds_every_row(
 ) -> None:
     """The feed rebuilds every row byte for byte, after writes, undos, merges and bulk requests."""
     connection = await connect(database_url)
-    workspace_id = await create_owned_workspace(connection, "Life")
+    workspace_id = await create_owned_workspace(database_url, connection, "Life")
     person = Person(client, workspace_id, await create_key(connection, workspace_id, "Owner", [ADMIN]))
     await connection.close()
     life, replica = Life(person, random.Random(seed)), Replica(workspace_id)  # noqa: S311  # repeatable on purpose

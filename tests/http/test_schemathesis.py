@@ -156,7 +156,7 @@ async def new_workspace(database_url: str) -> dict[str, str]:
     """Create a workspace; return headers that may read and write everything in it."""
     connection = await connect(database_url)
     try:
-        workspace_id = await create_owned_workspace(connection, "Schemathesis's workspace")
+        workspace_id = await create_owned_workspace(database_url, connection, "Schemathesis's workspace")
         # The key is of a user, so that it may have views of its own.
         user_id = ids.decoded(ids.USER, (await all_users(connection, workspace_id))[0].id)
         key = await create_key(connection, workspace_id, "Schemathesis", [ADMIN], user_id=user_id)

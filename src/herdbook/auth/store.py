@@ -54,9 +54,9 @@ class StoredCredential(NamedTuple):
     is_first_use: bool = False
 
 
-async def create_workspace(statements: Executor, name: str) -> UUID:
+async def create_workspace(statements: Executor, name: str, workspace_id: UUID | None = None) -> UUID:
     """Create a workspace; return its id. The caller gives it what a workspace begins with."""
-    workspace_id = ids.new_id()
+    workspace_id = workspace_id or ids.new_id()
     await statements.execute("insert into workspace (id, name, has_usual_fields) values ($1, $2, true)", workspace_id, name)
     return workspace_id
 
@@ -182,7 +182,7 @@ async def revoke_key(statements: Executor, key_id: UUID, workspace_id: UUID | No
 # `coalesce` rules out the partial index, so the planner uses the primary key.
 _ACTIVE_USER: Final[LiteralString] = """
     select u.id, u.object ->> 'role' from workspace_user u
-    where u.workspace_id = $1 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+    where u.workspace_id = $1 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active /* here */
 """
 
 

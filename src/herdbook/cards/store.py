@@ -11,8 +11,8 @@ from uuid import UUID
 import msgspec
 
 from herdbook.db.pool import Pool
+from herdbook.ledger.insertion import insertion
 from herdbook.ledger.object_types import removals_of
-from herdbook.ledger.row_statements import insertion
 from herdbook.ledger.unit_of_work import Table, UnitOfWork
 
 
@@ -26,9 +26,7 @@ class CardRow(msgspec.Struct, frozen=True, kw_only=True):
     left_out: tuple[str, ...] = ()
 
 
-_SAVE, _SAVE_ONE = insertion(
-    "card_saved", "card", {"id": "uuid", "contact_id": "uuid", "properties": "text", "left_out": "text[]"}
-)
+_SAVE: Final = insertion("card_saved", "card", {"id": "uuid", "contact_id": "uuid", "properties": "text", "left_out": "text[]"})
 CARDS: Final = Table(
     row=CardRow,
     key=lambda card: card.id,
@@ -39,7 +37,6 @@ CARDS: Final = Table(
         join card c on c.workspace_id = asked.workspace_id and c.id = asked.key
     """,
     save=_SAVE,
-    of_one=_SAVE_ONE,
     removals=removals_of("card"),
 )
 

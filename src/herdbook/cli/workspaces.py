@@ -36,7 +36,10 @@ def create(name: str, *, database: Annotated[DatabaseSettings, Parameter(name="*
 
     """
     require_name(name, "A workspace needs a name, so that people can tell it from others.")
-    workspace_id = with_connection(database, lambda connection: create_owned_workspace(connection, name))
+    with open_database(database) as url:
+        workspace_id = with_connection(
+            DatabaseSettings(database_url=url), lambda connection: create_owned_workspace(url, connection, name)
+        )
     environment.say(ids.encoded(ids.WORKSPACE, workspace_id))
 
 

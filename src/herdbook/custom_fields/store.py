@@ -13,6 +13,7 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields.model import REFERENCES, Field, FieldConversion, FieldKind, UnclaimedValue, blank, patched
 from herdbook.custom_fields.values import Conversion, Converting, FormerList, former_lists, unique_value
 from herdbook.db.database import Find, ObjectRead, find_in
+from herdbook.db.distribution import fetch_everywhere
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Executor, PagePool, Pool
 from herdbook.ledger.changes import same
@@ -780,8 +781,8 @@ async def definitions_version(pool: Pool, workspace_id: UUID) -> int:
 
 async def without_usual_fields(statements: Executor) -> list[UUID]:
     """Return some workspaces that have not been given the usual fields."""
-    records = await statements.fetch("select id from workspace where not has_usual_fields order by id limit 100")
-    return [record["id"] for record in records]
+    found = await fetch_everywhere(statements, "select id from workspace where not has_usual_fields order by id limit 100")
+    return [record["id"] for record in found.records]
 
 
 async def note_usual_fields(statements: Executor, workspace_id: UUID) -> None:

@@ -1,43 +1,36 @@
 """Shared reads: one statement reads all single objects that are requested in the same turn of the event loop."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
-from herdbook.db.distribution import Nodes
-from herdbook.db.pool import PagePool, Pool
+import asyncpg
+
+from herdbook.db.pool import PATIENCE_SECONDS, PagePool, Pool
+from herdbook.db.shards import MOST_UNITED, MOVING_SECONDS, ShardMoved, Shards, require_here
 
 T = TypeVar("T")
 
 _MAX_AT_ONCE: Final = 256
-# Reads of so many workspaces are remembered, even if nobody waits for them.
-_MOST_READS: Final = 10_000
+# The node of a database that is not distributed.
+_ONLY: Final = ""
 # Iterations of the event loop between two statements of shared reads: an answer, and a request after it, take some.
 _ITERATIONS: Final = 4
 
 
 # The plan is made once, perhaps for an empty table. `coalesce` rules out the partial indexes, so the planner uses the key.
 _FIND: Final[LiteralString] = """
-    select $place, c.version, c.object$more from $source and coalesce(c.deleted_at, 'infinity') = 'infinity'
-"""
-_OF_MANY: Final[LiteralString] = """
-    unnest($1::uuid[], $2::uuid[]) with ordinality as asked(workspace_id, id, place)
+    select asked.place, c.version, c.object$more
+    from unnest($1::uuid[], $2::uuid[]) with ordinality as asked(workspace_id, id, place)
     join $table c on c.workspace_id = asked.workspace_id and c.id = asked.id
-    where true
+    where coalesce(c.deleted_at, 'infinity') = 'infinity' /* here */
 """
-_OF_ONE: Final[LiteralString] = "$table c where c.workspace_id = $1 and c.id = any($2::uuid[])"
 
-
-class Find(NamedTuple):
-    """The statement that finds active objects, given as two arrays of workspaces and ids, by their places in these (from 1).
-
-    `of_one` finds objects of a single workspace by their ids.
-    """
-
-    of_many: LiteralString
-    of_one: LiteralString
+# The statement that finds active objects, given as two arrays of workspaces and ids, by their places in these (from 1).
+Find: TypeAlias = LiteralString
 
 
 class ObjectRead(NamedTuple):
@@ -51,12 +44,7 @@ class ObjectRead(NamedTuple):
 @cache
 def find_in(table: LiteralString, more: LiteralString = "") -> Find:
     """Return the statement that finds a table's active objects; `more` are other columns, each with a comma before it."""
-    find = _FIND.replace("$more", more)
-    return Find(
-        find.replace("$place", "asked.place").replace("$source", _OF_MANY).replace("$table", table),
-        # The other columns may be selected from tables of the workspace.
-        find.replace("$place", "c.id").replace("$source", _OF_ONE).replace("$table", table).replace("= c.workspace_id", "= $1"),
-    )
+    return _FIND.replace("$more", more).replace("$table", table)
 
 
 class _Reads:
@@ -66,11 +54,6 @@ class _Reads:
         self._read_all = read
         self._waiting: list[tuple[UUID, UUID, asyncio.Future[ObjectRead | None]]] = []
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def is_at_work(self) -> bool:
-        """Whether somebody waits for a read."""
-        return self._task is not None
 
     def wait_for(self, workspace_id: UUID, object_id: UUID) -> asyncio.Future[ObjectRead | None]:
         done: asyncio.Future[ObjectRead | None] = asyncio.get_running_loop().create_future()
@@ -112,44 +95,53 @@ class Database:
     def __init__(self, pool: Pool, pages: PagePool) -> None:
         self.pool = pool
         self.pages = pages
-        self._nodes = Nodes(pool) if pool.is_distributed else None
-        # A distributed database reads each workspace by itself.
-        self._reads: dict[tuple[Find, UUID | None], _Reads] = {}
+        # A distributed database reads from each of its nodes by itself.
+        self._shards = pool.shards
+        self._reads: dict[tuple[Find, str], _Reads] = {}
         self._shared: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def find(self, find: Find, workspace_id: UUID, object_id: UUID) -> ObjectRead | None:
         """Return the object that the statement finds, or None."""
-        return await self._reads_by(find, workspace_id).wait_for(workspace_id, object_id)
+        if self._shards is None:
+            return await self._reads_by(find).wait_for(workspace_id, object_id)
+        return await self._followed(
+            self._shards, workspace_id, lambda node: self._reads_by(find, node).wait_for(workspace_id, object_id)
+        )
 
     async def find_each(self, find: Find, workspace_id: UUID, object_ids: Iterable[UUID]) -> list[ObjectRead | None]:
         """Return what `find` returns for each of several objects, in their order."""
-        reads = self._reads_by(find, workspace_id)
-        return await asyncio.gather(*(reads.wait_for(workspace_id, each) for each in object_ids))
+        wanted = list(object_ids)
 
-    def _reads_by(self, find: Find, workspace_id: UUID) -> _Reads:
-        key = (find, None if self._nodes is None else workspace_id)
+        def read(node: str) -> Awaitable[list[ObjectRead | None]]:
+            reads = self._reads_by(find, node)
+            return asyncio.gather(*(reads.wait_for(workspace_id, each) for each in wanted))
+
+        return await (read(_ONLY) if self._shards is None else self._followed(self._shards, workspace_id, read))
+
+    async def _followed(self, shards: Shards, workspace_id: UUID, read: Callable[[str], Awaitable[T]]) -> T:
+        """Read on the node on which a workspace is, and again if it has moved meanwhile."""
+        late_at = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return await read((shards.known(workspace_id) or await shards.of(workspace_id)).node)
+            except ShardMoved:
+                if time.monotonic() > late_at:
+                    raise
+                shards.forget(workspace_id)
+                await asyncio.sleep(MOVING_SECONDS)
+
+    def _reads_by(self, find: Find, node: str = _ONLY) -> _Reads:
+        key = (find, node)
         reads = self._reads.get(key)
         if reads is None:
-            if len(self._reads) > _MOST_READS:
-                self._reads = {key: reads for key, reads in self._reads.items() if reads.is_at_work}
-            read = self._read_many if self._nodes is None else partial(self._read_one, self._nodes)
+            read = self._read_many if self._shards is None else partial(_read_on_node, self._shards, node)
             reads = self._reads[key] = _Reads(partial(read, find))
         return reads
 
     async def _read_many(
         self, find: Find, workspace_ids: Sequence[UUID], object_ids: Sequence[UUID]
     ) -> Sequence[ObjectRead | None]:
-        records = await self.pool.fetch(find.of_many, workspace_ids, object_ids)
-        found = {record[0]: ObjectRead(record[1], record[2], record[3:]) for record in records}
-        return [found.get(place) for place in range(1, len(object_ids) + 1)]
-
-    async def _read_one(
-        self, nodes: Nodes, find: Find, workspace_ids: Sequence[UUID], object_ids: Sequence[UUID]
-    ) -> Sequence[ObjectRead | None]:
-        async with await nodes.share_of(workspace_ids[0]):
-            records = await self.pool.fetch(find.of_one, workspace_ids[0], object_ids)
-        found = {record[0]: ObjectRead(record[1], record[2], record[3:]) for record in records}
-        return [found.get(each) for each in object_ids]
+        return _in_places(await self.pool.fetch(find, workspace_ids, object_ids), len(object_ids))
 
     async def shared(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of `read`; callers with the same key in the same turn of the event loop share one read."""
@@ -162,3 +154,32 @@ class Database:
         # A later caller may know of a write that this read does not see, so it must read anew.
         del self._shared[key]
         return await read()
+
+
+async def _read_on_node(
+    shards: Shards, node: str, find: Find, workspace_ids: Sequence[UUID], object_ids: Sequence[UUID]
+) -> Sequence[ObjectRead | None]:
+    """Read objects of workspaces that are in any shards of a node. Refusal: ShardMoved."""
+    places = {shards.known(each) for each in workspace_ids}
+    wanted = [shard for shard in shards.on(node) if shard in places]
+    if len(wanted) < len(places):
+        raise ShardMoved
+    # All shards of a node are the same statement for every batch, unless they are very many.
+    of_node = shards.on(node)
+    first, *others = of_node if len(of_node) <= MOST_UNITED else wanted
+    try:
+        records = await first.fetch_with(others, find, workspace_ids, object_ids)
+        if len(records) < len(object_ids):
+            for shard in wanted:
+                async with shard.acquire() as connection:
+                    await require_here(connection)
+    except ShardMoved:
+        # Any of them may be the one that has moved.
+        await shards.all()
+        raise
+    return _in_places(records, len(object_ids))
+
+
+def _in_places(records: Sequence[asyncpg.Record], many: int) -> Sequence[ObjectRead | None]:
+    found = {record[0]: ObjectRead(record[1], record[2], record[3:]) for record in records}
+    return [found.get(place) for place in range(1, many + 1)]

@@ -109,7 +109,7 @@ class ListQuery:
         self._among_ahead: LiteralString | None = None
         self._is_ahead: LiteralString | None = None
         self._asked_in_search = 0
-        self._sql: LiteralString = " where c.workspace_id = $1 and c.deleted_at is null"
+        self._sql: LiteralString = " where c.workspace_id = $1 and c.deleted_at is null /* here */"
         for column, bounds in query.times.items():
             for bound, time in bounds.items():
                 self.add(_TIMES[column] + _COMPARISONS[bound] + "$value", time)
@@ -269,7 +269,7 @@ class ListQuery:
 
 async def _is_common(pool: Pool, ids: LiteralString, *values: Any) -> bool:
     """Whether a select finds too many ids to look at each; it reads at most 5,000 of them."""
-    count: int = await pool.fetchval("select count(*) from (" + ids + " limit 5000) as few", *values)
+    count: int = await pool.fetchval("select count(*) from (" + ids + " limit 5000) as few where true /* here */", *values)
     return count >= _COMMON
 
 
@@ -277,6 +277,7 @@ _COUNT_WORDS: Final[LiteralString] = """
     select asked.word, counted.matches
     from unnest($2::text[]) as asked(word)
     cross join lateral (select count(*) as matches from ($found limit $3) as few) as counted
+    where true /* here */
 """
 
 

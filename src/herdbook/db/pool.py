@@ -2,22 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Final, LiteralString, Protocol, cast
 
 import asyncpg
 
+from herdbook.db.executor import Connection, Executor
+from herdbook.db.shards import DatabaseAway, Shards, is_of_shard
 from herdbook.faults import OperatorFault
-
-
-class DatabaseAway(ConnectionError):
-    """The database could not be connected to, or a connection to it broke.
-
-    Every OSError of a database connection becomes one of these. Any other OSError comes from a disk or another server, and says
-    nothing about the database.
-    """
-
 
 # After one of these, the statement may or may not have taken effect.
 CONNECTION_ERRORS: Final = (
@@ -42,6 +36,8 @@ _LEFT_TO_OTHERS: Final = 2
 _GIVE_BACK_SECONDS: Final = 0.5
 _CLOSE_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 5.0
+# A node has a copy of each table for each of its shards, and a statement for each of these.
+_STATEMENTS_OF_NODE: Final = 1_000
 
 # Settings that a pooler takes from its clients, too.
 _OF_CLIENT: Final = {"application_name": "herdbook", "timezone": "UTC"}
@@ -64,13 +60,13 @@ SESSION_OF_ROLE: Final = {
     "lock_timeout": "1s",
 }
 _SESSION: Final = _OF_CLIENT | SESSION_OF_ROLE
-# A plan for any parameters cannot tell which node has the workspace.
 # asyncpg asks the catalog for types, and to hide the parts of tables there takes seconds.
+_OF_NODE: Final = {"citus.override_table_visibility": "off"}
 # No caller waits longer for a node that does not answer than for another database.
 # Tables that are copied to all nodes have keys between them. Their writes must come to a node by one connection.
-_DISTRIBUTED: Final = {
-    "plan_cache_mode": "auto",
-    "citus.override_table_visibility": "off",
+_DISTRIBUTED: Final = _OF_NODE | {
+    # A plan for any parameters cannot tell which node has the workspace. Citus 14.0.1 leaks memory at each use of a kept one.
+    "plan_cache_mode": "force_custom_plan",
     "citus.node_connection_timeout": "5s",
     "citus.multi_shard_modify_mode": "sequential",
 }
@@ -93,32 +89,6 @@ class DatabaseUrlInvalid(OperatorFault):
             "The database's URL cannot be read. It looks like postgresql://user:password@host:5432/database; "
             "in a password, characters other than letters and digits are percent-encoded."
         )
-
-
-class Executor(Protocol):
-    """Runs statements. They are typed as literals, so that no computed string can be one."""
-
-    async def execute(self, query: LiteralString, *args: Any) -> str: ...
-
-    async def fetch(self, query: LiteralString, *args: Any) -> list[asyncpg.Record]: ...
-
-    async def fetchrow(self, query: LiteralString, *args: Any) -> asyncpg.Record | None: ...
-
-    async def fetchval(self, query: LiteralString, *args: Any) -> Any: ...
-
-
-class Connection(Executor, Protocol):
-    """A connection."""
-
-    async def executemany(self, command: LiteralString, args: Iterable[Sequence[Any]]) -> None: ...
-
-    def transaction(self) -> AbstractAsyncContextManager[Any]: ...
-
-    def is_in_transaction(self) -> bool: ...
-
-    async def close(self) -> None: ...
-
-    def terminate(self) -> None: ...
 
 
 class OwnConnection(Connection, Protocol):
@@ -145,8 +115,8 @@ class Pool(Executor, Protocol):
     def get_idle_size(self) -> int: ...
 
     @property
-    def is_distributed(self) -> bool:
-        """Whether the database keeps each workspace on one of several nodes."""
+    def shards(self) -> Shards | None:
+        """The shards of a database that keeps each workspace on one of several nodes."""
         ...
 
 
@@ -164,17 +134,23 @@ class PagePool(Pool, Protocol):
         ...
 
 
-async def connect(database_url: str) -> OwnConnection:
-    """Open a single connection outside the pool. Refusal: DatabaseUrlInvalid."""
-    connection = await connect_plainly(database_url, _OTHER_SESSION)
+async def connect(database_url: str, node: tuple[str, int] | None = None) -> OwnConnection:
+    """Open a single connection outside the pool, to a node instead of the URL's host if one is named.
+
+    Refusal: DatabaseUrlInvalid.
+    """
+    connection = await connect_plainly(database_url, _OTHER_SESSION | (_OF_NODE if node else {}), node)
     await _pass_json_through(connection)
     return cast("OwnConnection", connection)
 
 
-async def connect_plainly(database_url: str, settings: dict[str, str] = _OF_CLIENT) -> "asyncpg.Connection[asyncpg.Record]":
+async def connect_plainly(
+    database_url: str, settings: dict[str, str] = _OF_CLIENT, node: tuple[str, int] | None = None
+) -> "asyncpg.Connection[asyncpg.Record]":
     """Open a single connection, and run no statement on it. Refusal: DatabaseUrlInvalid."""
+    host, port = node or (None, None)
     try:
-        return await asyncpg.connect(database_url, timeout=10, server_settings=settings)
+        return await asyncpg.connect(database_url, host=host, port=port, timeout=10, server_settings=settings)
     except OSError as error:
         raise _of_database(error) from None
     except ValueError:
@@ -194,8 +170,10 @@ async def open_pool(database_url: str, size: int, *, planning_once: Pool | None 
     planned = _SESSION if planning_once is None else _SESSION | {"plan_cache_mode": "force_custom_plan"}
     settings = _OF_CLIENT if is_pooled else planned
     of_nodes = settings if is_pooled else settings | _DISTRIBUTED
-    if planning_once is not None and planning_once.is_distributed:
-        return _Pool(await _opened(database_url, size, of_nodes), size, planning_once, is_distributed=True)
+    # Shards are plain tables, so sessions for these have the settings of any other database.
+    open_on = partial(_opened, database_url, size, settings | _OF_NODE, max_cached_statements=_STATEMENTS_OF_NODE)
+    if planning_once is not None and planning_once.shards is not None:
+        return _Pool(await _opened(database_url, size, of_nodes), size, planning_once, open_on)
     pool = _Pool(await _opened(database_url, size, settings), size, planning_once)
     try:
         if planning_once is not None or not await is_distributed(pool):
@@ -204,13 +182,24 @@ async def open_pool(database_url: str, size: int, *, planning_once: Pool | None 
         pool.terminate()
         raise
     pool.terminate()
-    return _Pool(await _opened(database_url, size, of_nodes), size, None, is_distributed=True)
+    return _Pool(await _opened(database_url, size, of_nodes), size, None, open_on)
 
 
-async def _opened(database_url: str, size: int, settings: dict[str, str]) -> Any:
+async def _opened(
+    database_url: str,
+    size: int,
+    settings: dict[str, str],
+    node: tuple[str, int] | None = None,
+    max_cached_statements: int = 100,
+) -> Any:
+    host, port = node or (None, None)
     try:
         return await asyncpg.create_pool(
             database_url,
+            # These take precedence over those of the URL.
+            host=host,
+            port=port,
+            statement_cache_size=max_cached_statements,
             min_size=size,
             max_size=size,
             init=_pass_json_through,
@@ -225,16 +214,22 @@ async def _opened(database_url: str, size: int, settings: dict[str, str]) -> Any
 
 async def is_distributed(statements: Executor) -> bool:
     """Whether the database keeps each workspace on one of several nodes, which is what Citus is for."""
-    found: bool = await statements.fetchval("select exists (select from pg_catalog.pg_extension where extname = 'citus')")
+    found: bool = await statements.fetchval("select to_regclass('pg_dist_partition') is not null")
     return found
 
 
 class _Pool:
     """A pool of asyncpg with time limits: by itself, it would wait for ever for a database that hangs."""
 
-    def __init__(self, pool: Any, size: int, planning_once: Pool | None, *, is_distributed: bool = False) -> None:
+    def __init__(
+        self, pool: Any, size: int, planning_once: Pool | None, open_on: Callable[..., Awaitable[Any]] | None = None
+    ) -> None:
         self.pool = pool
-        self.is_distributed = is_distributed
+        self._size = size
+        self._open_on = open_on
+        self.shards = None if open_on is None else Shards(self, self._on_node)
+        self._nodes: dict[tuple[str, int], _Pool] = {}
+        self._opening: dict[tuple[str, int], asyncio.Task[_Pool]] = {}
         self.planning_once: Pool = planning_once or self
         self.turns = asyncio.Semaphore(max(1, min(_LISTS_AT_ONCE, self.planning_once.get_size() - _LEFT_TO_OTHERS)))
         # The connections that nobody has. While there are any, nobody waits for one. If it is below zero, so many wait.
@@ -259,23 +254,52 @@ class _Pool:
         return _Lent(self)
 
     async def execute(self, query: LiteralString, *args: Any) -> str:
+        if self.shards is not None and is_of_shard(query, args):
+            return await self.shards.run(args[0], lambda connection: connection.execute(query, *args))
         async with _Lent(self) as connection:
             return await connection.execute(query, *args)
 
     async def fetch(self, query: LiteralString, *args: Any) -> list[asyncpg.Record]:
+        if self.shards is not None and is_of_shard(query, args):
+            return await self.shards.run(args[0], lambda connection: connection.fetch(query, *args))
         async with _Lent(self) as connection:
             return await connection.fetch(query, *args)
 
     async def fetchrow(self, query: LiteralString, *args: Any) -> asyncpg.Record | None:
+        if self.shards is not None and is_of_shard(query, args):
+            return await self.shards.run(args[0], lambda connection: connection.fetchrow(query, *args))
         async with _Lent(self) as connection:
             return await connection.fetchrow(query, *args)
 
     async def fetchval(self, query: LiteralString, *args: Any) -> Any:
+        if self.shards is not None and is_of_shard(query, args):
+            return await self.shards.run(args[0], lambda connection: connection.fetchval(query, *args))
         async with _Lent(self) as connection:
             return await connection.fetchval(query, *args)
 
+    async def _on_node(self, host: str, port: int) -> "_Pool":
+        """Return connections to a node, as many as these. All who ask share them."""
+        node = (host, port)
+        while (found := self._nodes.get(node)) is None:
+            if node not in self._opening:
+                self._opening[node] = asyncio.create_task(self._opened_on(node))
+            await asyncio.shield(self._opening[node])
+        return found
+
+    async def _opened_on(self, node: tuple[str, int]) -> "_Pool":
+        try:
+            assert self._open_on is not None, "only a distributed database has nodes"
+            found = self._nodes[node] = _Pool(await self._open_on(node=node), self._size, None)
+        finally:
+            del self._opening[node]
+        return found
+
     async def close(self) -> None:
         """Close all connections; cut those to a database that does not answer."""
+        for opening in [*self._opening.values()]:
+            opening.cancel()
+        for node in self._nodes.values():
+            await node.close()
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 while self.at_hand:
@@ -287,6 +311,8 @@ class _Pool:
     def terminate(self) -> None:
         """Cut all connections at once."""
         self.pool.terminate()
+        for node in self._nodes.values():
+            node.terminate()
 
     def get_size(self) -> int:
         return self.pool.get_size()

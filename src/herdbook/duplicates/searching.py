@@ -19,7 +19,7 @@ import msgspec
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import Executor
-from herdbook.db.slices import slices_of_workspaces
+from herdbook.db.slices import each_slice_of_workspaces
 from herdbook.duplicates import store
 from herdbook.duplicates.comparison import (
     Evidence,
@@ -199,8 +199,11 @@ async def follow(place: Place, most_steps: int) -> Search:
 
 async def follow_all(statements: Executor) -> None:
     """Take in what is new in all workspaces in which somebody has asked for duplicates. Leave half of the time to others."""
-    async for workspace_ids in slices_of_workspaces(statements):
-        await _take_in(statements, await store.searches_behind(statements, workspace_ids))
+
+    async def look(part: Executor, workspace_ids: list[UUID]) -> None:
+        await _take_in(statements, await store.searches_behind(part, workspace_ids))
+
+    await each_slice_of_workspaces(statements, look)
 
 
 async def follow_moved(statements: Executor, notifier: ChangeNotifier) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
+from herdbook.db.distribution import fetch_everywhere, fetch_of
 from herdbook.db.pool import Executor
 from herdbook.ledger.unit_of_work import Table
 
@@ -120,20 +121,23 @@ async def begin_search(statements: Executor, workspace_id: UUID, object_type: st
 
 async def searches_behind(statements: Executor, workspace_ids: Sequence[UUID]) -> list[tuple[UUID, str]]:
     """Return the searches of these workspaces that have something to take in."""
-    records = await statements.fetch(
+    found = await fetch_of(
+        statements,
+        workspace_ids,
         """
         select s.workspace_id, s.object_type from duplicate_search s join workspace w on w.id = s.workspace_id
         where s.workspace_id = any($1) and (s.seq < w.seq or s.scanned_to is not null)
         """,
-        workspace_ids,
     )
-    return [(record[0], record[1]) for record in records]
+    return [(record[0], record[1]) for record in found.records]
 
 
 async def first_passes(statements: Executor) -> list[tuple[UUID, str]]:
     """Return the searches of all workspaces whose first pass is not over."""
-    records = await statements.fetch("select workspace_id, object_type from duplicate_search where scanned_to is not null")
-    return [(record[0], record[1]) for record in records]
+    found = await fetch_everywhere(
+        statements, "select workspace_id, object_type from duplicate_search where scanned_to is not null"
+    )
+    return [(record[0], record[1]) for record in found.records]
 
 
 async def next_objects(

@@ -17,8 +17,8 @@ import msgspec
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.contacts.store import CONTACT
+from herdbook.db.distribution import each_part
 from herdbook.db.pool import Executor, Pool
-from herdbook.db.slices import slices_of_workspaces
 from herdbook.db.survivors import survivors
 from herdbook.erasure import again_store, store
 from herdbook.erasure.commands import EraseAddress, EraseContact, EraseSlice, Expirable, ExpireObjects, RemoveImports
@@ -391,24 +391,22 @@ async def expire(
 
     Stop early if a slice is refused.
     """
-    if pool.is_distributed and only is None:
-        # No statement goes on from one workspace to the next where these are on several nodes.
-        types = [*object_types]
-        async for workspace_ids in slices_of_workspaces(pool):
-            for each in workspace_ids:
-                await expire(pool, ledger, types, days, each)
-        return
-    for object_type in object_types:
-        try:
-            place: tuple[UUID, UUID] | None = (only or ids.NIL, ids.NIL)
-            while place is not None and only in (None, place[0]):
-                place = await _expire_slice(pool, ledger, object_type, days, place, only)
-        except Refusal as refusal:
-            _log.warning("deleted objects stay for now", extra={"error": type(refusal).__name__})
+    types = [*object_types]
+
+    async def expire_in(part: Executor) -> None:
+        for object_type in types:
+            try:
+                place: tuple[UUID, UUID] | None = (only or ids.NIL, ids.NIL)
+                while place is not None and only in (None, place[0]):
+                    place = await _expire_slice(part, ledger, object_type, days, place, only)
+            except Refusal as refusal:
+                _log.warning("deleted objects stay for now", extra={"error": type(refusal).__name__})
+
+    await each_part(pool, expire_in)
 
 
 async def _expire_slice(
-    pool: Pool,
+    statements: Executor,
     ledger: Ledger,
     object_type: ObjectType[Any, Any],
     days: int,
@@ -417,7 +415,7 @@ async def _expire_slice(
 ) -> tuple[UUID, UUID] | None:
     """Remove some objects after a place. Return the place after them, or None at the end."""
     began = time.monotonic()
-    found, place = await store.expirable(pool, object_type.table.name, days, after, is_of_one=pool.is_distributed)
+    found, place = await store.expirable(statements, object_type.table.name, days, after)
     for workspace_id, objects in found.items():
         if only not in (None, workspace_id):
             continue

@@ -34,8 +34,8 @@ from herdbook.erasure.places import MAPPING_TEXT, PLACES, VIEW_TEXT, Place, sear
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import PREVIOUS_ENTRY, Action, is_erased
 from herdbook.ledger.idempotency import ERASED_ANSWER
+from herdbook.ledger.insertion import insertion
 from herdbook.ledger.object_types import ObjectType, removals_of
-from herdbook.ledger.row_statements import insertion
 from herdbook.ledger.unfinished import Task
 from herdbook.ledger.unit_of_work import Table, UnitOfWork
 from herdbook.phone_numbers import number_keys
@@ -79,7 +79,7 @@ class ErasureTask(msgspec.Struct, frozen=True):
     state: ErasureState
 
 
-_SAVE_TASKS, _SAVE_TASK = insertion(
+_SAVE_TASKS: Final = insertion(
     "erasure_task_saved",
     "erasure_task",
     {"id": "uuid", "version": "bigint", "state": "json"},
@@ -94,7 +94,6 @@ ERASURE_TASKS: Final = Table(
         join erasure_task t on t.workspace_id = asked.workspace_id and t.id = asked.key
     """,
     save=_SAVE_TASKS,
-    of_one=_SAVE_TASK,
     removals=removals_of("erasure_task"),
 )
 
@@ -144,7 +143,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     found: Found | FoundLater | None = None
 
 
-_SAVE_ERASURES, _SAVE_ERASURE = insertion(
+_SAVE_ERASURES: Final = insertion(
     "erasure_saved",
     "erasure",
     {
@@ -184,7 +183,6 @@ ERASURES: Final = Table(
     key=lambda erasure: erasure.hash,
     load=None,
     save=_SAVE_ERASURES,
-    of_one=_SAVE_ERASURE,
 )
 
 
@@ -1642,7 +1640,7 @@ MAX_EXPIRED: Final = 25
 _EXPIRABLE: Final[LiteralString] = """
     with read as materialized (
         select c.workspace_id, c.id, c.version, c.deleted_at$columns from $table c
-        where $after order by c.workspace_id, c.id limit $4
+        where (c.workspace_id, c.id) > ($2, $3) order by c.workspace_id, c.id limit $4
     ), found as (
         select r.workspace_id, r.id, r.version from read r
         where (r.deleted_at < now() - make_interval(days => $1) $and_or)
@@ -1698,19 +1696,12 @@ async def expirable(
     table: LiteralString,
     days: int,
     after: tuple[UUID, UUID] = (ids.NIL, ids.NIL),
-    *,
-    is_of_one: bool = False,
 ) -> ExpirableObjects:
     """Return some objects after a place that were deleted more than this many days ago. The last ones have no place after.
 
-    The search goes on in the next workspace, unless `is_of_one`. Merged objects stay as long as the one that replaces them,
-    deleted or not. Notes go once their object is gone.
+    Merged objects stay as long as the one that replaces them, deleted or not. Notes go once their object is gone.
     """
     statement = _EXPIRABLE_OF.get(table, _EXPIRABLE_OTHERS)
-    if is_of_one:
-        statement = statement.replace("$after", "c.workspace_id = $2 and c.id > $3").replace("= r.workspace_id", "= $2")
-    else:
-        statement = statement.replace("$after", "(c.workspace_id, c.id) > ($2, $3)")
     records = await statements.fetch(statement.replace("$table", table), days, *after, _LOOKED_AT, MAX_EXPIRED)
     objects: dict[UUID, list[tuple[UUID, int]]] = {}
     for workspace_id, object_id, version in records[:-1]:

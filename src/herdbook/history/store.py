@@ -13,8 +13,8 @@ from herdbook.custom_fields.store import hidden_keys, record_of
 from herdbook.db.database import ObjectRead
 from herdbook.db.pool import Executor
 from herdbook.ledger.changes import PREVIOUS_ENTRY, Action
+from herdbook.ledger.insertion import insertion
 from herdbook.ledger.object_types import ObjectType, ObjectTypes, whole
-from herdbook.ledger.row_statements import insertion
 from herdbook.ledger.unit_of_work import Table
 
 
@@ -712,7 +712,7 @@ class UndoneRequest(msgspec.Struct, frozen=True):
     undone_id: UUID
 
 
-_NOTE_UNDONE, _NOTE_ONE_UNDONE = insertion(
+_NOTE_UNDONE: Final = insertion(
     "undone_noted", "undone_request", {"request_id": "uuid", "undone_id": "uuid"}, "on conflict do nothing"
 )
 UNDONE: Final = Table(
@@ -720,7 +720,6 @@ UNDONE: Final = Table(
     key=lambda undone: undone.request_id,
     load=None,
     save=_NOTE_UNDONE,
-    of_one=_NOTE_ONE_UNDONE,
 )
 
 

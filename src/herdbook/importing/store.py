@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 
 from herdbook.custom_fields.model import FieldObjectType
+from herdbook.db.distribution import fetch_everywhere
 from herdbook.db.pool import Executor
 from herdbook.history.model import Kept
 from herdbook.importing.model import (
@@ -21,7 +22,7 @@ from herdbook.importing.model import (
     RowVerdict,
     SavedMapping,
 )
-from herdbook.ledger.row_statements import insertion
+from herdbook.ledger.insertion import insertion
 from herdbook.ledger.unit_of_work import Table
 
 
@@ -92,7 +93,7 @@ class SliceRow(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[ImportedRow, ...]
 
 
-_NOTE_SLICES, _NOTE_SLICE = insertion(
+_NOTE_SLICES: Final = insertion(
     "import_slice_noted",
     "import_slice",
     {"job_id": "uuid", "is_check": "boolean", "last_row": "bigint", "verdicts": "text[]", "rows": "json"},
@@ -102,7 +103,6 @@ SLICES: Final = Table(
     key=lambda each: (each.job_id, each.is_check, each.last_row),
     load=None,
     save=_NOTE_SLICES,
-    of_one=_NOTE_SLICE,
 )
 
 
@@ -325,7 +325,8 @@ async def all_of(statements: Executor, workspace_id: UUID, object_types: Sequenc
 
 async def at_work(statements: Executor, workspace_id: UUID | None = None) -> list[tuple[UUID, UUID]]:
     """Return the imports that a server must work on, of one workspace or all: their workspaces and ids."""
-    records = await statements.fetch(
+    found = await fetch_everywhere(
+        statements,
         """
         select workspace_id, id from import_job
         where state in ('checking', 'running', 'undoing') and ($1::uuid is null or workspace_id = $1)
@@ -333,7 +334,7 @@ async def at_work(statements: Executor, workspace_id: UUID | None = None) -> lis
         """,
         workspace_id,
     )
-    return [(record["workspace_id"], record["id"]) for record in records]
+    return [(record["workspace_id"], record["id"]) for record in found.records]
 
 
 async def delete(statements: Executor, workspace_id: UUID, job_id: UUID) -> bool:
@@ -357,7 +358,8 @@ async def delete(statements: Executor, workspace_id: UUID, job_id: UUID) -> bool
 
 async def expired(statements: Executor, workspace_id: UUID | None = None) -> list[tuple[UUID, UUID]]:
     """Return imports of one workspace or all whose time is over, and on which no server works."""
-    records = await statements.fetch(
+    found = await fetch_everywhere(
+        statements,
         """
         select workspace_id, id from import_job
         where expires_at < now() and state not in ('checking', 'running', 'undoing')
@@ -366,7 +368,7 @@ async def expired(statements: Executor, workspace_id: UUID | None = None) -> lis
         """,
         workspace_id,
     )
-    return [(record["workspace_id"], record["id"]) for record in records]
+    return [(record["workspace_id"], record["id"]) for record in found.records]
 
 
 class RowsAsked(NamedTuple):

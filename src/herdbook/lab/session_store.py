@@ -39,7 +39,7 @@ class ClockedPool:
         self._pool = pool
         self._sessions = sessions
         self._clock = clock
-        self.is_distributed = pool.is_distributed
+        self.shards = pool.shards
 
     async def execute(self, query: LiteralString, *args: Any) -> str:
         """Run a statement."""

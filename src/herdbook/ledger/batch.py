@@ -1,7 +1,6 @@
 """A batch: one transaction that loads the rows its commands need, applies the commands in memory, and saves the changes."""
 
 import asyncio
-import contextlib
 import functools
 import logging
 import time
@@ -17,8 +16,7 @@ import msgspec
 from herdbook import metrics
 from herdbook.db.placeholders import placeholder
 from herdbook.db.pool import Connection
-from herdbook.ledger.changes import SAVE_CHANGE, SAVE_CHANGES, Change
-from herdbook.ledger.row_statements import RowStatement
+from herdbook.ledger.changes import SAVE_CHANGES, Change
 from herdbook.ledger.unit_of_work import LOAD_BYTES, Need, Removed, Row, Table, UnitOfWork
 
 # The first parameter of a batch's statements is its workspaces; the rows of each table follow.
@@ -33,32 +31,24 @@ DECODING_TURN_BYTES: Final = TURN_BYTES // 8
 # A load looks at the bytes of rows if it has more than so many of a table.
 MANY_ROWS: Final = 64
 _LOCK: Final = "select id from workspace where id = any($1) order by id for update"
-LOCK_ONE: Final = "select id from workspace where id = $1 for update"
 
-# Use the database's time, so that all servers share one clock.
+# Use the database's time, so that all servers share one clock. The comment is a condition in a shard.
 _LOAD_HEADS: Final[LiteralString] = """
-    clock_timestamp(), (select json_agg(w) from (select id, seq, last_at from workspace where id $is_asked) as w)
+    clock_timestamp(), (select json_agg(w) from (select id, seq, last_at from workspace where id = any($1) /* here */) as w)
 """
-
-# Each table of a load has this condition. A load of a single workspace has the parameter in its place.
-_OF_ASKED: Final[LiteralString] = "id = asked.workspace_id"
-_OF_ONE: Final[LiteralString] = "id = $1"
 
 # The end of each statement that saves.
 SAVED: Final[LiteralString] = " select id, pg_current_xact_id()::xid as transaction from held"
 # The guard of every save. `held` lacks the workspaces whose head moved since they were loaded, so nothing is written there, and
 # those with a row that was kept since an earlier batch and has been written by anybody meanwhile.
 # Compare the time, too: every save moves it, while the sequence moves only with a change, and an idempotency record may be
-# saved without one.
+# saved without one. The comment is a condition in a shard.
 _HOLD_ONE: Final[LiteralString] = """
     with $outdated held as (
         update workspace w set seq = $4, last_at = $5
-        where w.id = $1 and w.seq = $2 and w.last_at = $3 $unless_outdated
+        where w.id = $1 and w.seq = $2 and w.last_at = $3 /* held */ $unless_outdated
         returning w.id
     )
-"""
-MOVE_HEAD: Final[LiteralString] = """
-    update workspace set seq = $4, last_at = $5 where id = $1 and seq = $2 and last_at = $3 returning id
 """
 # Rows are locked in the order of their ids, so that two processes cannot deadlock.
 _HOLD: Final[LiteralString] = """
@@ -66,7 +56,7 @@ _HOLD: Final[LiteralString] = """
         select * from json_to_recordset($1) as h(id uuid, old_seq bigint, old_at timestamptz, seq bigint, at timestamptz)
     ), $outdated locked as (
         select w.id from workspace w join head on head.id = w.id and (head.old_seq, head.old_at) = (w.seq, w.last_at)
-            $unless_outdated
+            /* held */ $unless_outdated
         order by w.id for update of w
     ), held as (
         update workspace w set seq = head.seq, last_at = head.at
@@ -125,13 +115,9 @@ _row_decoders: Final[dict[Table[Any], msgspec.json.Decoder[list[Any]]]] = {}
 _single_decoders: Final[dict[Table[Any], msgspec.json.Decoder[Any]]] = {}
 
 
-async def lock_all(connection: Connection, workspace_ids: Collection[UUID], *, is_distributed: bool = False) -> None:
-    """Lock the workspaces' rows until the transaction ends, in the order of their ids. A distributed database locks one."""
-    if is_distributed:
-        (workspace_id,) = workspace_ids
-        await connection.execute(LOCK_ONE, workspace_id)
-    else:
-        await connection.execute(_LOCK, list(workspace_ids))
+async def lock_all(connection: Connection, workspace_ids: Collection[UUID]) -> None:
+    """Lock the workspaces' rows until the transaction ends, in the order of their ids."""
+    await connection.execute(_LOCK, list(workspace_ids))
 
 
 async def lock_at_once(connection: Connection) -> None:
@@ -143,17 +129,13 @@ async def load(
     connection: Connection,
     needs: Mapping[UUID, Collection[Need]],
     note_time: Callable[[datetime], None] | None = None,
-    *,
-    is_distributed: bool = False,
 ) -> dict[UUID, UnitOfWork]:
     """Open a unit of work, with the rows needed, for each workspace that exists. `note_time` is told the time of the database.
-
-    A distributed database loads the rows of one workspace.
 
     One statement loads them, so they share a snapshot. A lock must be taken by an earlier statement, because a statement that
     waits for a lock keeps the snapshot from before it.
     """
-    loaded = await _loaded(connection, needs, LOAD_BYTES, is_distributed=is_distributed)
+    loaded = await _loaded(connection, needs, LOAD_BYTES)
     if note_time is not None:
         note_time(loaded.now)
     units = {
@@ -170,25 +152,21 @@ async def load_more(
     units: Mapping[UUID, UnitOfWork],
     needs: Mapping[UUID, Collection[Need]],
     loads: int,
-    *,
-    is_distributed: bool = False,
 ) -> set[UUID]:
     """Load further rows into units of work. Return the workspaces that another process has changed since their first load.
 
     After several loads, a load has many more bytes, so that a command which needs all of its rows gets them.
     """
-    loaded = await _loaded(connection, needs, LOAD_BYTES << 2 * max(0, loads - 1), is_distributed=is_distributed)
+    loaded = await _loaded(connection, needs, LOAD_BYTES << 2 * max(0, loads - 1))
     await _add(units, needs, loaded)
     return {
         head.id for head in loaded.heads if (head.seq, head.last_at) != (units[head.id].loaded_seq, units[head.id].loaded_at)
     }
 
 
-async def load_ahead(
-    connection: Connection, before: UnitOfWork, needs: Collection[Need], *, is_distributed: bool = False
-) -> UnitOfWork | None:
+async def load_ahead(connection: Connection, before: UnitOfWork, needs: Collection[Need]) -> UnitOfWork | None:
     """Open the unit of work that follows one which is being saved. Return None if another process has written meanwhile."""
-    loaded = await _loaded(connection, {before.workspace_id: needs}, LOAD_BYTES, is_distributed=is_distributed)
+    loaded = await _loaded(connection, {before.workspace_id: needs}, LOAD_BYTES)
     if not _is_around(before, loaded):
         return None
     work = UnitOfWork.ahead_of(before, loaded.now)
@@ -196,11 +174,9 @@ async def load_ahead(
     return work
 
 
-async def load_more_ahead(
-    connection: Connection, work: UnitOfWork, before: UnitOfWork, needs: Collection[Need], *, is_distributed: bool = False
-) -> bool:
+async def load_more_ahead(connection: Connection, work: UnitOfWork, before: UnitOfWork, needs: Collection[Need]) -> bool:
     """Load further rows into a unit of work that follows one. Return whether no other process has written meanwhile."""
-    loaded = await _loaded(connection, {before.workspace_id: needs}, LOAD_BYTES, is_distributed=is_distributed)
+    loaded = await _loaded(connection, {before.workspace_id: needs}, LOAD_BYTES)
     await _add({work.workspace_id: work}, {work.workspace_id: needs}, loaded)
     return _is_around(before, loaded)
 
@@ -220,9 +196,7 @@ class _Loaded(NamedTuple):
     left_out: Mapping[UUID, Collection[Need]]
 
 
-async def _loaded(
-    connection: Connection, needs: Mapping[UUID, Collection[Need]], most_bytes: int, *, is_distributed: bool
-) -> _Loaded:
+async def _loaded(connection: Connection, needs: Mapping[UUID, Collection[Need]], most_bytes: int) -> _Loaded:
     asked: dict[Table[Any], list[dict[str, Any]]] = {}
     for workspace_id, wanted in needs.items():
         for need in wanted:
@@ -232,10 +206,9 @@ async def _loaded(
     for table in many:
         # A slice of a long task takes the first objects, so these must come first.
         asked[table].sort(key=lambda each: each["key"])
-    statement = load_statement(tables, many, is_one=is_distributed)
+    statement = _load_statement(tables, many)
     bound = [most_bytes] if many else []
-    workspaces = next(iter(needs)) if is_distributed else list(needs)
-    record = await connection.fetchrow(statement, workspaces, *(_encode(asked[table]) for table in tables), *bound)
+    record = await connection.fetchrow(statement, list(needs), *(_encode(asked[table]) for table in tables), *bound)
     assert record is not None, "a select without `from` has one row"
     heads = _head_decoder.decode(record[1]) if record[1] else ()
     rows: list[tuple[Table[Any], bytes | msgspec.Raw | None]] = []
@@ -269,16 +242,11 @@ async def save(
     connection: Connection,
     units: Sequence[UnitOfWork],
     note_rows: Callable[[SavedRows], None] | None = None,
-    *,
-    is_distributed: bool = False,
 ) -> set[UUID]:
     """Write all changes in one statement; return the workspaces that no other process had changed meanwhile.
 
-    `note_rows` is told the rows that were written, if the transaction commits. A distributed database saves one workspace, by a
-    statement for each table or row, in one transaction, and keeps no rows.
+    `note_rows` is told the rows that were written, if the transaction commits.
     """
-    if is_distributed:
-        return await _save_by_rows(connection, units)
     heads = [_NewHead(work.workspace_id, work.loaded_seq, work.loaded_at, work.seq, work.at) for work in units]
     is_one = len(heads) == 1
     put, written = _put_by(units)
@@ -327,50 +295,6 @@ def _put_by(units: Iterable[UnitOfWork]) -> tuple[dict[Table[Any], list[Row]], d
     return put, written
 
 
-async def _save_by_rows(connection: Connection, units: Sequence[UnitOfWork]) -> set[UUID]:
-    (work,) = units
-    head = (work.workspace_id, work.loaded_seq, work.loaded_at, work.seq, work.at)
-    # Behind a lock there is a transaction already, and one within it would cost further round trips.
-    async with contextlib.nullcontext() if connection.is_in_transaction() else connection.transaction():
-        if await connection.fetchval(MOVE_HEAD, *head) is None:
-            return set()
-        put, _ = _put_by(units)
-        await _save_rows(connection, work.workspace_id, SAVE_CHANGES, SAVE_CHANGE, work.changes)
-        for table in _in_order(put):
-            assert table.save is not None, "a command writes rows of a table that is only read"
-            await _save_rows(connection, work.workspace_id, table.save, table.of_one, put[table])
-    return {work.workspace_id}
-
-
-async def _save_rows(
-    connection: Connection,
-    workspace_id: UUID,
-    many: LiteralString,
-    of_one: Sequence[RowStatement],
-    rows: Sequence[Any],
-) -> None:
-    if not rows:
-        return
-    if not of_one:
-        encoded = await encoded_in_turns(rows)
-        await connection.execute(many_of_one(many), workspace_id, encoded)
-        return
-    for each in of_one:
-        if taken := [(workspace_id, _encode(row)) for row in rows if each.takes(row)]:
-            await connection.executemany(each.sql, taken)
-
-
-@functools.cache
-def many_of_one(save: LiteralString) -> LiteralString:
-    """Return the statement that writes rows of the workspace `$1`, whose head has been moved in its transaction."""
-    saving = (
-        save.replace("$rows", "$2")
-        .replace("id = r.workspace_id", _OF_ONE)
-        .replace("select r.workspace_id", "select $1::uuid as workspace_id")
-    )
-    return "with held as (select id from workspace where id = $1), " + saving + " select id from held"
-
-
 async def encoded_in_turns(rows: Sequence[Any]) -> bytes:
     """Return rows as a JSON array. Others have their turn while a large one is encoded."""
     return _array(await _each_encoded(rows))
@@ -407,9 +331,8 @@ def _look_at_times(units: Iterable[UnitOfWork], now: datetime) -> None:
 
 
 @functools.cache
-def load_statement(tables: tuple[Table[Any], ...], many: tuple[Table[Any], ...], *, is_one: bool) -> LiteralString:
-    """Return the statement that loads rows of tables, of the first rows of `many`, for several workspaces or for one."""
-    columns: list[LiteralString] = [_LOAD_HEADS.replace("$is_asked", "= $1" if is_one else "= any($1)")]
+def _load_statement(tables: tuple[Table[Any], ...], many: tuple[Table[Any], ...]) -> LiteralString:
+    columns: list[LiteralString] = [_LOAD_HEADS]
     most = placeholder(_FIRST_ROWS + len(tables))
     for number, table in enumerate(tables, _FIRST_ROWS):
         assert table.load is not None, "a command needs rows of a table that is only written"
@@ -419,8 +342,7 @@ def load_statement(tables: tuple[Table[Any], ...], many: tuple[Table[Any], ...],
             )
             continue
         columns.append("(select json_agg(r) from (" + table.load.replace("$rows", placeholder(number)) + ") as r)")
-    statement = "select " + ", ".join(columns)
-    return statement.replace(_OF_ASKED, _OF_ONE) if is_one else statement
+    return "select " + ", ".join(columns)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from herdbook.ledger.row_statements import insertion
+from herdbook.ledger.insertion import insertion
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
@@ -82,7 +82,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     merged_into: UUID | None = None
 
 
-SAVE_CHANGES, SAVE_CHANGE = insertion(
+SAVE_CHANGES: Final = insertion(
     "change_entered",
     "change",
     {

@@ -13,7 +13,6 @@ import msgspec
 
 from herdbook import ids
 from herdbook.errors import FieldError, Taken
-from herdbook.ledger.row_statements import RowStatement, of_row
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Table, UnitOfWork
 
 
@@ -31,74 +30,23 @@ ClaimTable: TypeAlias = Table[Claim]
 # An object may list a key that another one holds, because a migration made their keys the same. The table frees and moves a key
 # only if the object holds it.
 # A plain insert without `on conflict`: if two objects ever claimed the same key, the primary key must refuse the batch.
-_FREE: Final[LiteralString] = """
-    delete from $table t$using where t.workspace_id = $workspace and t.$key = $of_key and t.$holder = $of_stored
-"""
-_MOVE: Final[LiteralString] = """
-    update $table t set $holder = $of_holder$using
-    where t.workspace_id = $workspace and t.$key = $of_key and t.$holder = $of_stored
-"""
-_CLAIM: Final[LiteralString] = "insert into $table (workspace_id, $key, $holder) $claim"
-
-
-def _frees(claim: Claim) -> bool:
-    return claim.holder_id is None and claim.stored_holder_id is not None
-
-
-def _moves(claim: Claim) -> bool:
-    return None not in (claim.holder_id, claim.stored_holder_id) and claim.holder_id != claim.stored_holder_id
-
-
-def _claims(claim: Claim) -> bool:
-    return claim.holder_id is not None and claim.stored_holder_id is None
-
-
-def _of_rows(sql: LiteralString, using: LiteralString) -> LiteralString:
-    return (
-        sql.replace("$using", using)
-        .replace("$workspace", "r.workspace_id")
-        .replace("$of_key", "r.key")
-        .replace("$of_holder", "r.holder_id")
-        .replace("$of_stored", "r.stored_holder_id")
-    )
-
-
-def _of_one(sql: LiteralString) -> LiteralString:
-    return (
-        sql.replace("$using", "")
-        .replace("$workspace", "$1")
-        .replace("$of_key", of_row("key", "text"))
-        .replace("$of_holder", of_row("holder_id", "uuid"))
-        .replace("$of_stored", of_row("stored_holder_id", "uuid"))
-    )
-
-
-_SAVE: Final[LiteralString] = (
-    """
+_SAVE: Final[LiteralString] = """
     $table_claim as (
         select r.workspace_id, r.key, r.holder_id, r.stored_holder_id
         from json_to_recordset($rows) as r(workspace_id uuid, key text, holder_id uuid, stored_holder_id uuid)
         join held on held.id = r.workspace_id
     ), $table_freed as (
-    """
-    + _of_rows(_FREE, " using $table_claim r")
-    + " and r.holder_id is null), $table_moved as ("
-    + _of_rows(_MOVE, " from $table_claim r")
-    + " and r.holder_id <> r.stored_holder_id), $table_claimed as ("
-    + _CLAIM.replace(
-        "$claim",
-        "select workspace_id, key, holder_id from $table_claim where holder_id is not null and stored_holder_id is null",
+        delete from $table t using $table_claim r
+        where t.workspace_id = r.workspace_id and t.$key = r.key and t.$holder = r.stored_holder_id and r.holder_id is null
+    ), $table_moved as (
+        update $table t set $holder = r.holder_id from $table_claim r
+        where t.workspace_id = r.workspace_id and t.$key = r.key and t.$holder = r.stored_holder_id
+            and r.holder_id <> r.stored_holder_id
+    ), $table_claimed as (
+        insert into $table (workspace_id, $key, $holder)
+        select workspace_id, key, holder_id from $table_claim where holder_id is not null and stored_holder_id is null
     )
-    + ")"
-)
-# One after the other, so that a key is free before another object takes it.
-_SAVE_ONE: Final = (
-    RowStatement(_of_one(_FREE), _frees),
-    RowStatement(_of_one(_MOVE), _moves),
-    RowStatement(
-        _CLAIM.replace("$claim", "values ($1, " + of_row("key", "text") + ", " + of_row("holder_id", "uuid") + ")"), _claims
-    ),
-)
+"""
 _LOAD: Final[LiteralString] = """
     select t.workspace_id, t.$key as key, t.$holder as holder_id, t.$holder as stored_holder_id
     from json_to_recordset($rows) as asked(workspace_id uuid, key text)
@@ -112,8 +60,7 @@ def claim_table(table_name: LiteralString, key: LiteralString, holder: LiteralSt
     def stated(sql: LiteralString) -> LiteralString:
         return sql.replace("$table", table_name).replace("$key", key).replace("$holder", holder)
 
-    of_one = tuple(each._replace(sql=stated(each.sql)) for each in _SAVE_ONE)
-    return Table(row=Claim, key=_key_of, load=stated(_LOAD), save=stated(_SAVE), of_one=of_one)
+    return Table(row=Claim, key=_key_of, load=stated(_LOAD), save=stated(_SAVE))
 
 
 def _key_of(claim: Claim) -> str:

@@ -7,10 +7,11 @@ from uuid import UUID
 
 import msgspec
 
-from herdbook.db.pool import Pool
+from herdbook.db.distribution import each_part
+from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice
 from herdbook.errors import Refusal
-from herdbook.ledger.row_statements import insertion
+from herdbook.ledger.insertion import insertion
 from herdbook.ledger.unit_of_work import Need, Result, Table, UnitOfWork
 
 # The answer once it was erased, because it had personal data.
@@ -72,7 +73,7 @@ class FirstAnswer(msgspec.Struct, frozen=True):
         raise NotDoneYet
 
 
-_SAVE, _SAVE_ONE = insertion(
+_SAVE: Final = insertion(
     "idempotency_kept",
     "idempotency_record",
     {
@@ -104,24 +105,23 @@ IDEMPOTENCY_RECORDS: Final = Table(
         where coalesce(i.at, 'infinity') > now() - interval '24 hours'
     """,
     save=_SAVE,
-    of_one=_SAVE_ONE,
 )
 
 
 async def forget_old_records(pool: Pool) -> None:
     """Delete records older than a day, and those that a wrong clock has dated more than a day ahead."""
-    await _forget(pool, "-infinity", "-24 hours")
-    await _forget(pool, "24 hours", "infinity")
+    await each_part(pool, lambda part: _forget(part, "-infinity", "-24 hours"))
+    await each_part(pool, lambda part: _forget(part, "24 hours", "infinity"))
 
 
-async def _forget(pool: Pool, since: str, until: str) -> None:
+async def _forget(statements: Executor, since: str, until: str) -> None:
     """Delete the records of all workspaces between two times, given as intervals from now."""
     # Each slice begins at the end of the last one, so that none scans rows that are already deleted.
     place: datetime | None = None
 
     async def delete() -> int:
         nonlocal place
-        record = await pool.fetchrow(
+        record = await statements.fetchrow(
             """
             with old as (
                 delete from idempotency_record i
@@ -131,6 +131,7 @@ async def _forget(pool: Pool, since: str, until: str) -> None:
                     order by at limit $4
                 ) as each
                 where i.workspace_id = each.workspace_id and i.credential_id = each.credential_id and i.key = each.key
+                    /* held */
                 returning i.at
             )
             select count(*), max(at) from old

@@ -15,7 +15,6 @@ import msgspec
 
 from herdbook import ids
 from herdbook.ledger.changes import same
-from herdbook.ledger.row_statements import RowStatement
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Table, UnitOfWork
 
 
@@ -97,11 +96,11 @@ _LOAD: Final[LiteralString] = """
 """
 _FORGET: Final[LiteralString] = """
     delete from $table t using $changed cross join lateral unnest(r.forgotten) as k(key)
-    where t.workspace_id = $workspace and t.$key = k.key and t.$object = r.object_id
+    where t.workspace_id = r.workspace_id and t.$key = k.key and t.$object = r.object_id
 """
 _LEARN: Final[LiteralString] = """
     insert into $table (workspace_id, $key, $object)
-    select $workspace, k.key, r.object_id from $changed cross join lateral unnest(r.learned) as k(key)
+    select r.workspace_id, k.key, r.object_id from $changed cross join lateral unnest(r.learned) as k(key)
 """
 _SAVE: Final[LiteralString] = (
     """
@@ -126,18 +125,6 @@ _ADD: Final[LiteralString] = (
     )
     + ")"
 )
-# The row of the workspace says which node the statement is for.
-_OF_ONE: Final[LiteralString] = (
-    "workspace w cross join json_to_record($2) as r(object_id uuid, learned $type[], forgotten $type[])"
-)
-
-
-def _learns(entries: "IndexEntries") -> bool:
-    return bool(entries.learned)
-
-
-def _forgets(entries: "IndexEntries") -> bool:
-    return bool(entries.forgotten)
 
 
 def index_table(table_name: LiteralString, key: LiteralString, key_type: LiteralString, object_id: LiteralString) -> IndexTable:
@@ -146,26 +133,14 @@ def index_table(table_name: LiteralString, key: LiteralString, key_type: Literal
     def stated(sql: LiteralString) -> LiteralString:
         return sql.replace("$table", table_name).replace("$key", key).replace("$type", key_type).replace("$object", object_id)
 
-    of_one = stated(_FORGET.replace("$changed", _OF_ONE) + " and w.id = $1").replace("$workspace", "$1")
-    of_one_learned = stated(_LEARN.replace("$changed", _OF_ONE) + " where w.id = $1").replace("$workspace", "$1")
     ranges = Table(row=IndexRange, key=lambda found: (found.key, found.after, found.most), load=stated(_LOAD), save=None)
     return IndexTable(
         row=IndexEntries,
         key=_object_of,
         load=None,
-        save=stated(_SAVE).replace("$workspace", "r.workspace_id"),
-        of_one=(
-            RowStatement(of_one, _forgets),
-            RowStatement(of_one_learned + " on conflict do nothing", _learns),
-        ),
+        save=stated(_SAVE),
         ranges=ranges,
-        of_new=Table(
-            row=NewEntries,
-            key=_object_of,
-            load=None,
-            save=stated(_ADD).replace("$workspace", "r.workspace_id"),
-            of_one=(RowStatement(of_one_learned),),
-        ),
+        of_new=Table(row=NewEntries, key=_object_of, load=None, save=stated(_ADD)),
     )
 
 

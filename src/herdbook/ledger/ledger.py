@@ -25,8 +25,8 @@ import asyncpg
 import msgspec
 
 from herdbook import metrics
-from herdbook.db.distribution import Nodes
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
+from herdbook.db.shards import MOVING_SECONDS, Shard, ShardMoved, Shards, require_here
 from herdbook.errors import (
     DATABASE_IS_FULL,
     DISK_IS_FULL,
@@ -67,8 +67,6 @@ LARGE_ROW_BYTES: Final = BATCH_BYTES // 2
 TURN_ROWS: Final = 100
 # A batch leaves its further commands for the next attempt once those before them have missed this many rows.
 MAX_MISSED_ROWS: Final = 500
-# The writers of the workspaces of a database that is not distributed.
-_LOCAL: Final = ""
 _LOCKED_FOR_SECONDS: Final = 1.0
 # Limits how often more rows are loaded for one command after all earlier ones of its workspace are applied. Each load gets all
 # rows that the command has missed so far, so honest commands need a few loads: one for each step of a path from row to row.
@@ -81,9 +79,6 @@ _MAX_PAUSE_SECONDS: Final = 1.0
 # The pause before a workspace with a locked row is tried again; its writer serves other workspaces meanwhile.
 _ASIDE_SECONDS: Final = 0.25
 _NOT_NOW: Final = (*CONNECTION_ERRORS, asyncpg.InsufficientResourcesError)
-# A distributed database may say this when the node that has the workspace has not answered.
-_MAYBE_COMMITTED: Final = (asyncpg.InternalServerError, asyncpg.PostgresIOError)
-_UNCLEAR_ATTEMPTS: Final = 3
 _BEGIN_AGAIN: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -359,9 +354,10 @@ class Ledger:
         self._patience_seconds = patience_seconds
         self._notifier = notifier
         self._queues: dict[UUID, deque[_Waiting]] = {}
-        # A distributed database has one of these for each of its nodes.
-        self._nodes = Nodes(pool) if pool.is_distributed else None
-        self._lanes = {_LOCAL: _Lane()}
+        # A distributed database has a lane for each of its shards.
+        self._shards = pool.shards
+        self._local = _Lane()
+        self._lanes: dict[int | None, _Lane] = {None: self._local}
         self._placing: set[asyncio.Task[None]] = set()
         self._held: set[UUID] = set()
         self._locked_until: dict[UUID, float] = {}
@@ -370,9 +366,6 @@ class Ledger:
         self._batches: set[_Batch] = set()
         self._ahead: dict[UUID, asyncio.Task[_Ahead | None]] = {}
         self._kept = kept or Kept()
-        # No statement of a distributed database locks, or guards, the heads of several workspaces.
-        self._batch_workspaces = 1 if pool.is_distributed else _BATCH_WORKSPACES
-        self._is_distributed = pool.is_distributed
         self._closing = False
         self._writers: list[asyncio.Task[None]] = []
         self._watch: asyncio.Task[None] | None = None
@@ -380,7 +373,7 @@ class Ledger:
 
     def open(self) -> None:
         """Start the writers."""
-        self._start_writers(self._lanes[_LOCAL], _WRITERS)
+        self._start_writers(self._local, _WRITERS)
         self._watch = asyncio.create_task(self._look_again(), name="ledger watch")
 
     def _start_writers(self, lane: "_Lane", many: int) -> None:
@@ -391,20 +384,30 @@ class Ledger:
 
     def _make_ready(self, workspace_id: UUID) -> None:
         """Let the next free writer take the commands of a workspace."""
-        if self._nodes is None:
-            self._add_to(self._lanes[_LOCAL], workspace_id)
-            return
-        task = asyncio.create_task(self._place(self._nodes, workspace_id), name="ledger place")
-        self._placing.add(task)
-        task.add_done_callback(self._placing.discard)
+        if self._shards is None:
+            self._add_to(self._local, workspace_id)
+        elif (shard := self._shards.known(workspace_id)) is not None:
+            self._add_to(self._lane_of(shard), workspace_id)
+        else:
+            task = asyncio.create_task(self._place(self._shards, workspace_id), name="ledger place")
+            self._placing.add(task)
+            task.add_done_callback(self._placing.discard)
 
-    async def _place(self, nodes: Nodes, workspace_id: UUID) -> None:
-        node = await nodes.of(workspace_id)
-        lane = self._lanes.get(node)
+    async def _place(self, shards: Shards, workspace_id: UUID) -> None:
+        shard = None
+        # The writer meets the same failure, and tells those who wait.
+        with contextlib.suppress(Exception):
+            shard = await shards.of(workspace_id)
+        self._add_to(self._lane_of(shard), workspace_id)
+
+    def _lane_of(self, shard: Shard | None) -> "_Lane":
+        # It stays the same when the shard moves to another node.
+        shard_id = None if shard is None else shard.id
+        lane = self._lanes.get(shard_id)
         if lane is None:
-            lane = self._lanes[node] = _Lane()
-            self._start_writers(lane, nodes.share_size)
-        self._add_to(lane, workspace_id)
+            lane = self._lanes[shard_id] = _Lane()
+            self._start_writers(lane, _WRITERS)
+        return lane
 
     def _add_to(self, lane: "_Lane", workspace_id: UUID) -> None:
         lane.ready.append(workspace_id)
@@ -496,7 +499,7 @@ class Ledger:
         taken: list[_Waiting] = []
         room = _Room()
         workspace_ids: set[UUID] = set()
-        for _ in range(min(len(ready), self._batch_workspaces)):
+        for _ in range(min(len(ready), _BATCH_WORKSPACES)):
             workspace_id = ready[0]
             queue = self._queues[workspace_id]
             if workspace_ids and (workspace_id in self._blocked or (queue and not room.fits(queue[0]))):
@@ -610,7 +613,6 @@ class Ledger:
         lock = bool(doubts) or self._is_contended(waiting)
         pause = _PAUSE_SECONDS
         has_failed = False
-        unclear = 0
         while waiting := [one for one in waiting if not one.done.done()]:
             trial = _Trial()
             try:
@@ -620,22 +622,20 @@ class Ledger:
                     self._put_back(waiting)
                     return
                 lock = bool(doubts) or self._is_contended(waiting)
+            except ShardMoved:
+                await self._follow(batch, waiting, doubts)
+                return
             except Exception as error:
                 self._forget({one.workspace_id for one in waiting})
                 is_away = isinstance(error, CONNECTION_ERRORS)
-                # The node that has the workspace may have committed what this one could not hear of.
-                is_unclear = self._is_distributed and isinstance(error, _MAYBE_COMMITTED) and unclear < _UNCLEAR_ATTEMPTS
-                unclear += is_unclear
                 is_unwritten = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
-                may_be_written = is_away or is_unclear or not isinstance(error, asyncpg.PostgresError)
-                if trial.saved_ids and not is_unwritten and may_be_written:
+                if trial.saved_ids and not is_unwritten and (is_away or not isinstance(error, asyncpg.PostgresError)):
                     doubts.append(trial)
-                for one in waiting:
-                    one.is_sent = _is_in_doubt(one, doubts)
+                _note_doubt(waiting, doubts)
                 if isinstance(error, asyncpg.LockNotAvailableError):
                     await self._part(batch, waiting, doubts)
                     return
-                if not (is_unclear or isinstance(error, (*_NOT_NOW, *_BEGIN_AGAIN))):
+                if not isinstance(error, (*_NOT_NOW, *_BEGIN_AGAIN)):
                     await self._halve(batch, waiting, error, doubts)
                     return
                 self._note_failure(error)
@@ -652,9 +652,7 @@ class Ledger:
 
     async def _part(self, batch: _Batch, waiting: Sequence[_Waiting], doubts: Sequence[_Trial]) -> None:
         """Carry out each workspace's commands by themselves. Only the workspace whose rows are locked has to wait."""
-        workspaces: dict[UUID, list[_Waiting]] = {}
-        for one in waiting:
-            workspaces.setdefault(one.workspace_id, []).append(one)
+        workspaces = _by_workspace(waiting)
         if len(workspaces) > 1:
             for commands in workspaces.values():
                 await self._carry_out(batch, commands, [*doubts])
@@ -667,6 +665,24 @@ class Ledger:
         # Only this batch knows that these commands may have been committed, so it keeps them.
         await asyncio.sleep(_ASIDE_SECONDS)
         await self._carry_out(batch, waiting, [*doubts])
+
+    async def _follow(self, batch: _Batch, waiting: Sequence[_Waiting], doubts: Sequence[_Trial]) -> None:
+        """Have commands carried out in the shards in which their workspaces are now. They may be in different ones."""
+        assert self._shards is not None, "only a shard moves"
+        _note_doubt(waiting, doubts)
+        workspaces = _by_workspace(waiting)
+        # The rows that were kept name the transactions of another node.
+        self._kept.note_shared(workspaces)
+        self._forget(workspaces.keys())
+        await asyncio.sleep(MOVING_SECONDS)
+        for workspace_id in workspaces:
+            self._shards.forget(workspace_id)
+        if not doubts:
+            self._put_back(waiting)
+            return
+        # Only this batch knows that these commands may have been committed, so it keeps them.
+        for commands in workspaces.values():
+            await self._carry_out(batch, commands, [*doubts])
 
     async def _halve(self, batch: _Batch, waiting: Sequence[_Waiting], error: Exception, doubts: Sequence[_Trial]) -> None:
         """Carry out the two halves of a failed batch, recursively, until the command at fault is alone."""
@@ -690,14 +706,15 @@ class Ledger:
         """Try a batch once; answer committed and refused commands, return those that begin again, or were left for later."""
         workspace_ids = {one.workspace_id for one in waiting}
         is_blocked = not self._blocked.isdisjoint(workspace_ids)
-        async with self._pool.acquire() as connection:
+        lender = self._pool if self._shards is None else await self._shards.of_all(workspace_ids)
+        async with lender.acquire() as connection:
             batch.connection = connection
             try:
                 if lock or is_blocked:
                     async with connection.transaction():
                         if is_blocked:
                             await lock_at_once(connection)
-                        await lock_all(connection, workspace_ids, is_distributed=self._is_distributed)
+                        await lock_all(connection, workspace_ids)
                         if doubts:
                             waiting = await self._without_committed(connection, waiting, doubts)
                         again = await self._work_through(connection, waiting, trial)
@@ -717,8 +734,7 @@ class Ledger:
             if one.workspace_id not in again:
                 one.answer(outcome)
         late = [one for one in waiting if one.workspace_id in again]
-        for one in late:
-            one.is_sent = _is_in_doubt(one, doubts)
+        _note_doubt(late, doubts)
         left = {*late, *trial.later}
         # One that was late because of what was kept is loaded next, which tells more than a lock.
         if late and not trial.is_of_kept:
@@ -743,7 +759,7 @@ class Ledger:
             if len(changed) == 1 and not again and not trial.later:
                 self._begin_ahead(changed[0])
             note_rows = trial.note_rows if is_small else None
-            again |= trial.saved_ids - await save(connection, changed, note_rows, is_distributed=self._is_distributed)
+            again |= trial.saved_ids - await save(connection, changed, note_rows)
         # Unchanged workspaces need not begin again: their answers only claim what was read at one moment.
         return again
 
@@ -753,14 +769,16 @@ class Ledger:
         needs = _needs_of(waiting)
         for each in ahead:
             needs[each.one.workspace_id].update(each.work.seen)
-        trial.units = await load(connection, needs, self._kept.note_time, is_distributed=self._is_distributed)
+        trial.units = await load(connection, needs, self._kept.note_time)
+        if len(trial.units) < len(needs):
+            await require_here(connection)
         waiting = trial.take_over(waiting, ahead)
         again: set[UUID] = set()
         waiting, missed = await trial.apply(trial.with_room(waiting))
         loads = 0
         while missed:
             loads += 1
-            again |= await load_more(connection, trial.units, missed, loads, is_distributed=self._is_distributed)
+            again |= await load_more(connection, trial.units, missed, loads)
             waiting, missed = await trial.apply(trial.with_room([one for one in waiting if one.workspace_id not in again]))
         return again
 
@@ -785,15 +803,15 @@ class Ledger:
         queue = self._queues.get(before.workspace_id)
         self._drop_ahead(before.workspace_id)
         # A save has a connection of its own, and so may others who wait for one.
-        if queue and _goes_ahead(queue[0]) and self._pool.get_idle_size() > 0:
+        if queue and _goes_ahead(queue[0]) and self._lender(before.workspace_id).get_idle_size() > 0:
             task = asyncio.create_task(self._apply_ahead(before, queue[0]), name="ledger ahead")
             self._ahead[before.workspace_id] = task
 
     async def _apply_ahead(self, before: UnitOfWork, one: _Waiting) -> _Ahead | None:
         """Apply a command to the rows that there will be once a unit of work is saved. Return None if this cannot be told."""
         try:
-            async with self._pool.acquire() as connection:
-                work = await load_ahead(connection, before, one.needs, is_distributed=self._is_distributed)
+            async with self._lender(before.workspace_id).acquire() as connection:
+                work = await load_ahead(connection, before, one.needs)
                 loads = 0
                 while work is not None and loads <= MAX_LOADS:
                     outcome = _outcome(work, one)
@@ -802,12 +820,16 @@ class Ledger:
                     if not isinstance(outcome, NotLoaded):
                         return _Ahead(one, work, outcome) if isinstance(outcome, Written) else None
                     loads += 1
-                    if not await load_more_ahead(connection, work, before, outcome.needs, is_distributed=self._is_distributed):
+                    if not await load_more_ahead(connection, work, before, outcome.needs):
                         break
         except Exception as error:
             # The command is applied again behind the save, whose outcome tells of all that is wrong.
             _log.debug("nothing was applied ahead", extra={"error": type(error).__name__})
         return None
+
+    def _lender(self, workspace_id: UUID) -> Pool | Shard:
+        """Return who lends the connections of a workspace that was saved lately."""
+        return (None if self._shards is None else self._shards.known(workspace_id)) or self._pool
 
     async def _applied_ahead(self, waiting: Iterable[_Waiting]) -> list[_Ahead]:
         """Return what was applied ahead of the commands of a batch: of each workspace its first command."""
@@ -895,13 +917,21 @@ def _needs_of(waiting: Iterable[_Waiting]) -> dict[UUID, set[Need]]:
     return needs
 
 
+def _by_workspace(waiting: Iterable[_Waiting]) -> dict[UUID, list[_Waiting]]:
+    workspaces: dict[UUID, list[_Waiting]] = {}
+    for one in waiting:
+        workspaces.setdefault(one.workspace_id, []).append(one)
+    return workspaces
+
+
 def _is_awaited(waiting: Iterable[_Waiting]) -> bool:
     return any(not one.done.done() for one in waiting)
 
 
-def _is_in_doubt(one: _Waiting, doubts: Iterable[_Trial]) -> bool:
-    """Whether an earlier save with a command's changes may have been committed, or may still be."""
-    return any(one.workspace_id in trial.saved_ids for trial in doubts)
+def _note_doubt(waiting: Iterable[_Waiting], doubts: Sequence[_Trial]) -> None:
+    """Note of which commands an earlier save may have been committed, or may still be."""
+    for one in waiting:
+        one.is_sent = any(one.workspace_id in trial.saved_ids for trial in doubts)
 
 
 def _outcome(work: UnitOfWork | None, one: _Waiting) -> "Written | Exception | CoroutineType[None, None, Written | Exception]":

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
+from herdbook.db.distribution import fetch_of
 from herdbook.db.pool import Pool
 
 CHANNEL: Final = "herdbook_heads"
@@ -89,11 +90,11 @@ class ChangeNotifier:
                 continue
             # No error may end this loop: followers would never be woken again.
             try:
-                heads = await self._pool.fetch("select id, seq from workspace where id = any($1)", list(self._followers))
+                heads = await fetch_of(self._pool, self._followers, "select id, seq from workspace where id = any($1)")
             except Exception as error:
                 _log.warning("the heads of the ledgers could not be read; trying again", extra={"error": repr(error)})
                 continue
-            for workspace_id, seq in heads:
+            for workspace_id, seq in heads.records:
                 if self._seen.get(workspace_id) != seq:
                     self._seen[workspace_id] = seq
                     for follower in self._followers.get(workspace_id, ()):

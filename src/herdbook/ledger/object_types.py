@@ -16,7 +16,7 @@ from herdbook.errors import Forbidden, NotFound, Stale, Taken
 from herdbook.ledger.changes import Action, Entry, Erased, same
 from herdbook.ledger.claims import HeldKey, UniqueKey, united
 from herdbook.ledger.index_entries import Index, index_new, reindex, unindex
-from herdbook.ledger.row_statements import Columns, RowStatement, insertion, of_row
+from herdbook.ledger.insertion import Columns, insertion
 from herdbook.ledger.unit_of_work import LOAD_BYTES, Need, Removed, Result, Table, UnitOfWork
 from herdbook.shared_schemas import Deleted
 
@@ -556,10 +556,13 @@ _CONFLICT: Final[LiteralString] = """
     set version = excluded.version, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at$sets,
         object = excluded.object
 """
-_REMOVE: Final[LiteralString] = "delete from $table t$using where t.workspace_id = $workspace and t.id = $id"
-_REMOVE_MANY: Final[LiteralString] = (
-    "json_to_recordset($rows) as r(workspace_id uuid, id uuid) join held on held.id = r.workspace_id"
-)
+_REMOVE: Final[LiteralString] = """
+    $table_removed as (
+        delete from $table t
+        using json_to_recordset($rows) as r(workspace_id uuid, id uuid) join held on held.id = r.workspace_id
+        where t.workspace_id = r.workspace_id and t.id = r.id
+    )
+"""
 _OUTDATED: Final[LiteralString] = """
     select kept.workspace_id
     from json_to_recordset($rows) as kept(workspace_id uuid, id uuid, seen xid)
@@ -615,8 +618,8 @@ def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *
         "object": "json",
     }
     conflict = _CONFLICT.replace("$sets", _each(columns, ", $name = excluded.$name"))
-    save, of_one = insertion(table_name + "_saved", table_name, of_table, conflict)
-    add, of_new = insertion(table_name + "_added", table_name, of_table)
+    save = insertion(table_name + "_saved", table_name, of_table, conflict)
+    add = insertion(table_name + "_added", table_name, of_table)
     load = "select " + row_columns(columns) + _LOAD.replace("$table", table_name)
     versions = Table(
         row=ObjectVersion,
@@ -632,9 +635,8 @@ def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *
         .replace("$table", table_name)
         .replace("$columns", _each(columns, _BYTES)),
         save=save,
-        of_one=of_one,
         is_large=is_large,
-        additions=Table(row=row, key=_id_of, load=None, save=add, of_one=of_new),
+        additions=Table(row=row, key=_id_of, load=None, save=add),
         removals=removals_of(table_name),
         outdated=None if is_large else _OUTDATED.replace("$table", table_name),
         name=table_name,
@@ -648,16 +650,7 @@ def _id_of(row: ObjectRow) -> UUID:
 
 def removals_of(table_name: LiteralString) -> Table[Removed]:
     """Return the mapping that removes rows of a table by their ids."""
-    remove = _REMOVE.replace("$table", table_name)
-    many = remove.replace("$using", " using " + _REMOVE_MANY).replace("$workspace", "r.workspace_id").replace("$id", "r.id")
-    one = remove.replace("$using", "").replace("$workspace", "$1").replace("$id", of_row("id", "uuid"))
-    return Table(
-        row=Removed,
-        key=lambda each: each.id,
-        load=None,
-        save=table_name + "_removed as (" + many + ")",
-        of_one=(RowStatement(one),),
-    )
+    return Table(row=Removed, key=lambda each: each.id, load=None, save=_REMOVE.replace("$table", table_name))
 
 
 def row_columns(columns: Columns) -> LiteralString:

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from herdbook.db.pool import Executor
-from herdbook.db.slices import SLICE, each_slice, slices_of_workspaces
+from herdbook.db.slices import SLICE, each_slice, each_slice_of_workspaces
 
 # Entries that a disabled webhook endpoint has not received are kept for this many more days.
 KEPT_FOR_DISABLED_DAYS: Final = 30
@@ -19,8 +19,7 @@ KEPT_FOR_DISABLED_DAYS: Final = 30
 
 async def trim_ledgers(statements: Executor, days: int) -> None:
     """Delete entries that are older than this many days and no longer needed, workspace by workspace."""
-    async for workspace_ids in slices_of_workspaces(statements):
-        await trim_ledgers_of(statements, workspace_ids, days)
+    await each_slice_of_workspaces(statements, lambda part, workspace_ids: trim_ledgers_of(part, workspace_ids, days))
 
 
 async def trim_ledgers_of(statements: Executor, workspace_ids: Sequence[UUID], days: int) -> None:
@@ -40,7 +39,7 @@ async def _mark(statements: Executor, workspace_ids: Sequence[UUID]) -> None:
             select from change_mark m
             where m.workspace_id = w.id and (m.seq = w.seq or (m.at > now() - interval '1 day' and m.at <= now()))
             offset 0
-        )
+        ) /* held */
         """,
         workspace_ids,
     )
@@ -100,7 +99,7 @@ async def trim_slice(statements: Executor, workspace_id: UUID, days: int) -> int
                 select coalesce(max(m.seq), 0) as seq from change_mark m
                 where m.workspace_id = $1 and m.at < now() - make_interval(days => $2)
             ) as marked
-            where w.id = $1
+            where w.id = $1 /* held */
         ), reader as materialized (
             select r.endpoint_id, r.is_enabled, least(r.position, (
                 select min(d.seq) - 1 from webhook_delivery d
@@ -141,12 +140,12 @@ async def trim_slice(statements: Executor, workspace_id: UUID, days: int) -> int
             where workspace_id = $1 and endpoint_id = any(array(select endpoint_id from reader where not is_enabled))
                 and state = 'waiting' and seq <= (select last from slice)
         ), noted as (
-            insert into change_trimmed (workspace_id, seq, at_seq, at)
+            insert into change_trimmed as t (workspace_id, seq, at_seq, at)
             select $1, last, last, (select c.at from change c where c.workspace_id = $1 and c.seq = slice.last)
             from slice where last > trimmed
             on conflict (workspace_id) do update
-            set seq = excluded.seq, at_seq = excluded.at_seq, at = coalesce(excluded.at, change_trimmed.at)
-            where excluded.seq > change_trimmed.seq
+            set seq = excluded.seq, at_seq = excluded.at_seq, at = coalesce(excluded.at, t.at)
+            where excluded.seq > t.seq
         )
         select greatest(last - trimmed, 0) from slice
         """,

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
+from herdbook.db.distribution import fetch_everywhere
 from herdbook.db.pool import Executor
 from herdbook.errors import Refusal
 from herdbook.ledger.ledger import Ledger
@@ -113,7 +114,10 @@ async def finish(
     If a slice is refused, or fails, the object is left for a later round.
     """
     statement = _ORIGINS.replace("$table", task.table)
-    records = await statements.fetch(statement if these is None else statement + _OF_THESE, task.name, *(these or ()))
+    if these is None:
+        records = (await fetch_everywhere(statements, statement, task.name)).records
+    else:
+        records = await statements.fetch(statement + _OF_THESE, task.name, *these)
     for workspace_id, object_id, request_id, credential_id in records:
         # The origin is unknown if the entry is no longer kept.
         origin = Origin(request_id or ids.new_id(), credential_id or ids.NIL)

@@ -7,7 +7,7 @@ the command again. The ledger saves the changed rows of the whole batch in one s
 
 import asyncio
 import itertools
-from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, LiteralString, NamedTuple, Protocol, TypeVar
@@ -16,7 +16,6 @@ from uuid import UUID
 import msgspec
 
 from herdbook.ledger.changes import Change, Entry
-from herdbook.ledger.row_statements import RowStatement
 from herdbook.shared_schemas import shown_time
 from herdbook.turns import finished
 
@@ -68,8 +67,6 @@ class Table(Generic[RowT]):
     """Writes rows that are known to be new, for less. None if `save` writes these, too."""
     removals: "Table[Removed] | None" = field(default=None, kw_only=True)
     """Removes rows. None if no command removes rows of this table."""
-    of_one: Sequence[RowStatement] = field(default=(), kw_only=True)
-    """Statements that write one row, each for some of the rows, in this order. Empty if `save` alone writes them."""
     outdated: LiteralString | None = field(default=None, kw_only=True)
     """Selects, for the JSON array `$rows` of `{"workspace_id", "id", "seen"}`, the workspaces with rows that were written since
     the transactions `seen`. None if rows of this table are never kept from one batch to the next."""

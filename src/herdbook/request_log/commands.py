@@ -8,7 +8,8 @@ from typing import Final
 import asyncpg
 
 from herdbook import metrics
-from herdbook.db.pool import CONNECTION_ERRORS, Pool
+from herdbook.db.distribution import parts_of
+from herdbook.db.pool import CONNECTION_ERRORS, Executor, Pool
 from herdbook.http.request_log import RequestLog
 from herdbook.request_log import store
 from herdbook.request_log.model import KeptRequest, kept
@@ -30,7 +31,8 @@ async def write(pool: Pool, log: RequestLog) -> None:
             await asyncio.sleep(0)
     for start in range(0, len(ready), _IN_ONE_STATEMENT):
         requests = ready[start : start + _IN_ONE_STATEMENT]
-        await _add(pool, requests)
+        for part, workspace_ids in await parts_of(pool, {each.workspace_id for each in requests}):
+            await _add(part, [each for each in requests if each.workspace_id in workspace_ids])
 
 
 async def trim_grown(pool: Pool, log: RequestLog, hours: int) -> None:
@@ -38,15 +40,15 @@ async def trim_grown(pool: Pool, log: RequestLog, hours: int) -> None:
     await store.trim_these(pool, log.take_grown(), hours)
 
 
-async def _add(pool: Pool, requests: Sequence[KeptRequest]) -> None:
+async def _add(statements: Executor, requests: Sequence[KeptRequest]) -> None:
     """Write requests; if one of them is at fault, the others are written without it."""
     try:
-        await store.add(pool, requests)
+        await store.add(statements, requests)
     except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
         if len(requests) > 1 and isinstance(error, _OF_ONE_REQUEST):
             middle = len(requests) // 2
-            await _add(pool, requests[:middle])
-            await _add(pool, requests[middle:])
+            await _add(statements, requests[:middle])
+            await _add(statements, requests[middle:])
             return
         # Nothing waits for the database, because requests that wait would fill the memory.
         metrics.REQUESTS_NOT_LOGGED.inc(len(requests))

@@ -10,7 +10,7 @@ import msgspec
 
 from herdbook import ids, sources
 from herdbook.db.pool import Executor, Pool
-from herdbook.db.slices import SLICE, each_slice, slices_of_workspaces
+from herdbook.db.slices import SLICE, each_slice, each_slice_of_workspaces
 from herdbook.request_log.model import (
     MOST_REQUESTS,
     ChangeRow,
@@ -41,7 +41,7 @@ async def add(statements: Executor, requests: Sequence[KeptRequest]) -> None:
         select * from json_to_recordset($1::json) as sent (
             workspace_id uuid, id uuid, credential_id uuid, operation text, method text, path text, query text,
             status smallint, milliseconds real
-        )
+        ) where true /* held */
         """,
         msgspec.json.encode(requests),
     )
@@ -100,8 +100,9 @@ async def request_of_entry(statements: Executor, workspace_id: UUID, seq: int) -
 
 async def trim(pool: Pool, hours: int) -> None:
     """Delete the requests that are older than this, and all but the latest of each workspace."""
-    async for workspace_ids in slices_of_workspaces(pool):
-        records = await pool.fetch(
+
+    async def look(part: Executor, workspace_ids: list[UUID]) -> None:
+        records = await part.fetch(
             """
             select w.id from workspace w
             where w.id = any($1) and exists (select from request_log r where r.workspace_id = w.id)
@@ -109,6 +110,8 @@ async def trim(pool: Pool, hours: int) -> None:
             workspace_ids,
         )
         await trim_these(pool, [record["id"] for record in records], hours)
+
+    await each_slice_of_workspaces(pool, look)
 
 
 async def trim_these(pool: Pool, workspace_ids: Collection[UUID], hours: int) -> None:

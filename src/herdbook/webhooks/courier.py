@@ -75,22 +75,25 @@ class Courier:
         looked, next_at = (self._context.clock(), sources.now()), time.monotonic() + _LOOK_AT_ALL_EVERY_SECONDS
         # If another one is asked for meanwhile, it comes.
         self._look_at_all_at = next_at
+        is_all = False
         try:
-            await self._begin_where_work_is(None)
-        except BaseException:
-            self._look_at_all_at = 0.0
-            raise
+            is_all = await self._begin_where_work_is(None)
+        finally:
+            if not is_all:
+                self._look_at_all_at = 0.0
         self._looked = looked
 
     async def look_at_some(self) -> None:
         """Start delivery where something may have come to be delivered since the last look, and look at no other endpoint."""
         looked = (self._context.clock(), sources.now())
-        workspace_ids = await delivery_store.workspaces_to_look_at(
+        workspace_ids, is_all = await delivery_store.workspaces_to_look_at(
             self._context.pool, self._looked[0] - _LATE_RETRY, looked[0], ids.least_id(self._looked[1] - _LATE_REQUEST)
         )
         if workspace_ids:
-            await self._begin_where_work_is(workspace_ids)
-        self._looked = looked
+            is_all = await self._begin_where_work_is(workspace_ids) and is_all
+        # A later look finds what fell due on a node that was away.
+        if is_all:
+            self._looked = looked
 
     def missed(self) -> None:
         """Look at all endpoints again, because notifications may have been missed."""
@@ -115,17 +118,22 @@ class Courier:
         finally:
             self._looking = None
 
-    async def _tried(self, look: Awaitable[None]) -> None:
+    async def _tried(self, look: Awaitable[object]) -> None:
         try:
             await look
         except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
             _log.warning("cannot look for deliveries; will retry", extra={"error": repr(error)})
 
-    async def _begin_where_work_is(self, workspace_ids: Collection[UUID] | None) -> None:
-        """Start delivery to the endpoints that have work now, of all workspaces or of these."""
+    async def _begin_where_work_is(self, workspace_ids: Collection[UUID] | None) -> bool:
+        """Start delivery to the endpoints that have work now, of all workspaces or of these.
+
+        Return whether no node was away.
+        """
         context = self._context
-        for place in await delivery_store.endpoints_with_work(context.pool, context.holder, context.clock(), workspace_ids):
+        places, is_all = await delivery_store.endpoints_with_work(context.pool, context.holder, context.clock(), workspace_ids)
+        for place in places:
             self._begin(place)
+        return is_all
 
     async def settled(self) -> None:
         """Wait until all running rounds end."""

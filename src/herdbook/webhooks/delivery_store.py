@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from herdbook.db.distribution import fetch_everywhere, fetch_of
 from herdbook.db.pool import Pool
 from herdbook.engagements.store import TRANSCRIPT
 from herdbook.webhook_endpoints.model import LEASE_SECONDS, EndpointKey, EventType, WebhookEndpoint
@@ -139,22 +140,28 @@ _OF_THESE: Final[LiteralString] = " and r.workspace_id = any($3)"
 
 async def endpoints_with_work(
     pool: Pool, holder: UUID, now: datetime, workspace_ids: Collection[UUID] | None = None
-) -> list[EndpointKey]:
-    """Return the endpoints, of all workspaces or of these, to which this courier could deliver something now."""
+) -> tuple[list[EndpointKey], bool]:
+    """Return the endpoints, of all workspaces or of these, to which this courier could deliver something now.
+
+    Those on a node that is away are missing, and the second value is then false.
+    """
     if workspace_ids is None:
-        records = await pool.fetch(_WITH_WORK, holder, now)
+        found = await fetch_everywhere(pool, _WITH_WORK, holder, now)
     else:
-        records = await pool.fetch(_WITH_WORK + _OF_THESE, holder, now, list(workspace_ids))
-    return [EndpointKey(*record) for record in records]
+        found = await fetch_of(pool, workspace_ids, _WITH_WORK + _OF_THESE, holder, now)
+    return [EndpointKey(*record) for record in found.records], found.is_all
 
 
-async def workspaces_to_look_at(pool: Pool, due_after: datetime, now: datetime, requests_since: UUID) -> list[UUID]:
+async def workspaces_to_look_at(
+    pool: Pool, due_after: datetime, now: datetime, requests_since: UUID
+) -> tuple[list[UUID], bool]:
     """Return the workspaces in which something may have come to be delivered, without a look at any other.
 
     These are the workspaces with a retry that fell due between two times, with an endpoint that a courier has leased or that
-    fails, and with entries of requests since one.
+    fails, and with entries of requests since one. Those on a node that is away are missing, and the second value is then false.
     """
-    records = await pool.fetch(
+    found = await fetch_everywhere(
+        pool,
         """
         select workspace_id from webhook_delivery where next_attempt_at > $1 and next_attempt_at <= $2
         union
@@ -167,7 +174,7 @@ async def workspaces_to_look_at(pool: Pool, due_after: datetime, now: datetime, 
         now,
         requests_since,
     )
-    return [record[0] for record in records]
+    return [record[0] for record in found.records], found.is_all
 
 
 async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:
@@ -182,7 +189,7 @@ async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:
         with reader as materialized (
             select endpoint_id from webhook_reader
             where workspace_id = $1 and endpoint_id = $2 and is_enabled
-                and (lease_holder is null or lease_holder = $3 or leased_until < now())
+                and (lease_holder is null or lease_holder = $3 or leased_until < now()) /* held */
             for update
         ), endpoint as materialized (
             select e.version, e.object, e.secret, e.former_secret, e.former_secret_until, e.own_headers
@@ -247,7 +254,7 @@ async def read_on(
                             from (
                                 select seq, at, kind::text || action::text as kind_action, object_id, object, previous,
                                     merged_into, (kind::text || action::text) = any($3) as is_told
-                                from change where workspace_id = $1 and seq > $2 order by seq limit $4
+                                from change where workspace_id = $1 and seq > $2 /* here */ order by seq limit $4
                             ) as entry
                         ) as stored
                     ) as summed
@@ -299,6 +306,7 @@ async def read_due(
                                 coalesce(pg_column_size(c.object), 0) + coalesce(pg_column_size(c.previous), 0) as stored
                             from webhook_delivery d left join change c on c.workspace_id = d.workspace_id and c.seq = d.seq
                             where d.workspace_id = $1 and d.endpoint_id = $2 and d.next_attempt_at <= $3 and d.seq <> all($4)
+                                /* here */
                             order by d.next_attempt_at, d.seq limit $5
                         ) as entry
                     ) as summed
@@ -340,7 +348,7 @@ async def store(pool: Pool, place: EndpointKey, holder: UUID, progress: Progress
         """
         with reader as materialized (
             select endpoint_id from webhook_reader
-            where workspace_id = $1 and endpoint_id = $2 and lease_holder = $3
+            where workspace_id = $1 and endpoint_id = $2 and lease_holder = $3 /* held */
             for update
         ), endpoint as materialized (
             select e.version from webhook_endpoint e join reader on reader.endpoint_id = e.id
@@ -388,7 +396,7 @@ async def enter_failure(pool: Pool, place: EndpointKey, entry: LedgerEntry, even
         ), entered as (
             insert into webhook_delivery
                 (workspace_id, endpoint_id, seq, event_type, created_at, state, attempt_count, next_attempt_at, attempts)
-            select $1, $2, $3, $4, $5, 'waiting', 1, $6, $7 from endpoint
+            select $1, $2, $3, $4, $5, 'waiting', 1, $6, $7 from endpoint where true /* held */
             on conflict (workspace_id, endpoint_id, seq) do nothing
         )
         select exists (select from endpoint)
@@ -412,6 +420,7 @@ async def enter_expired(pool: Pool, place: EndpointKey, entries: Sequence[tuple[
             (workspace_id, endpoint_id, seq, event_type, created_at, state, attempt_count, next_attempt_at, attempts)
         select $1, $2, e.seq, e.event_type, e.at, $6, 0, null, '[]'
         from unnest($3::bigint[], $4::text[], $5::timestamptz[]) as e(seq, event_type, at)
+        where true /* held */
         on conflict (workspace_id, endpoint_id, seq) do nothing
         """,
         *place,
@@ -435,7 +444,7 @@ async def enter_attempt(pool: Pool, place: EndpointKey, due: DueDelivery, tried:
             update webhook_delivery
             set state = $4, attempt_count = $5, next_attempt_at = $6, attempts = $7
             where workspace_id = $1 and endpoint_id = $2 and seq = $3 and state = 'waiting'
-                and ($4 = 'delivered' or exists (select from endpoint))
+                and ($4 = 'delivered' or exists (select from endpoint)) /* held */
         )
         select exists (select from endpoint)
         """,
@@ -455,7 +464,7 @@ async def give_up(pool: Pool, place: EndpointKey, seq: int, state: DeliveryState
     await pool.execute(
         """
         update webhook_delivery set state = $4, next_attempt_at = null
-        where workspace_id = $1 and endpoint_id = $2 and seq = $3 and state = 'waiting'
+        where workspace_id = $1 and endpoint_id = $2 and seq = $3 and state = 'waiting' /* held */
         """,
         *place,
         seq,

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
+from herdbook.db.distribution import fetch_everywhere
 from herdbook.db.pool import Executor, Pool
-from herdbook.db.slices import SLICE, each_slice, slices_of_workspaces
+from herdbook.db.slices import SLICE, each_slice, each_slice_of_workspaces
 from herdbook.engagements.store import TRANSCRIPT
 from herdbook.webhook_endpoints.model import EndpointKey
 
@@ -64,31 +65,30 @@ class DeliveryFilter(NamedTuple):
 
 
 async def any_enabled(pool: Pool) -> bool:
-    """Whether an endpoint of any workspace is enabled."""
-    found: bool = await pool.fetchval("select exists (select 1 from webhook_reader where is_enabled)")
-    return found
+    """Whether an endpoint of any workspace is enabled, or may be on a node that is away."""
+    found = await fetch_everywhere(pool, "select exists (select 1 from webhook_reader where is_enabled)")
+    return not found.is_all or any(record[0] for record in found.records)
 
 
 async def totals(pool: Pool) -> Totals:
-    """Return totals over the endpoints of all workspaces."""
-    record = await pool.fetchrow(
+    """Return totals over the endpoints of all workspaces, but of those on a node that is away."""
+    found = await fetch_everywhere(
+        pool,
         """
         select count(*) filter (where r.is_enabled and r.failing_since is null),
             count(*) filter (where r.is_enabled and r.failing_since is not null),
             count(*) filter (where not r.is_enabled),
             coalesce(sum(w.seq - r.position) filter (where r.is_enabled), 0)::bigint,
+            (select count(*) from webhook_delivery d where d.next_attempt_at is not null),
             coalesce(sum(r.delivered), 0)::bigint,
             coalesce(sum(r.failed), 0)::bigint
         from webhook_reader r
         join webhook_endpoint e on e.workspace_id = r.workspace_id and e.id = r.endpoint_id
         join workspace w on w.id = r.workspace_id
         where coalesce(e.deleted_at, 'infinity') = 'infinity'
-        """
+        """,
     )
-    assert record is not None, "an aggregate returns one row"
-    waiting: int = await pool.fetchval("select count(*) from webhook_delivery where next_attempt_at is not null")
-    enabled, failing, disabled, behind, delivered, failed = record
-    return Totals(enabled, failing, disabled, behind, waiting, delivered, failed)
+    return Totals(*map(sum, zip(*found.records, strict=True)))
 
 
 async def totals_at_work(pool: Pool) -> tuple[int, int, int]:
@@ -96,17 +96,18 @@ async def totals_at_work(pool: Pool) -> tuple[int, int, int]:
 
     It looks at no others, so an endpoint that no courier has taken up is missing in the second.
     """
-    record = await pool.fetchrow(
+    found = await fetch_everywhere(
+        pool,
         """
         select count(*) filter (where r.failing_since is not null), coalesce(sum(w.seq - r.position), 0)::bigint,
-            (select count(*) from webhook_delivery where next_attempt_at is not null)
+            (select count(*) from webhook_delivery d where d.next_attempt_at is not null)
         from webhook_reader r
         join workspace w on w.id = r.workspace_id
         where r.is_enabled and (r.lease_holder is not null or r.paused_until is not null or r.failing_since is not null)
-        """
+        """,
     )
-    assert record is not None, "an aggregate returns one row"
-    return record[0], record[1], record[2]
+    failing, behind, waiting = map(sum, zip(*found.records, strict=True))
+    return failing, behind, waiting
 
 
 async def count_waiting(pool: Pool, place: EndpointKey) -> int:
@@ -323,12 +324,15 @@ async def forget_old_deliveries(statements: Executor) -> None:
 
     Expired deliveries are shown until their endpoint is enabled again, but without the answers of the receiver.
     """
-    async for workspace_ids in slices_of_workspaces(statements):
-        for place, is_deleted in await endpoints_with_old_deliveries(statements, workspace_ids):
+
+    async def look(part: Executor, workspace_ids: list[UUID]) -> None:
+        for place, is_deleted in await endpoints_with_old_deliveries(part, workspace_ids):
             await each_slice(functools.partial(_forget_slice, statements, place, is_deleted=is_deleted))
             await each_slice(functools.partial(_empty_slice, statements, place))
             if is_deleted:
                 await statements.execute("delete from webhook_reader where workspace_id = $1 and endpoint_id = $2", *place)
+
+    await each_slice_of_workspaces(statements, look)
 
 
 async def endpoints_with_old_deliveries(statements: Executor, workspace_ids: Sequence[UUID]) -> list[tuple[EndpointKey, bool]]:

@@ -1,0 +1,103 @@
+"""A database that is distributed as far as herdbook can tell: the tables of Citus that it reads, on a plain PostgreSQL.
+
+All workspaces are in one shard, but for those that a test has put elsewhere. The names of the tables stand for the whole, as
+they do on Citus, and are views of the shard here.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+import asyncpg
+
+from herdbook.db import shards
+from herdbook.first_start import prepare
+from tests.test_one_workspace import SPREAD
+
+Plain: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+_TABLES: Final = sorted(SPREAD)
+HERE: Final = 1
+# Its node is away: nobody listens at its port.
+AWAY: Final = 2
+MOVED: Final = 3
+_CITUS: Final = """
+    create table pg_dist_local_group (groupid int);
+    insert into pg_dist_local_group values (1);
+    create table pg_dist_node (groupid int, nodename text, nodeport int, noderole text);
+    create table pg_dist_partition (logicalrelid regclass, partmethod text, repmodel text, colocationid int);
+    create table pg_dist_shard (logicalrelid regclass, shardid bigint, shardminvalue text);
+    create table pg_dist_placement (shardid bigint, groupid int);
+    create table placed (workspace_id uuid, shardminvalue text);
+    create function shard_name(regclass, bigint) returns text language sql as $$ select $1::text || '_' || $2 $$;
+    create function get_shard_id_for_distribution_column(text, uuid) returns bigint language sql as $$
+        select s.shardid from pg_dist_shard s
+        where s.logicalrelid = $1::regclass
+            and s.shardminvalue = coalesce((select p.shardminvalue from placed p where p.workspace_id = $2), '0')
+    $$;
+    create function lock_shard_metadata(int, bigint[]) returns void language sql as $$
+        select pg_advisory_xact_lock_shared(each) from unnest($2) as each
+    $$;
+"""
+
+
+class MadeUpShards:
+    """The shards of a database."""
+
+    def __init__(self, url: str, plain: Plain) -> None:
+        self.url = url
+        self.plain = plain
+
+    async def put_away(self, workspace_id: UUID) -> None:
+        """Put a workspace on a node that is away."""
+        await self.plain.execute("insert into placed values ($1, 'away')", workspace_id)
+
+    async def begin_move(self) -> None:
+        """Begin what ends a move: nobody writes in the shard until the transaction of the connection ends."""
+        await self.plain.execute("select pg_advisory_xact_lock($1)", _number(HERE, _TABLES.index("workspace")))
+
+    async def move(self) -> None:
+        """Make the shard another one, whose tables have other names."""
+        for place, name in enumerate(_TABLES):
+            await self.plain.execute(
+                f"create view {name}_{_number(MOVED, place)} as select * from {name}_{_number(HERE, place)}"
+            )
+        await self.plain.execute("update pg_dist_shard set shardid = shardid + 1000 * $1 where shardid < 2000", MOVED - HERE)
+        await self.plain.execute(
+            "update pg_dist_placement set shardid = shardid + 1000 * $1 where shardid < 2000", MOVED - HERE
+        )
+
+
+def _number(shard: int, place: int) -> int:
+    """Return the number that a shard has in the table at a place."""
+    return 1000 * shard + place
+
+
+@asynccontextmanager
+async def made_up_shards(url: str) -> AsyncGenerator[MadeUpShards]:
+    """Prepare an empty database, and make it a distributed one."""
+    await prepare(url)
+    plain = await asyncpg.connect(url)
+    try:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        host = query.get("host", [parts.hostname or "127.0.0.1"])[0]
+        port = int(query.get("port", [parts.port or 5432])[0])
+        await plain.execute(_CITUS)
+        await plain.execute(
+            "insert into pg_dist_node values (1, $1, $2, 'primary'), (2, '127.0.0.1', 1, 'primary')", host, port
+        )
+        for place, name in enumerate(_TABLES):
+            await plain.execute(f"alter table {name} rename to {name}_{_number(HERE, place)}")
+            await plain.execute(f"create view {name} as select * from {name}_{_number(HERE, place)}")
+            await plain.execute("insert into pg_dist_partition values ($1::text::regclass, 'h', 's', 7)", name)
+            for shard, least, group in ((HERE, "0", 1), (AWAY, "away", 2)):
+                number = _number(shard, place)
+                await plain.execute("insert into pg_dist_shard values ($1::text::regclass, $2, $3)", name, number, least)
+                await plain.execute("insert into pg_dist_placement values ($1, $2)", number, group)
+        await plain.execute(shards.HOLD_SHARD)
+        yield MadeUpShards(url, plain)
+    finally:
+        await plain.close()
