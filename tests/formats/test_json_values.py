@@ -56,6 +56,17 @@ def test_each_object_becomes_a_line(lines: Lines, content: bytes, objects: list[
     assert lines(content) == objects
 
 
+@pytest.mark.parametrize("head", range(0, 40, 3))
+def test_an_answer_is_told_wherever_it_begins(lines: Lines, head: int) -> None:
+    """The file is read in parts, and the beginning of an answer may be in two of them."""
+    first = json.dumps({**_ANSWER, "data": [{"a": ""}]})
+    padded = json.dumps({**_ANSWER, "data": [{"a": "x" * (65_536 - len(first) - head)}]})
+
+    found = lines(padded.encode() + json.dumps(_ANSWER).encode())
+
+    assert found[1:] == _ALL
+
+
 def test_a_number_stays_as_it_is(tmp_path: Path) -> None:
     """The text of an object is taken over, not its values."""
     source, target = tmp_path / "source", tmp_path / "target"
@@ -71,7 +82,11 @@ def test_a_number_stays_as_it_is(tmp_path: Path) -> None:
     ("content", "told"),
     [
         (b'[{"a": 1}', "behind object 1, in line 1"),
-        (b'[{"a": 1},\n', "Object 2, in line 2, is none"),
+        (b'[{"a": 1},\n', "The list is cut off behind object 1"),
+        (b"[", "The list is cut off behind object 0"),
+        (b'[{"a": NaN}]', "Object 1 is no JSON in line 1"),
+        (b'[{"a": 1},' + b" " * 1_200_000 + b"{}]", "spaces behind line 1"),
+        (b'[{"a": "' + "é".encode() * 700_000 + b'"}]', "Object 1 has more than 1,048,576 bytes"),
         (b'[{"a": 1},\n{"b": "c', "Object 2 is no JSON in line 2, does not end"),
         (b'[{"a": 1}\n{"b": 2}]', "without a comma"),
         (b'[{"a": 1}, 2]', "Object 2, in line 1, is none"),
@@ -102,7 +117,9 @@ def test_what_is_no_json_is_refused(lines: Lines, content: bytes, told: str) -> 
     assert told in str(refused.value)
 
 
-@pytest.mark.parametrize("content", [b'{"a": 1}\n{"b": 2}\n', b'{"a": 1}', b'{"a": 1', b"Name,E-mail\n", b"[Name],b\n", b""])
+@pytest.mark.parametrize(
+    "content", [b'{"a": 1}\n{"b": 2}\n', b'{"a": 1},\n{"b": 2}', b'{"a": 1}', b'{"a": 1', b"Name,E-mail\n", b"[Name],b\n", b""]
+)
 def test_what_is_in_lines_or_no_json_stays(content: bytes) -> None:
     """NDJSON and other files are read as they are."""
     assert not is_json(content)

@@ -29,6 +29,7 @@ from herdbook.cli.tables import new_table, show
 from herdbook.counts import number_of
 from herdbook.db.pool import connect
 from herdbook.history.model import Kept, Undo
+from herdbook.importing.guessing import with_sound_labels
 from herdbook.importing.model import (
     IGNORE,
     LABEL,
@@ -343,7 +344,9 @@ def _mapped(job: Import, targets: Mapping[str, str]) -> tuple[MappedColumn, ...]
         else:
             suggested = guessed.field if guessed.field is not UNSET and to == f"field:{guessed.field.key}" else UNSET
             mapped.append(MappedColumn(to=to, field=suggested, days=column.days if to.startswith("field:") else UNSET))
-    return tuple(mapped)
+    # Nor has a guessed label a meaning before a column that is chosen to be no address.
+    sound = zip(job.file.columns, mapped, with_sound_labels(mapped), strict=True)
+    return tuple(each if column.name in targets else guessed for column, each, guessed in sound)
 
 
 def _quoted(name: str) -> str:

@@ -15,13 +15,22 @@ from herdbook.formats.model import MAX_RECORD, Layout, Pace, Unreadable
 LAYOUT: Final = Layout(format="ndjson")
 _STEP: Final = 2000
 _READ: Final = 65_536
-# Not a name in brackets, such as a column of CSV may have.
+# As much of the beginning of an answer is looked at as of that of a file.
+_HEAD: Final = 4096
+# A column of CSV may have a name in brackets, such as `[1]`, which is no list.
 _is_list: Final = re.compile(rb'\[\s*(?:[\[\]{"]|-?\d[\d.]*\s*,|(?:true|false|null)\b|\Z)').match
 # The members that a list of the API begins with.
 _is_answer: Final = re.compile(rb'\{\s*"object"\s*:\s*"list"\s*,\s*"data"\s*:\s*\[').match
 _answer: Final = re.compile(r'\{\s*"object"\s*:\s*"list"\s*,\s*"data"\s*:\s*(?=\[)').match
 _space: Final = re.compile(r"\s*").match
-_decode: Final = json.JSONDecoder().raw_decode
+
+
+def _refuse(constant: str) -> None:
+    """Refuse a value such as NaN, which Python writes and JSON does not have."""
+    raise ValueError(constant)
+
+
+_decode: Final = json.JSONDecoder(parse_constant=_refuse).raw_decode
 
 
 def is_json(head: bytes) -> bool:
@@ -30,18 +39,21 @@ def is_json(head: bytes) -> bool:
     if not head.startswith(b"{"):
         return _is_list(head) is not None
     line, _, rest = head.partition(b"\n")
-    return _is_answer(head) is not None or (bool(rest) and not line.rstrip().endswith(b"}"))
+    return _is_answer(head) is not None or (bool(rest) and not line.rstrip().endswith((b"}", b"},")))
 
 
 def write_lines(source: Path, target: Path) -> Generator[None, None, None]:
     """Write each object of a file into a line of its own, in steps. Refusal: Unreadable, which names the object at fault."""
     yield from require_utf_8(source)
     pace = Pace(_STEP)
-    with source.open(encoding="utf-8-sig", newline="") as read, target.open("w", encoding="utf-8", newline="") as written:
-        for text in _objects(_Text(read)):
+    with source.open(encoding="utf-8-sig", newline="") as read, target.open("wb") as written:
+        for number, text in enumerate(_objects(_Text(read)), 1):
             # No string has a line break of its own: JSON writes it as `\n`.
-            written.write(text.replace("\r", " ").replace("\n", " ") + "\n")
-            if pace.is_over(len(text)):
+            line = text.replace("\r", " ").replace("\n", " ").encode() + b"\n"
+            if len(line) > MAX_RECORD:
+                raise Unreadable(f"Object {number:,} has more than {MAX_RECORD:,} bytes. Shorten it, or leave it out.")
+            written.write(line)
+            if pace.is_over(len(line)):
                 yield
         if not written.tell():
             raise Unreadable("The file has no object. Send one with at least one contact or company.")
@@ -59,12 +71,14 @@ class _Text:
         self._more()
 
     def sign(self) -> str:
-        """Return the first character that is no space, and go there. At the end of the file, it is empty."""
-        while True:
+        """Return the first character that is no space, and go there; at the end of the file, an empty one. Refusal: Unreadable."""
+        # Nobody else has a turn meanwhile.
+        for _ in range(MAX_RECORD // _READ):
             self._go_to(_space(self._text, self._at).end())  # pyright: ignore[reportOptionalMemberAccess]  # it matches anything
             if self._at < len(self._text) or self._is_whole:
                 return self._text[self._at : self._at + 1]
             self._more()
+        raise Unreadable(f"The file has about {MAX_RECORD:,} spaces behind line {self._line:,}. Leave them out.")
 
     def skip(self) -> None:
         """Go behind one character."""
@@ -72,6 +86,8 @@ class _Text:
 
     def is_in_answer(self) -> bool:
         """Go to the list of an answer of the API, if one begins here."""
+        while len(self._text) - self._at < _HEAD and not self._is_whole:
+            self._more()
         found = _answer(self._text, self._at)
         if found is not None:
             self._go_to(found.end())
@@ -127,7 +143,8 @@ class _Text:
         self._at = place
 
     def _more(self) -> None:
-        read = self._file.read(_READ)
+        # An object that goes on is decoded from its beginning again, so each reading is as long as all before it.
+        read = self._file.read(max(_READ, len(self._text) - self._at))
         self._text = self._text[self._at :] + read
         self._at = 0
         self._is_whole = not read
@@ -142,7 +159,9 @@ def _objects(text: _Text) -> Iterator[str]:
             yield text.object_text(f"Object {number:,}")
             continue
         text.skip()
-        while text.sign() != "]":
+        while (sign := text.sign()) != "]":
+            if not sign:
+                raise Unreadable(f"The list is cut off behind object {number:,}. Send the whole file.")
             number += 1
             yield text.object_text(f"Object {number:,}")
             text.require(number)

@@ -7,6 +7,7 @@ to exhaust the server meets.
 import csv
 import json
 import mmap
+import re
 import resource
 import sys
 import zipfile
@@ -21,8 +22,10 @@ from herdbook.formats.model import Unreadable
 _ZIP: Final = b"PK\x03\x04"
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _LOCKED: Final = "The workbook is locked by a password. Save it without one."
-# The stream of a compound file that has a workbook under a password ([MS-OFFCRYPTO] 2.3.4.4).
+# The stream of a compound file that has a workbook under a password ([MS-OFFCRYPTO] 2.3.4.4), and the bytes of an entry in the
+# directory of streams ([MS-CFB] 2.6.1), which begins with its name.
 _ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
+_ENTRY: Final = 128
 # The parts of a workbook, unpacked. Names and numbers take some hundred bytes in each row.
 MAX_UNPACKED: Final = 2 * 1024**3
 _MAX_PARTS: Final = 10_000
@@ -95,7 +98,7 @@ def _require_open(source: Path) -> None:
     with source.open("rb") as file:
         if not file.read(len(_ZIP)).startswith(_ZIP):
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                if content.find(_ENCRYPTED) >= 0:
+                if any(not found.start() % _ENTRY for found in re.finditer(_ENCRYPTED, content)):
                     raise Unreadable(_LOCKED)
             return
     with zipfile.ZipFile(source) as parts:

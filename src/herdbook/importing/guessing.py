@@ -76,7 +76,7 @@ def guess(columns: Sequence[Column], defined: Iterable[Field], chosen: FieldObje
         suggested = _suggested(column, to, known)
         days = column.days if may_have_days(to, suggested, known) else UNSET
         mapped.append(MappedColumn(to=to, label=label or UNSET, sure=sure, field=suggested, days=days))
-    mapped = _with_sound_labels(mapped)
+    mapped = with_sound_labels(mapped)
     source = "import" if preset is None else preset.source
     mapping = ImportMapping(
         object_type=object_type,
@@ -111,7 +111,7 @@ def columns_identify(targets: set[str]) -> bool:
     return bool(targets & {"first_name", "last_name", "full_name", "external_id", "crm_id"})
 
 
-def _with_sound_labels(columns: list[MappedColumn]) -> list[MappedColumn]:
+def with_sound_labels(columns: Sequence[MappedColumn]) -> list[MappedColumn]:
     """Return the columns without labels of what is neither an address nor a number."""
     following = [*(each.to for each in columns), IGNORE][1:]
     return [

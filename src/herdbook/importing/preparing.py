@@ -83,6 +83,7 @@ class _Beside(msgspec.Struct, frozen=True, kw_only=True):
     company: _Named | UnsetType = UNSET
     company_name: fields.Name | UnsetType = UNSET
     company_domain: str | UnsetType = UNSET
+    middle_name: str | UnsetType = UNSET
     tags: Annotated[tuple[fields.Name, ...], Meta(max_length=fields.MAX_ITEMS)] = ()
     notes: tuple[str, ...] = ()
 
@@ -461,7 +462,7 @@ class _Row:
                 texts += [each for each in cast("list[Any]", value) if each != ""]
             elif value is not None:
                 self.misfits[name] = value
-        for name in ("company_name", "company_domain"):
+        for name in ("company_name", "company_domain", "middle_name"):
             if not isinstance(self.body.get(name, ""), str):
                 self.misfits[name] = self.body.pop(name)
         if self.tags:
@@ -547,7 +548,7 @@ class _Row:
                 self.faults.append(RowFault(code="invalid_format", message=f"The domain of the company is none: {error}."))
         middle, first = body.pop("middle_name", ""), body.get("first_name", "")
         # A full name in another column may have it already.
-        if middle and isinstance(first, str) and not f" {first}".endswith(f" {middle}"):
+        if middle and isinstance(first, str) and not first.endswith(f" {middle}"):
             body["first_name"] = f"{first} {middle}".strip()
         if self.emails:
             self._add_all("emails", self.emails.values())
