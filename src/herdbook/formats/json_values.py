@@ -71,7 +71,7 @@ class _Text:
         self._more()
 
     def sign(self) -> str:
-        """Return the first character that is no space, and go there; at the end of the file, an empty one. Refusal: Unreadable."""
+        """Return the first character that is no space, and go there; at the end, an empty one. Refusal: Unreadable."""
         # Nobody else has a turn meanwhile.
         for _ in range(MAX_RECORD // _READ):
             self._go_to(_space(self._text, self._at).end())  # pyright: ignore[reportOptionalMemberAccess]  # it matches anything
