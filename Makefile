@@ -49,8 +49,9 @@ check: .venv/dev-installed
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-# herdbook beside PocketBase and bare SQL, in one run, what a neighbour notices of attacks, the console, imports, and the lab, in less
-# than twelve minutes. PART=speed, attack, console, import or lab: one of these, with more time. It says whether the machine was quiet.
+# herdbook beside PocketBase and bare SQL, in one run, the console, imports, and the lab, in less than twelve minutes. PART=speed,
+# attack, console, import or lab: one of these, with more time; attack is what a neighbour notices of attacks. It says whether the
+# machine was quiet.
 bench: .venv/dev-installed
 	$(BIN)/python -m bench $(PART)
 
