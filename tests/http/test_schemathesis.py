@@ -413,7 +413,8 @@ def make_query_possible(case: schemathesis.Case[Any]) -> None:
         return
     if "wait" in case.query:
         case.query["wait"] = min(case.query["wait"], 1)
-    if re.search(r"/query$|/views\b|/herdbook/exports$", case.operation.path) and isinstance(case.body, dict):
+    paths_of_queries = r"/query$|/views\b|/herdbook/exports$|/duplicates/merge$"
+    if re.search(paths_of_queries, case.operation.path) and isinstance(case.body, dict):
         for name in ("where", "sort", "cursor"):
             case.body.pop(name, None)
     if case.operation.path == "/herdbook/exports":
