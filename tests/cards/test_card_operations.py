@@ -9,6 +9,7 @@ import pytest
 from herdbook.auth.store import create_key
 from tests.cards.test_kept_cards import CARD, cards, contact_of, imported
 from tests.cast import Json, Person, Thing
+from tests.importing.jobs import upload
 
 UNKNOWN: Final = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
@@ -50,6 +51,48 @@ async def test_scopes_are_needed(alice: Person, pool: "asyncpg.Pool[asyncpg.Reco
     assert (await other.get(url(contact["id"]))).status_code == 403
     assert (await reader.delete(url(contact["id"]))).status_code == 403
     assert len(await kept(reader, contact["id"])) == 1
+
+
+async def test_companies_and_tags_in_cards_need_their_scopes(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Neither is in the cards of a contact, nor in its export, for those who may read contacts alone, taken over or not."""
+    named = "item3.ORG:Secret Engines;Brass\nX-PHONETIC-ORG:Secret\nLOGO:https://secret.test/a.png\nCATEGORIES:Hidden tag\nEND"
+    job = await upload(alice, CARD.replace("END", named), "people.vcf")
+    await job.map([each if each not in ("company_name", "tags") else "ignore" for each in job.targets])
+    await job.run()
+    contact = await contact_of(alice)
+    key = await create_key(pool, alice.workspace_id, "Erin", ["contacts:read"])
+    erin = Person(alice.client, alice.workspace_id, key)
+    [card] = await kept(erin, contact["id"])
+    exported = [
+        await erin.get("/api/herdbook/exports", params={"object_type": "contact", "format": f"vcard-{version}"})
+        for version in ("3.0", "4.0")
+    ]
+
+    assert (await kept(alice, contact["id"]))[0]["properties"][-4:] == [
+        *("item3.ORG:Secret Engines;Brass", "X-PHONETIC-ORG:Secret", "LOGO:https://secret.test/a.png"),
+        "CATEGORIES:Hidden tag",
+    ]
+    assert card["properties"][-1] == "X-SKYPE:ada.l"
+    for text in (str(card["properties"]), *(each.text for each in exported)):
+        assert "X-SKYPE" in text
+        assert "secret" not in text.lower()
+        assert "Hidden" not in text
+
+
+async def test_the_card_of_a_company_does_not_name_it(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """A card that shows a company in place of a person shows no name without the scope to read companies."""
+    card = "BEGIN:VCARD\nVERSION:3.0\nFN:Secret Engines\nORG:Secret Engines\nEMAIL:ask@engine.test\nX-SKYPE:ada.l\nEND:VCARD\n"
+    await imported(alice, card)
+    contact = await contact_of(alice)
+    key = await create_key(pool, alice.workspace_id, "Erin", ["contacts:read"])
+    erin = Person(alice.client, alice.workspace_id, key)
+
+    [shown] = await kept(erin, contact["id"])
+    exported = await erin.get("/api/herdbook/exports", params={"object_type": "contact", "format": "vcard-3.0"})
+
+    assert shown["properties"] == ["EMAIL:ask@engine.test", "X-SKYPE:ada.l"]
+    assert "FN:Secret Engines" in (await kept(alice, contact["id"]))[0]["properties"]
+    assert "Secret" not in exported.text
 
 
 async def test_cards_are_shown(alice: Person, grace: Thing) -> None:

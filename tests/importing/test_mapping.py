@@ -211,9 +211,54 @@ async def test_saved_mappings_have_room_together(alice: Person, monkeypatch: pyt
     job = await upload(alice, "First name\nAda\n")
     saved = [await alice.patch(job.url, json={"mapping": job.shown["mapping"], "save_as": name}) for name in ("A", "B", "A")]
 
-    assert [each.status_code for each in saved] == [200, 422, 200], saved[0].text
+    changed = await alice.patch(job.url, json={"mapping": job.shown["mapping"] | {"existing": "skip"}, "save_as": "B"})
+
+    assert [each.status_code for each in (*saved, changed)] == [200, 422, 200, 422], saved[0].text
     assert faults(saved[1]) == [("save_as", "too_long")]
+    assert (await job.read())["mapping"]["existing"] == "fill"
     assert [each["name"] for each in (await alice.get("/api/herdbook/import_mappings")).json()["data"]] == ["A"]
+
+
+async def test_a_mapping_is_saved_only_if_the_import_is_changed(alice: Person) -> None:
+    """A change that is refused, as that of a finished import, leaves no mapping."""
+    job = await upload(alice, "First name,E-mail\nAda,ada@engine.test\n")
+    await job.run()
+
+    refused = await alice.patch(job.url, json={"mapping": job.shown["mapping"], "save_as": "Late"})
+
+    assert (refused.status_code, faults(refused)) == (422, [("state", "not_allowed")])
+    assert (await alice.get("/api/herdbook/import_mappings")).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tags": ["Hidden tag"]},
+        {"fixed": [{"to": "company_name", "value": "Engines"}]},
+        {"object_type": "company", "columns": [{"to": "name"}], "match_by": "name"},
+    ],
+)
+async def test_a_mapping_that_is_not_seen_is_not_replaced(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", change: Json
+) -> None:
+    """The name of a mapping that the caller's scopes do not show is taken, and nothing is changed; other names are free."""
+    key = await create_key(pool, alice.workspace_id, "Erin", ["contacts:read", "contacts:write"])
+    erin = Person(alice.client, alice.workspace_id, key)
+    job = await upload(alice, "First name\nAda\n")
+    saved = await alice.patch(job.url, json={"mapping": job.shown["mapping"] | change, "save_as": "List"})
+    assert saved.status_code == 200, saved.text
+    before = (await alice.get("/api/herdbook/import_mappings")).json()
+    again = await upload(erin, "First name\nGrace\n")
+
+    mapping = again.shown["mapping"] | {"existing": "skip"}
+    refused = await erin.patch(again.url, json={"mapping": mapping, "save_as": "List"})
+
+    assert (refused.status_code, faults(refused)) == (422, [("save_as", "already_in_use")])
+    assert "Hidden" not in refused.text
+    assert (await alice.get("/api/herdbook/import_mappings")).json() == before
+    assert (await again.read())["mapping"]["existing"] == "fill"
+    assert (await erin.patch(again.url, json={"mapping": mapping, "save_as": "Other"})).status_code == 200
+    assert (await erin.patch(again.url, json={"mapping": mapping, "save_as": "Other"})).status_code == 200
 
 
 async def test_companies_and_tags_need_their_scopes(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

@@ -211,6 +211,23 @@ async def test_objects_that_failed_can_be_sent_again(alice: Person) -> None:
     (line,) = answer.text.splitlines()
     assert msgspec.json.decode(line, type=declared.answer)
     assert json.loads(line)["emails"] == [{"email": "wrong"}]
+    assert json.loads(line)["problem"].startswith("emails[0].email is not an e-mail address")
+
+
+async def test_a_member_that_is_unknown_is_named(alice: Person) -> None:
+    """The file of problems names the member that no contact has, at any depth."""
+    job = await upload(alice, '{"first_name":"Ada","companyName":"A","emails":[{"mail":"ada@engine.test"}]}\n', "a.ndjson")
+    assert await job.run() == counts(problem=1)
+
+    problem = json.loads((await alice.get(f"{job.url}/problems")).text)["problem"]
+
+    nul = await upload(alice, '{"first_name":"Ada","a\\u0000b":1,"emails":[{"c\\u0000d":1}]}\n', "a.ndjson")
+    assert await nul.run() == counts(problem=1)
+    (row,) = await nul.rows()
+    assert [each["field"] for each in row["faults"] if each["code"] == "unknown_field"] == ["ab", "emails[0].cd"]
+
+    assert "There is no field companyName." in problem
+    assert "There is no field emails[0].mail." in problem
 
 
 async def test_rows_behind_any_number_are_none(alice: Person) -> None:

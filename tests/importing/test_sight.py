@@ -1,10 +1,12 @@
 """The samples, rows and names of an import, for credentials that may not read all that the file names."""
 
+import json
+
 import asyncpg
 import pytest
 
 from herdbook.auth.store import create_key
-from tests.cast import Json, Person
+from tests.cast import Json, Person, Thing
 from tests.importing.jobs import URL, Job, upload
 
 FILE = "First name,Company,Tags,E-mail\nAda,Secret Engines,Hidden tag,ada@engine.test\nGrace,Secret Navy,,no address\n"
@@ -73,6 +75,128 @@ async def test_people_in_a_file_of_companies_need_their_scope(alice: Person, poo
     assert "engine.test" in (await frances.get(of_companies.url)).text
 
 
+@pytest.mark.parametrize(
+    "file",
+    [
+        "Company name,Domain,Full name\nEngines,engine.test,Secret Ada\n",
+        "Company name,Domain,Middle name\nEngines,engine.test,Secret\n",
+        "Name,Domain,Contact person,Person\nEngines,engine.test,Ada,Secret Ada\n",
+        # The company has one name.
+        "Company name,Domain,Name\nEngines,engine.test,Secret Ada\n",
+        "Firma,Domäne,Nom\nEngines,engine.test,Secret\n",
+        "Company name,Domain,Phone\nEngines,engine.test,Secret 020 7946 0958\n",
+        "Company name,Domain,Reach at\nEngines,engine.test,020 7946 0958\n",
+    ],
+)
+async def test_all_that_names_people_needs_their_scope(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", file: str) -> None:
+    """Names of people, whole or in parts, and numbers are theirs in a file of companies, though the mapping ignores them."""
+    key = await create_key(pool, alice.workspace_id, "Frances", ["companies:read", "companies:write", "tags:read"])
+    frances = Person(alice.client, alice.workspace_id, key)
+    job = await upload(alice, file)
+    ignored = ["ignore"] * (file.partition("\n")[0].count(",") - 1)
+    await job.map(["name", "domain", *ignored], object_type="company", match_by="domain")
+
+    shown = (await frances.get(job.url)).text
+    refused = await frances.get(f"{job.url}/rows")
+
+    assert not _shows(shown)
+    assert "7946" not in shown
+    assert (refused.status_code, "contacts:read" in refused.text) == (403, True)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Name,Domain",
+        "Nom,Domaine",
+        "Nombre,Dominio",
+        "Organization - Name,Organization - ID",
+        "id,name,domain_1,crm_object_type,created_at",
+    ],
+)
+async def test_companies_alone_need_no_further_scope(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", header: str) -> None:
+    """The only name in a file of companies is theirs, and columns of a known program that mean nothing here hide nothing."""
+    key = await create_key(pool, alice.workspace_id, "Frances", ["companies:read", "companies:write"])
+    frances = Person(alice.client, alice.workspace_id, key)
+    job = await upload(alice, f"{header}\n" + ",".join(f"engine{place}" for place in range(header.count(",") + 1)) + "\n")
+    targets = [each if each in ("name", "domain", "crm_id") else "ignore" for each in job.targets]
+    if "name" not in targets:
+        targets[:2] = "name", "domain"
+    await job.map(targets, object_type="company", match_by="name")
+
+    assert "engine1" in (await frances.get(job.url)).text
+    assert (await frances.get(f"{job.url}/rows")).status_code == 200
+
+
+@pytest.mark.parametrize("scope", ["companies:read", "contacts:read", "tags:read"])
+async def test_a_table_that_does_not_tell_what_it_has_needs_all(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", scope: str
+) -> None:
+    """Without a header, or with a column that nothing knows and that fills nothing, a file may have anything."""
+    others = sorted({"companies:read", "contacts:read", "tags:read", "contacts:write", "companies:write"} - {scope})
+    key = await create_key(pool, alice.workspace_id, "Erin", others)
+    erin = Person(alice.client, alice.workspace_id, key)
+    object_type = "company" if scope == "contacts:read" else "contact"
+    values = "Secret Ada,Secret Engines,Hidden tag\n1,2,3\n"
+    unmapped = await upload(alice, values)
+    without = await upload(alice, f"First name,Company,Tags\n{values}")
+    changed = await alice.patch(without.url, json={"has_header": False})
+    assert changed.status_code == 200, changed.text
+    unknown = await upload(alice, "Name,Sobriquet\nEngines,Hidden\n")
+    jobs = [unmapped, without, unknown]
+    await alice.patch(unmapped.url, json={"has_header": False})
+    for job in jobs:
+        await job.read()
+        await job.map(["ignore"] * len(job.targets), object_type=object_type, match_by="crm_id")
+
+    shown = [(await erin.get(job.url)).text for job in jobs]
+    refused = [await erin.get(f"{job.url}/rows") for job in jobs]
+
+    assert [_shows(json.dumps(json.loads(each)["file"]["columns"])) for each in shown] == [False] * 3
+    assert [(each.status_code, scope in each.text) for each in refused] == [(403, True)] * 3
+
+
+async def test_a_column_that_is_mapped_tells_what_it_has(alice: Person, erin: Person) -> None:
+    """A name that nothing knows is no matter once a person has said which member of the contact the column fills."""
+    job = await upload(alice, "First name,Sobriquet\nAda,Enchantress\n")
+    await job.map(["first_name", "description"])
+
+    assert "Enchantress" in (await erin.get(job.url)).text
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"first_name": "Ada", "companyName": "Secret Engines"},
+        {"first_name": "Ada", "organization": {"name": "Secret Engines"}},
+        {"first_name": "Ada", "Company": "Secret Engines"},
+        {"emails": [], "name": "Secret Engines"},
+        {"first_name": "Ada", "domains": [{"domain": "secret.test"}]},
+        {"first_name": "Ada", "website": "secret.test"},
+        {"first_name": "Ada", "company": "Secret Engines"},
+    ],
+)
+async def test_members_that_no_contact_has_need_all(alice: Person, erin: Person, members: Json) -> None:
+    """Objects in JSON may have anything in a member that their type has not; the file of problems would show it."""
+    job = await upload(alice, json.dumps(members) + "\n", "people.ndjson")
+    await job.map(object_type="contact")
+    await job.check()
+
+    assert await _refusals(erin, job) == [(403, True)] * 5
+
+
+async def test_objects_as_the_operations_show_them_need_no_further_scope(alice: Person, erin: Person, ada: Thing) -> None:
+    """All members of a contact, and the notes that an export adds, are known."""
+    record = (await alice.get(f"/api/herdbook/contacts/{ada.id}/record")).json()
+    whole = record | {"middle_name": "Augusta", "notes": ["Enchantress"], "time_zone": "Europe/London", "labels": {"a": 1}}
+    job = await upload(
+        alice, json.dumps({name: value for name, value in whole.items() if name != "company"}) + "\n", "a.ndjson"
+    )
+    await job.check()
+
+    assert (await erin.get(f"{job.url}/problems")).status_code == 200
+
+
 async def test_names_in_a_mapping_need_their_scopes(alice: Person, erin: Person) -> None:
     """Tags and fixed values of a mapping, also of one that is kept by a name, are for those who may read these."""
     job = await upload(alice, "First name\nAda\n")
@@ -118,3 +242,25 @@ async def test_a_list_has_nothing_that_grows_with_the_files(alice: Person) -> No
     )
     assert len((await alice.get(job.url)).json()["file"]["columns"]) == 4
     assert lines.shown["file"]["members"] == ["ab", "first_name"]
+
+
+async def test_members_with_nul_characters_of_an_earlier_release_do_no_harm(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """An import that an earlier release has stored is listed, read and changed. Text that only looks so stays as it is."""
+    job = await upload(alice, '{"ab": 1, "c\\\\u0000": 2, "first_name": "Ada"}\n', "a\\u0000.ndjson")
+    changed = await pool.fetchval(
+        """
+        update import_job set content = replace(content::text, '"ab"', '"a\\u0000b"')::json
+        where workspace_id = $1 and id = $2 returning content::text
+        """,
+        alice.workspace_id,
+        job.uuid,
+    )
+    assert "a\\u0000b" in changed
+
+    listed = await alice.get(URL)
+    patched = await alice.patch(job.url, json={"mapping": job.shown["mapping"] | {"region": "GB"}})
+
+    assert [each["file"]["name"] for each in listed.json()["data"]] == ["a\\u0000.ndjson"]
+    assert (patched.status_code, patched.json()["file"]["members"]) == (200, ["ab", "c\\u0000", "first_name"])

@@ -3,6 +3,7 @@
 import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ from herdbook.auth.keys import new_token
 from herdbook.errors import Unauthenticated
 from herdbook.oauth.store import create_client, forget_old_tokens, revoke_client
 from tests.cast import Person, Thing
-from tests.oauth.conftest import CONTACTS_URL, Connections, Program, challenge_of, status_with
+from tests.oauth.conftest import CONTACTS_URL, Connections, Program, challenge_of, new_user, status_with
 
 
 async def token_for(program: Program, scope: str) -> str:
@@ -253,3 +254,40 @@ async def test_the_clients_of_two_workspaces(
 def test_a_challenge_is_as_the_rfc_has_it() -> None:
     """The tests compute challenges as the RFC does (RFC 7636, appendix B)."""
     assert challenge_of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+async def test_users_of_a_client_do_not_see_the_files_of_each_other(
+    client: httpx.AsyncClient, pool: Connections, program: Program, workspace_id: UUID
+) -> None:
+    """A token sees the import that was sent for its user with no further scopes than its own, and others by its scopes."""
+    narrow = "contacts:read contacts:write"
+
+    async def token(scope: str, user_id: UUID) -> str:
+        answer = await program.exchange(await program.code(scope=scope, user_id=user_id))
+        found: str = answer.json()["access_token"]
+        return found
+
+    async def sent(token: str) -> str:
+        file = b"First name,Company\nAda,Secret Engines\n"
+        answer = await client.post("/api/herdbook/imports", params={"name": "a.csv"}, content=file, headers=bearer(token))
+        assert "Secret Engines" in answer.text
+        return f"/api/herdbook/imports/{answer.json()['id']}"
+
+    bob = await new_user(pool, workspace_id)
+    whole, fewer, others = (
+        await token(f"companies:read {narrow}", program.user_id),
+        await token(narrow, program.user_id),
+        await token(narrow, bob),
+    )
+    of_whole, of_fewer = await sent(whole), await sent(fewer)
+    found = [
+        ((shown := await client.get(url, headers=bearer(each))).status_code, "Secret Engines" in shown.text)
+        for url, each in ((of_whole, whole), (of_whole, fewer), (of_whole, others), (of_fewer, fewer), (of_fewer, others))
+    ]
+    refused = [
+        (await client.get(f"{url}/problems", headers=bearer(each))).status_code
+        for url, each in ((of_whole, fewer), (of_whole, others), (of_fewer, others), (of_fewer, fewer), (of_fewer, whole))
+    ]
+
+    assert found == [(200, True), (200, False), (200, False), (200, True), (200, False)]
+    assert refused == [403, 403, 403, 200, 200]

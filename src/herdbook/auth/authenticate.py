@@ -43,6 +43,11 @@ class Caller(NamedTuple):
     user_id: UUID | None = None
     own_user_id: UUID | None = None
 
+    @property
+    def is_client(self) -> bool:
+        """Whether it is an OAuth client, whose id the tokens of all its users have."""
+        return self.shown_credential_id.startswith(CLIENT_PREFIX)
+
     def may(self, scope: str) -> bool:
         """Whether the credential has the scope."""
         return scope in self.scopes or ADMIN in self.scopes

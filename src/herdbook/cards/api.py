@@ -8,11 +8,12 @@ import msgspec
 from herdbook import ids
 from herdbook.cards import store
 from herdbook.cards.commands import RemoveCards
-from herdbook.cards.model import ContactCard, ContactCardList, ContactCardQuery
+from herdbook.cards.model import ContactCard, ContactCardList, ContactCardQuery, properties_in, visible
 from herdbook.contacts.api import shown_whole
 from herdbook.contacts.model import ContactRecord, LabelledContactRecord
 from herdbook.contacts.store import find_record
 from herdbook.errors import NotFound
+from herdbook.formats.cards import kept_line
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
 
@@ -28,7 +29,7 @@ async def list_cards(call: Call, contact_id: UUID) -> Answer:
         ContactCard(
             object="contact_card",
             id=ids.encoded(ids.CARD, card_id),
-            properties=tuple(line for line in kept[card_id].properties.split("\n") if line),
+            properties=tuple(map(kept_line, visible(properties_in(kept[card_id].properties) or (), call.caller.may))),
             left_out=kept[card_id].left_out,
         )
         for card_id in card_ids
@@ -49,7 +50,9 @@ OPERATIONS: Final = (
         path="/herdbook/contacts/{contact_id}/cards",
         id="list-contact-cards",
         summary="List contact cards",
-        description="Lists the vCards that imports have kept beside a contact, because they have more than the contact.",
+        description="Lists the vCards that imports have kept beside a contact, because they have more than the contact. The "
+        "properties that name its company (`ORG`, `X-PHONETIC-ORG`, `LOGO`, an `FN` that is its name) are there with "
+        "`companies:read`, and `CATEGORIES`, its tags, with `tags:read`.",
         tag=_TAG,
         scopes=("contacts:read",),
         handler=list_cards,

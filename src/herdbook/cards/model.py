@@ -1,6 +1,6 @@
 """The properties of vCards as they are kept beside contacts, how two cards are combined, and what a contact says in one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta
 from herdbook import fields, ids
 from herdbook.contacts.model import LabelledContactRecord
 from herdbook.formats.card_content import CardContent, CardItem
-from herdbook.formats.cards import Property, kept_line, read_line
+from herdbook.formats.cards import Property, kept_line, parts_of, read_line, text_of
 
 # A card has one of each of these, so those of another card do not come beside them.
 _ONCE: Final = frozenset(
@@ -34,6 +34,8 @@ _ONCE: Final = frozenset(
 )
 # Contacts unite those of all cards.
 _UNITED: Final = frozenset({"EMAIL", "TEL"})
+# They name the company, and the tags.
+_SCOPES: Final = {**dict.fromkeys(("ORG", "X-PHONETIC-ORG", "LOGO"), "companies:read"), "CATEGORIES": "tags:read"}
 # They say something of the other properties of their group.
 _OF_GROUP: Final = frozenset({"X-ABLABEL", "X-ABADR"})
 
@@ -95,6 +97,14 @@ def properties_in(lines: str) -> tuple[Property, ...] | None:
     """Return the properties that `lines_of` has written, or None if a line is none."""
     found = [read_line(line) for line in lines.split("\n") if line]
     return None if None in found else tuple(each for each in found if each is not None)
+
+
+def visible(properties: Sequence[Property], may: Callable[[str], bool]) -> tuple[Property, ...]:
+    """Return the properties of a card that a caller may see. Companies and tags need the scopes to read these."""
+    shown = [each for each in properties if (scope := _SCOPES.get(each.name)) is None or may(scope)]
+    hidden = {text_of(parts_of(each.value)[0]) for each in properties if each.name == "ORG" and each not in shown}
+    # The card of a company has its name in place of a person's.
+    return tuple(each for each in shown if each.name != "FN" or text_of(each.value) not in hidden)
 
 
 def united(first: Sequence[Property], second: Sequence[Property], *, adds_names: bool = False) -> tuple[Property, ...]:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.cards import store as cards
-from herdbook.cards.model import content_of_contact, properties_in, united
+from herdbook.cards.model import content_of_contact, properties_in, united, visible
 from herdbook.companies.query_store import QUERIED_COMPANIES
 from herdbook.contacts.query_store import QUERIED_CONTACTS
 from herdbook.custom_fields.model import Field
@@ -154,7 +154,7 @@ async def _written(source: Source, some: Sequence[Whole], known: Mapping[str, Se
         kept = [found[card_id] for card_id in known[whole.record.id] if card_id in found]
         properties: tuple[Property, ...] = ()
         for card in kept:
-            properties = united(properties, properties_in(card.properties) or ())
+            properties = united(properties, visible(properties_in(card.properties) or (), source.may))
         content = content_of_contact(whole.record, whole.company_name, whole.tags, whole.notes)
         left_out = [each for card in kept for each in card.left_out]
         written_cards.append(written(properties_of(content, properties, left_out), version))

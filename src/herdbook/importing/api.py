@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ from herdbook.importing.model import (
     MAX_IMPORTS,
     MAX_MAPPING_BYTES,
     MAX_MAPPINGS,
+    READ_SCOPES,
     WORKING,
     Content,
     Import,
@@ -115,6 +116,7 @@ async def create_import(call: Call, sent: AsyncIterator[bytes], query: ImportsQu
             request_id=ids.new_id(),
             credential_id=call.caller.credential_id,
             user_id=call.caller.user_id,
+            sent_with=tuple(filter(call.caller.may, READ_SCOPES)),
         )
         pool = call.services.database.pool
         if await store.create(pool, workspace_id, import_id, content, days=uploads.days, most=MAX_IMPORTS) is None:
@@ -207,17 +209,16 @@ async def update_import(call: Call, import_id: UUID, patch: ImportUpdate) -> Ans
         content = msgspec.structs.replace(content, mapping=patch.mapping)
     _require_scopes(call, content)
     await _require_sound(call, content)
+    workspace_id, pool = call.caller.workspace_id, call.services.database.pool
+    saved: SavedMapping | None = None
     if patch.save_as is not UNSET:
         names = tuple(column.name for column in content.file.columns)
         saved = SavedMapping(name=patch.save_as, columns=names, mapping=content.mapping)
-        pool = call.services.database.pool
-        if not await store.save_mapping(pool, call.caller.workspace_id, saved, MAX_MAPPINGS, MAX_MAPPING_BYTES):
-            message = (
-                f"There is no room for this mapping: a workspace saves {MAX_MAPPINGS}, with {MAX_MAPPING_BYTES:,} bytes "
-                "together. Use the name of one of them."
-            )
-            raise Invalid([FieldError("save_as", "too_long", message)])
-    await call.services.ledger.write(call.caller.workspace_id, UpdateImport(job_id=import_id, content=content), call.origin)
+        await _require_savable(call, saved)
+    await call.services.ledger.write(workspace_id, UpdateImport(job_id=import_id, content=content), call.origin)
+    if saved is not None and not await store.save_mapping(pool, workspace_id, saved, MAX_MAPPINGS, MAX_MAPPING_BYTES):
+        # Another request took the room meanwhile.
+        raise _no_room()
     return await get_import(call, import_id)
 
 
@@ -321,11 +322,33 @@ async def list_mappings(call: Call) -> Answer:
 
 async def _saved(call: Call) -> list[SavedMapping]:
     """Return the saved mappings whose objects the caller may import, and whose names it may read. Refusal: Forbidden."""
-    objects, may = _objects(call), call.caller.may
+    objects = _objects(call)
     saved = await store.saved_mappings(call.services.database.pool, call.caller.workspace_id)
-    return [
-        each for each in saved if each.mapping.object_type.value in objects and all(map(may, scopes_of_names(each.mapping)))
-    ]
+    return [each for each in saved if _shows(call, each, objects)]
+
+
+def _shows(call: Call, saved: SavedMapping, objects: Collection[str]) -> bool:
+    """Whether a saved mapping is for these objects, and has names that the caller may read."""
+    return saved.mapping.object_type.value in objects and all(map(call.caller.may, scopes_of_names(saved.mapping)))
+
+
+async def _require_savable(call: Call, saved: SavedMapping) -> None:
+    """Require room for a mapping, and a name that no mapping has which the caller does not see. Refusal: Invalid."""
+    pool, workspace_id, objects = call.services.database.pool, call.caller.workspace_id, _objects(call)
+    known = await store.saved_mappings(pool, workspace_id)
+    if any(each.name == saved.name and not _shows(call, each, objects) for each in known):
+        message = "`save_as` is the name of a mapping that needs further scopes, such as those of its tags. Use another name."
+        raise Invalid([FieldError("save_as", "already_in_use", message)])
+    if not await store.has_room(pool, workspace_id, saved, MAX_MAPPINGS, MAX_MAPPING_BYTES):
+        raise _no_room()
+
+
+def _no_room() -> Invalid:
+    message = (
+        f"There is no room for this mapping: a workspace saves {MAX_MAPPINGS}, with {MAX_MAPPING_BYTES:,} bytes together. Use "
+        "the name of one of them."
+    )
+    return Invalid([FieldError("save_as", "too_long", message)])
 
 
 _PLURALS: Final = {FieldObjectType.CONTACT: "contacts", FieldObjectType.COMPANY: "companies"}
@@ -715,7 +738,7 @@ _ONE: Final = "/herdbook/imports/{import_id}"
 # It is in the description of all operations that show values of a file.
 _SIGHT: Final = (
     "A credential that has not uploaded the file needs the scopes to read all that its columns and mapping name, such as "
-    "companies and tags"
+    "companies and tags, and `companies:read`, `contacts:read` and `tags:read` if they do not tell what all values are"
 )
 _SCOPES: Final = (
     "It needs the scopes to read and write the objects, and those to write the companies and tags that it may create. "

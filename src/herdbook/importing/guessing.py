@@ -53,9 +53,7 @@ class _Found(NamedTuple):
 
 def guess(columns: Sequence[Column], defined: Iterable[Field], chosen: FieldObjectType | None = None) -> Guess:
     """Return the mapping that columns suggest. `defined` are the fields of the workspace, `chosen` the type of the objects."""
-    names = {column.name for column in columns}
-    presets = [each for each in PRESETS if each.known_by <= names and chosen in (None, FieldObjectType(each.object_type))]
-    preset = max(presets, key=lambda each: len(names & each.targets.keys()), default=None)
+    preset = _preset_of(columns, chosen)
     object_type = chosen or (FieldObjectType(preset.object_type) if preset is not None else _type_of(columns))
     known = [each for each in defined if each.object_type is object_type and not each.archived]
     own: dict[str, Field] = {}
@@ -86,6 +84,22 @@ def guess(columns: Sequence[Column], defined: Iterable[Field], chosen: FieldObje
         crm_source=source,
     )
     return Guess(mapping, None if preset is None else preset.name)
+
+
+def hints(columns: Sequence[Column]) -> list[set[str]]:
+    """Return the members that the name or the samples of each column suggest, of contacts and of companies.
+
+    Several columns may suggest the same. A column that means nothing here, such as the time of an export, suggests `ignore`,
+    and one that nothing knows has no hint.
+    """
+    found: list[set[str]] = [set() for _ in columns]
+    for object_type in FieldObjectType:
+        preset = _preset_of(columns, object_type)
+        for column, known in zip(columns, found, strict=True):
+            target, sure = _target(column, object_type, preset, (), {})
+            if sure > _UNKNOWN:
+                known.add(target.partition(":")[0])
+    return found
 
 
 def mapping_of(members: Mapping[str, Any]) -> ImportMapping:
@@ -134,6 +148,13 @@ def _table(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 _TABLES: Final = {FieldObjectType.CONTACT: _table(CONTACT_HEADERS), FieldObjectType.COMPANY: _table(COMPANY_HEADERS)}
+
+
+def _preset_of(columns: Sequence[Column], chosen: FieldObjectType | None) -> Preset | None:
+    """Return the known program whose export has these columns, if there is one for the type of objects."""
+    names = {column.name for column in columns}
+    presets = [each for each in PRESETS if each.known_by <= names and chosen in (None, FieldObjectType(each.object_type))]
+    return max(presets, key=lambda each: len(names & each.targets.keys()), default=None)
 
 
 def _type_of(columns: Sequence[Column]) -> FieldObjectType:

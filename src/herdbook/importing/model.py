@@ -31,6 +31,8 @@ GONE: Final = (
     "Check the id. An import is removed once its days are over or somebody deletes it, and so are all imports of a workspace "
     "when a person is erased. Upload the file again."
 )
+# All that a file may name.
+READ_SCOPES: Final = ("companies:read", "contacts:read", "tags:read")
 IGNORE: Final = "ignore"
 LABEL: Final = "label"
 CONTACT_TARGETS: Final = (
@@ -247,7 +249,11 @@ class ImportUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     sheet: Annotated[fields.Name, Meta(description="The sheet of the workbook to read, with a new guess.")] | UnsetType = UNSET
     save_as: (
         Annotated[
-            fields.Name, Meta(description="A name under which the mapping is kept, and suggested for files with these columns.")
+            fields.Name,
+            Meta(
+                description="A name under which the mapping is kept, and suggested for files with these columns. That of a "
+                "mapping which the caller's scopes do not show is taken."
+            ),
         ]
         | UnsetType
     ) = UNSET
@@ -347,9 +353,13 @@ class RowFault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def told_fault(fault: RowFault, columns: Sequence[Column]) -> str:
-    """Return the reason of a fault for people, who know columns by their names, and not the members of a request."""
-    text = fault.message.replace(f"`{fault.field}`", "This").replace("`", "")
-    return text if fault.column is UNSET or fault.column >= len(columns) else f"{columns[fault.column].name}: {text}"
+    """Return the reason of a fault for people. Its column, if that is known, stands for the member at its beginning."""
+    text = fault.message
+    if fault.column is not UNSET and fault.column < len(columns):
+        named = f"`{fault.field}`"
+        text = f"This{text.removeprefix(named)}" if text.startswith(named) else text
+        text = f"{columns[fault.column].name}: {text}"
+    return text.replace("`", "")
 
 
 class ImportedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -393,7 +403,11 @@ class ImportProblemRow(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the file of rows that failed, if the import is in JSON: the object that was sent, and the reasons."""
 
     schema_name: ClassVar[str] = "import_problem_row"
-    example: ClassVar[dict[str, Any]] = {"first_name": "Ada", "email": "ada", "problem": "This is no e-mail address."}
+    example: ClassVar[dict[str, Any]] = {
+        "first_name": "Ada",
+        "emails": [{"email": "ada"}],
+        "problem": "emails[0].email is not an e-mail address.",
+    }
 
     problem: Annotated[str, Meta(description="Why the row failed.")]
 
@@ -492,13 +506,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of an import that only its own changes touch."""
+    """The part of an import that only its own changes touch.
+
+    `sent_with` are those of the scopes to read what a file may name that the sender of the file had.
+    """
 
     file: ImportFile
     mapping: Mapping
     request_id: UUID
     credential_id: UUID
     user_id: UUID | None = None
+    sent_with: tuple[str, ...] = READ_SCOPES
 
 
 class ImportProgress(msgspec.Struct, frozen=True, kw_only=True):

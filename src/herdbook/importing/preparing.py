@@ -371,10 +371,11 @@ def company_key(name: str) -> str:
 
 
 def _fault(error: FieldError, column: int) -> RowFault:
+    # The name of a member may have NUL characters, which PostgreSQL does not store.
     return RowFault(
         code=error.code,
-        message=error.message,
-        field=error.field or UNSET,
+        message=error.message.replace("\0", ""),
+        field=error.field.replace("\0", "") or UNSET,
         column=column if column >= 0 else UNSET,
     )
 

@@ -269,6 +269,9 @@ _SELECT: Final[LiteralString] = """
 
 
 def _stored(record: asyncpg.Record) -> StoredImport:
+    content = msgspec.json.decode(record["content"], type=Content)
+    # An earlier release stored NUL characters, which PostgreSQL would refuse when the import is changed.
+    members = tuple(name.replace("\0", "") for name in content.file.members)
     return StoredImport(
         workspace_id=record["workspace_id"],
         id=record["id"],
@@ -276,7 +279,7 @@ def _stored(record: asyncpg.Record) -> StoredImport:
         expires_at=record["expires_at"],
         state=ImportState(record["state"]),
         progress=msgspec.json.decode(record["progress"], type=Progress),
-        content=msgspec.json.decode(record["content"], type=Content),
+        content=msgspec.structs.replace(content, file=msgspec.structs.replace(content.file, members=members)),
     )
 
 
@@ -309,13 +312,18 @@ async def find(statements: Executor, workspace_id: UUID, job_id: UUID) -> Stored
 async def all_of(statements: Executor, workspace_id: UUID, object_types: Sequence[str]) -> list[StoredImport]:
     """Return the imports of some types of objects, the latest first, without the parts that may be long."""
     records = await statements.fetch(
-        """
+        r"""
         select workspace_id, id, created_at, expires_at, state, progress, jsonb_set(
-            content::jsonb #- '{file,sheets}' #- '{file,members}' #- '{mapping,columns}' #- '{mapping,fixed}',
-            '{file,columns}', '[]'
+            content #- '{file,sheets}' #- '{file,members}' #- '{mapping,columns}' #- '{mapping,fixed}', '{file,columns}', '[]'
         ) as content
-        from import_job
-        where workspace_id = $1 and content -> 'mapping' ->> 'object_type' = any($2) order by id desc
+        from (
+            select workspace_id, id, created_at, expires_at, state, progress,
+                -- An earlier release stored NUL characters, which this type has not, in the names of members.
+                case when strpos(content::text, '\u0000') = 0 then content::text
+                    else regexp_replace(content::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g') end::jsonb as content
+            from import_job where workspace_id = $1
+        ) as j
+        where content -> 'mapping' ->> 'object_type' = any($2) order by id desc
         """,
         workspace_id,
         [*object_types],
@@ -428,26 +436,36 @@ async def kept(statements: Executor, workspace_id: UUID, job_id: UUID, after: in
     return [KeptObject(number=record[0], kept=msgspec.json.decode(record[1], type=Kept)) for record in records]
 
 
+_HAS_ROOM: Final[LiteralString] = """
+    select count(*) < $3 and coalesce(sum(octet_length(columns::text) + octet_length(mapping::text)), 0) <= $4::bigint
+    from import_mapping where workspace_id = $1 and name <> $2
+"""
+
+
+async def has_room(statements: Executor, workspace_id: UUID, saved: SavedMapping, most: int, most_bytes: int) -> bool:
+    """Whether a workspace has room for a mapping, in place of an earlier one of its name."""
+    columns, mapping = msgspec.json.encode(saved.columns), msgspec.json.encode(saved.mapping)
+    left = most_bytes - len(columns) - len(mapping)
+    has_room: bool = await statements.fetchval(_HAS_ROOM, workspace_id, saved.name, most, left)
+    return has_room
+
+
 async def save_mapping(statements: Executor, workspace_id: UUID, saved: SavedMapping, most: int, most_bytes: int) -> bool:
     """Keep a mapping by its name, in place of an earlier one. Return whether the workspace has room for it."""
     columns, mapping = msgspec.json.encode(saved.columns), msgspec.json.encode(saved.mapping)
     done = await statements.execute(
-        """
+        f"""
         insert into import_mapping (workspace_id, name, columns, mapping)
-        select $1, $2, $3, $4
-        where (
-            select count(*) < $5 and coalesce(sum(octet_length(columns::text) + octet_length(mapping::text)), 0) <= $6::bigint
-            from import_mapping where workspace_id = $1 and name <> $2
-        )
+        select $1, $2, $5, $6 where ({_HAS_ROOM})
         on conflict (workspace_id, name) do update
         set columns = excluded.columns, mapping = excluded.mapping, updated_at = now()
         """,
         workspace_id,
         saved.name,
-        columns,
-        mapping,
         most,
         most_bytes - len(columns) - len(mapping),
+        columns,
+        mapping,
     )
     return done == "INSERT 0 1"
 
