@@ -104,6 +104,14 @@ def test_what_cannot_be_read_is_refused(surveyed: Callable[[bytes], Survey], con
     assert told in str(refused.value)
 
 
+def test_no_sign_but_a_backslash_escapes(surveyed: Callable[[bytes], Survey]) -> None:
+    """A sign before a delimiter is part of the value."""
+    content = 'id,name,last,text\n1,\u011e3;;=\u013f@[\u010e<\u010e*;W&$C&,* x,"\u00cd,\u00e7\'"\n2,"1,5",".@,",a; b\n'
+
+    assert surveyed(content.encode()).layout.escape == ""
+    assert surveyed(b'a,b\n"x \\"quoted\\" y",1\n"z \\", w",2\n').layout.escape == "\\"
+
+
 def test_random_bytes_are_refused(surveyed: Callable[[bytes], Survey]) -> None:
     """Bytes of no file are no text."""
     with pytest.raises(Unreadable):

@@ -127,7 +127,8 @@ def _layout_of(path: Path) -> Generator[None, None, Layout]:
         encoding=encoding,
         delimiter=delimiter or (found and found.delimiter) or ",",
         quote=found.quotechar if found and found.quotechar in _QUOTES else '"',
-        escape=(found and found.escapechar) or "",
+        # A guess may take another sign for one, such as the @ in a name.
+        escape="\\" if found and found.escapechar == "\\" else "",
         skipped_lines=skipped,
     )
     first = next(_all_records(path, dialect), None)
