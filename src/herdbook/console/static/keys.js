@@ -70,7 +70,9 @@ function isOwnLetter(event, target) {
 
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.isComposing || event.defaultPrevented) return;
-  const target = event.target instanceof Element ? event.target : document.body;
+  // What has been closed keeps the focus until the next frame.
+  const isShown = event.target instanceof Element && event.target.checkVisibility();
+  const target = isShown ? event.target : document.body;
   const act = shortcuts[nameOf(event)];
   // The dialog of the command menu closes by the key that has opened it.
   if (document.querySelector("dialog[open]") && act !== "find") return;
