@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from herdbook.db.pool import PATIENCE_SECONDS, PagePool, Pool
-from herdbook.db.shards import MOST_UNITED, MOVING_SECONDS, ShardMoved, Shards, require_here
+from herdbook.db.shards import MOST_UNITED, MOVING_SECONDS, DatabaseAway, ShardMoved, Shards, require_here
 
 T = TypeVar("T")
 
@@ -129,6 +129,10 @@ class Database:
                     raise
                 shards.forget(workspace_id)
                 await asyncio.sleep(MOVING_SECONDS)
+            except DatabaseAway:
+                # The node may be gone for good, and the workspace elsewhere by now.
+                shards.forget(workspace_id)
+                raise
 
     def _reads_by(self, find: Find, node: str = _ONLY) -> _Reads:
         key = (find, node)

@@ -129,8 +129,9 @@ async def parts_of(statements: Executor, workspace_ids: Collection[UUID]) -> Ite
 
 async def _by_shard(shards: Shards, workspace_ids: Iterable[UUID]) -> dict[Shard, list[UUID]]:
     by_shard: dict[Shard, list[UUID]] = {}
-    for workspace_id in [*workspace_ids]:
-        by_shard.setdefault(await shards.of(workspace_id), []).append(workspace_id)
+    asked = [*workspace_ids]
+    for workspace_id, shard in zip(asked, await asyncio.gather(*map(shards.of, asked)), strict=True):
+        by_shard.setdefault(shard, []).append(workspace_id)
     return by_shard
 
 

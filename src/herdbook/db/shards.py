@@ -228,6 +228,10 @@ class Shards:
                     raise
                 self.forget(workspace_id)
                 await asyncio.sleep(MOVING_SECONDS)
+            except DatabaseAway:
+                # The node may be gone for good, and the workspace elsewhere by now.
+                self.forget(workspace_id)
+                raise
 
     def forget(self, workspace_id: UUID) -> None:
         """Forget where a workspace was, because it has moved."""

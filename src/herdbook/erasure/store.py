@@ -161,18 +161,18 @@ _SAVE_ERASURES: Final = insertion(
                 -- A distributed database takes nothing but immutable functions here.
                 found = case
                     when excluded.found is null or excluded.found -> 'kept' is not null
-                        then coalesce(excluded.found, erasure.found)
+                        then coalesce(excluded.found, stored.found)
                     else jsonb_set(
                         jsonb_set(
-                            erasure.found::jsonb,
+                            stored.found::jsonb,
                             '{rows}',
-                            (erasure.found::jsonb -> 'rows') || (excluded.found::jsonb -> 'rows')
+                            (stored.found::jsonb -> 'rows') || (excluded.found::jsonb -> 'rows')
                         ),
                         '{imports}',
-                        coalesce(erasure.found::jsonb -> 'imports', '[]') || jsonb_path_query_array(
+                        coalesce(stored.found::jsonb -> 'imports', '[]') || jsonb_path_query_array(
                             excluded.found::jsonb -> 'imports',
                             '$[*] ? (!(@.id == $known[*].id))',
-                            jsonb_set('{"known": []}', '{known}', coalesce(erasure.found::jsonb -> 'imports', '[]'))
+                            jsonb_set('{"known": []}', '{known}', coalesce(stored.found::jsonb -> 'imports', '[]'))
                         )
                     )::json
                 end

@@ -15,10 +15,11 @@ def insertion(
 ) -> LiteralString:
     """Return what inserts rows into a table, the `save` of its rows, called `name` there.
 
-    `columns` are those behind the workspace, and `computed` others with an expression for each.
+    `columns` are those behind the workspace, and `computed` others with an expression for each. In `conflict`, the row that is
+    there already is `stored`, because the table has another name in a shard.
     """
     others = computed or {}
-    into: LiteralString = "insert into " + table + " (" + ", ".join(["workspace_id", *columns, *others]) + ") "
+    into: LiteralString = "insert into " + table + " as stored (" + ", ".join(["workspace_id", *columns, *others]) + ") "
     typed: list[LiteralString] = [each + " " + columns[each] for each in columns]
     read: list[LiteralString] = ["r." + each for each in columns]
     return (
