@@ -1,7 +1,6 @@
 """Shared reads: one statement reads all single objects that are requested in the same turn of the event loop."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, TypeVar
@@ -9,8 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
-from herdbook.db.pool import PATIENCE_SECONDS, PagePool, Pool
-from herdbook.db.shards import MOST_UNITED, MOVING_SECONDS, DatabaseAway, ShardMoved, Shards, require_here
+from herdbook.db.pool import PagePool, Pool
+from herdbook.db.shards import MOST_UNITED, ShardMoved, Shards, require_here
 
 T = TypeVar("T")
 
@@ -104,8 +103,8 @@ class Database:
         """Return the object that the statement finds, or None."""
         if self._shards is None:
             return await self._reads_by(find).wait_for(workspace_id, object_id)
-        return await self._followed(
-            self._shards, workspace_id, lambda node: self._reads_by(find, node).wait_for(workspace_id, object_id)
+        return await self._shards.follow(
+            workspace_id, lambda shard: self._reads_by(find, shard.node).wait_for(workspace_id, object_id)
         )
 
     async def find_each(self, find: Find, workspace_id: UUID, object_ids: Iterable[UUID]) -> list[ObjectRead | None]:
@@ -116,23 +115,9 @@ class Database:
             reads = self._reads_by(find, node)
             return asyncio.gather(*(reads.wait_for(workspace_id, each) for each in wanted))
 
-        return await (read(_ONLY) if self._shards is None else self._followed(self._shards, workspace_id, read))
-
-    async def _followed(self, shards: Shards, workspace_id: UUID, read: Callable[[str], Awaitable[T]]) -> T:
-        """Read on the node on which a workspace is, and again if it has moved meanwhile."""
-        late_at = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                return await read((shards.known(workspace_id) or await shards.of(workspace_id)).node)
-            except ShardMoved:
-                if time.monotonic() > late_at:
-                    raise
-                shards.forget(workspace_id)
-                await asyncio.sleep(MOVING_SECONDS)
-            except DatabaseAway:
-                # The node may be gone for good, and the workspace elsewhere by now.
-                shards.forget(workspace_id)
-                raise
+        if self._shards is None:
+            return await read(_ONLY)
+        return await self._shards.follow(workspace_id, lambda shard: read(shard.node))
 
     def _reads_by(self, find: Find, node: str = _ONLY) -> _Reads:
         key = (find, node)

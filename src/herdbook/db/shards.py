@@ -212,17 +212,12 @@ class Shards:
             raise ShardMoved
         return found.pop()
 
-    async def run(self, workspace_id: UUID, act: Callable[[ShardConnection], Awaitable[T]]) -> T:
+    async def follow(self, workspace_id: UUID, act: Callable[[Shard], Awaitable[T]]) -> T:
         """Act on the shard in which a workspace is, and again if it has moved meanwhile."""
         late_at = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
-                shard = self.known(workspace_id) or await self.of(workspace_id)
-                async with shard.acquire() as connection:
-                    found = await act(connection)
-                    if not found:
-                        await require_here(connection)
-                    return found
+                return await act(self.known(workspace_id) or await self.of(workspace_id))
             except ShardMoved:
                 if time.monotonic() > late_at:
                     raise
@@ -232,6 +227,18 @@ class Shards:
                 # The node may be gone for good, and the workspace elsewhere by now.
                 self.forget(workspace_id)
                 raise
+
+    async def run(self, workspace_id: UUID, act: Callable[[ShardConnection], Awaitable[T]]) -> T:
+        """Act on a connection to the shard in which a workspace is, wherever that moves. Nothing is found only where it is."""
+
+        async def act_on(shard: Shard) -> T:
+            async with shard.acquire() as connection:
+                found = await act(connection)
+                if not found:
+                    await require_here(connection)
+                return found
+
+        return await self.follow(workspace_id, act_on)
 
     def forget(self, workspace_id: UUID) -> None:
         """Forget where a workspace was, because it has moved."""
