@@ -47,8 +47,9 @@ SETTINGS = {
     "fsync": "on",
     "full_page_writes": "on",
     "synchronous_commit": "on",
-    # Sizes for a small machine that is shared with herdbook.
-    "shared_buffers": "128MB",
+    # Sizes for a small machine that is shared with herdbook. More buffers made neither reads nor writes faster, also with a
+    # million contacts: the system keeps the same pages.
+    "shared_buffers": "40MB",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "checkpoint_completion_target": "0.9",

@@ -189,7 +189,9 @@ def id_filter(name: str, prefix: str, kind: str, description: str) -> Filter:
     return Filter(name, read, {"type": "string", "pattern": fields.id_pattern(prefix)}, description)
 
 
-class ListOf(NamedTuple):
+# By identity, so that what follows from it can be kept.
+@dataclass(frozen=True, eq=False)
+class ListOf:
     """Marks an operation as a list, with its parameters beyond those of all lists.
 
     `search` describes what a search compares; None: no search. `crm_types` are the `object_type`s of

@@ -1,5 +1,6 @@
 """Lists in the API: query parameters, cursors, and the envelope."""
 
+import functools
 import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -7,7 +8,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 import msgspec
-from itsdangerous import BadData, URLSafeSerializer
+from itsdangerous import BadData, Signer, URLSafeSerializer
 
 from herdbook import fields
 from herdbook.db.paging import Bound, CrmRecord, ListRow, PageQuery, TimeColumn
@@ -27,15 +28,19 @@ EXPAND: Final = "expand"
 _STANDARD_ORDER: Final = "updated_at:desc"
 _BOUNDS: Final[tuple[Bound, ...]] = ("gt", "gte", "lt", "lte")
 _MAX_CRM_ID_LENGTH: Final = 255
+# Lists whose cursors were made lately: some have one for each object, or for each query.
+_MAX_SERIALIZERS: Final = 1000
 _CRM_INDEXED: Final = re.compile(r"filter\[crm_associations\]\[eq\]\[(\d{1,3})\]\[(id|object_type)\]")
 
 
-def time_parameters(list_of: ListOf) -> dict[str, tuple[TimeColumn, Bound]]:
+@functools.cache
+def time_parameters(list_of: ListOf) -> Mapping[str, tuple[TimeColumn, Bound]]:
     """Return the parameters that filter a list by time."""
     return {f"filter[{time}][{bound}]": (time, bound) for time in list_of.times for bound in _BOUNDS}
 
 
-def filter_parameters(list_of: ListOf) -> dict[str, tuple[Filter, bool]]:
+@functools.cache
+def filter_parameters(list_of: ListOf) -> Mapping[str, tuple[Filter, bool]]:
     """Return the parameters of the other filters: the filter, and whether it accepts several values."""
     parameters: dict[str, tuple[Filter, bool]] = {}
     for each in list_of.filters:
@@ -45,7 +50,8 @@ def filter_parameters(list_of: ListOf) -> dict[str, tuple[Filter, bool]]:
     return parameters
 
 
-def orders(list_of: ListOf) -> dict[str, tuple[TimeColumn, bool]]:
+@functools.cache
+def orders(list_of: ListOf) -> Mapping[str, tuple[TimeColumn, bool]]:
     """Return the sort orders of a list: the time, and whether the latest is first."""
     return {f"{time}:{way}": (time, way == "desc") for time in list_of.times for way in ("desc", "asc")}
 
@@ -62,15 +68,24 @@ def not_with_cursor(name: str) -> FieldError:
     return FieldError(name, "not_with_cursor", message)
 
 
+class _Json:
+    """The JSON of cursors."""
+
+    dumps = staticmethod(msgspec.json.encode)
+    loads = staticmethod(msgspec.json.decode)
+
+
 class CursorSigner:
     """Makes and reads cursors: a page's query and its end, signed so that clients cannot forge them."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
+        # To make one takes longer than to sign with it.
+        self._serializer = functools.lru_cache(_MAX_SERIALIZERS)(self._new_serializer)
 
     def cursor(self, query: msgspec.Struct, salt: str) -> str:
         """Return the cursor for a query, whose `after` or `below` is where the last page ended."""
-        token: str | bytes = self._serializer(salt).dumps(msgspec.to_builtins(query))
+        token: str | bytes = self._serializer(salt).dumps(query)
         return token.decode() if isinstance(token, bytes) else token
 
     def read(self, cursor: str, salt: str, query: type[QueryT]) -> QueryT | None:
@@ -80,8 +95,10 @@ class CursorSigner:
         except (BadData, msgspec.ValidationError):
             return None
 
-    def _serializer(self, salt: str) -> URLSafeSerializer:
-        return URLSafeSerializer(self._secret, salt=salt)
+    def _new_serializer(self, salt: str) -> URLSafeSerializer:
+        # It would derive the key anew for each cursor.
+        key = Signer(self._secret, salt=salt).derive_key()
+        return URLSafeSerializer(key, salt=salt, serializer=_Json, signer_kwargs={"key_derivation": "none"})
 
 
 class FilterReader:
