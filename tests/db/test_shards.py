@@ -39,6 +39,7 @@ from herdbook.webhooks import delivery_store
 from herdbook.webhooks import store as webhooks_store
 from herdbook.webhooks.courier import Courier
 from herdbook.webhooks.delivery import DeliveryContext
+from herdbook.webhooks.delivery_store import WELL, Progress
 from herdbook.webhooks.sender import Sender
 from tests.db.conftest import NewDatabase
 from tests.db.made_up_shards import MadeUpShards, made_up_shards
@@ -320,6 +321,27 @@ async def test_a_workspace_without_a_shard_costs_itself_alone(
     found = await fetch_of(spread_pool, [writer.workspace_id, nowhere], _HEADS)
 
     assert ([record["id"] for record in found.records], found.is_all) == ([writer.workspace_id], False)
+
+
+async def test_what_a_round_delivered_is_counted_once(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """The counters of an endpoint are written once, also if its workspace moves right after that."""
+    place, holder = EndpointKey(writer.workspace_id, ids.new_id()), ids.new_id()
+    await shards.plain.execute(
+        """
+        insert into webhook_reader (workspace_id, endpoint_id, is_enabled, position, lease_holder)
+        values ($1, $2, false, 0, $3)
+        """,
+        *place,
+        holder,
+    )
+    await shards.move_with("webhook_reader")
+    progress = Progress(1, 1, 0, WELL, None, 1, sends=False)
+    version = await delivery_store.store(spread_pool, place, holder, progress, gives_back=False)
+
+    assert version is None
+    assert await shards.plain.fetchval("select delivered from webhook_reader") == 1
 
 
 async def test_a_write_that_finds_nothing_has_looked_where_the_workspace_is(
