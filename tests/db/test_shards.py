@@ -22,6 +22,7 @@ from herdbook.db.distribution import each_part, fetch_everywhere, fetch_of
 from herdbook.db.pool import DatabaseAway, Executor, PagePool, open_pool
 from herdbook.db.shards import Shard
 from herdbook.errors import Unavailable
+from herdbook.first_start import prepare
 from herdbook.http.request_log import AnsweredRequest, RequestLog
 from herdbook.ledger.changes import SAVE_CHANGES
 from herdbook.ledger.commands import Create
@@ -402,6 +403,17 @@ async def test_a_database_without_shards_has_no_endpoints(spread_pool: PagePool,
 
     assert await webhooks_store.totals(spread_pool) == (0,) * 7
     assert await webhooks_store.totals_at_work(spread_pool) == (0, 0, 0)
+
+
+async def test_a_first_start_that_was_cut_is_made_up_for(shards: MadeUpShards) -> None:
+    """A workspace whose start ended before it had a key gets one from the next start, which shows it."""
+    workspace_id = await shards.plain.fetchval("select id from workspace")
+    await shards.plain.execute("delete from credential; delete from setting")
+    prepared = await prepare(shards.url)
+
+    assert prepared.workspace_id == workspace_id
+    assert prepared.api_key is not None
+    assert (await prepare(shards.url)).lacks_key
 
 
 def _requests(*workspace_ids: UUID) -> RequestLog:
