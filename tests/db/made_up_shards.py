@@ -30,9 +30,12 @@ _RENUMBER: Final = f"""
 _CITUS: Final = """
     create table pg_dist_local_group (groupid int);
     insert into pg_dist_local_group values (1);
-    create table pg_dist_node (groupid int, nodename text, nodeport int, noderole text);
+    create table pg_dist_node (
+        groupid int, nodename text, nodeport int, noderole text, nodeid int, isactive boolean default true,
+        shouldhaveshards boolean default true
+    );
     create table pg_dist_partition (logicalrelid regclass, partmethod text, repmodel text, colocationid int);
-    create table pg_dist_shard (logicalrelid regclass, shardid bigint, shardminvalue text);
+    create table pg_dist_shard (logicalrelid regclass, shardid bigint, shardminvalue text, shardmaxvalue text default '1');
     create table pg_dist_placement (shardid bigint, groupid int);
     create table placed (workspace_id uuid, shardminvalue text);
     create function shard_name(regclass, bigint) returns text language sql as $$ select $1::text || '_' || $2 $$;
@@ -42,6 +45,29 @@ _CITUS: Final = """
             and s.shardminvalue = coalesce((select p.shardminvalue from placed p where p.workspace_id = $2), '0')
     $$;
     create function relation_is_a_known_shard(regclass) returns boolean language sql as 'select true';
+    create function run_command_on_all_nodes(text) returns table (nodeid int, result text) language sql as
+        $$ select nodeid, '' from pg_dist_node $$;
+    create function get_rebalance_progress() returns table (target_shard_size bigint, source_shard_size bigint, progress int)
+        language sql as 'select 0, 0, 2 where false';
+    create sequence tries;
+    -- The first move meets a lock. The next one ends once its session is notified.
+    create function citus_move_shard_placement(bigint, text, int, text, int, text) returns void language plpgsql as $$
+    begin
+        if nextval('tries') = 1 then
+            raise lock_not_available;
+        end if;
+        for each in 1..1000 loop
+            perform pg_stat_clear_snapshot();
+            if exists (select from pg_listening_channels() as c where c = 'herdbook_move') and exists (
+                select from pg_stat_activity
+                where query like '%pg_notify(''herdbook_move''%' and pid <> pg_backend_pid()
+            ) then
+                return;
+            end if;
+            perform pg_sleep(0.01);
+        end loop;
+        raise exception 'nobody has woken it';
+    end $$;
     create function lock_shard_metadata(int, bigint[]) returns void language sql as $$
         select pg_advisory_xact_lock_shared(each) from unnest($2) as each
     $$;
@@ -118,7 +144,7 @@ async def made_up_shards(url: str) -> AsyncGenerator[MadeUpShards]:
         port = int(query.get("port", [parts.port or 5432])[0])
         await plain.execute(_CITUS)
         await plain.execute(
-            "insert into pg_dist_node values (1, $1, $2, 'primary'), (2, '127.0.0.1', 1, 'primary')", host, port
+            "insert into pg_dist_node values (1, $1, $2, 'primary', 1), (2, '127.0.0.1', 1, 'primary', 2)", host, port
         )
         for place, name in enumerate(_TABLES):
             await plain.execute(f"alter table {name} rename to {name}_{_number(HERE, place)}")

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -42,6 +43,7 @@ from herdbook.webhooks.courier import Courier
 from herdbook.webhooks.delivery import DeliveryContext
 from herdbook.webhooks.delivery_store import WELL, Progress
 from herdbook.webhooks.sender import Sender
+from tests.cli.programs import herdbook
 from tests.db.conftest import NewDatabase
 from tests.db.made_up_shards import MadeUpShards, made_up_shards
 from tests.ledger.ledger_client import LedgerClient, contact_of, id_of
@@ -65,6 +67,12 @@ async def spread_pool(shards: MadeUpShards) -> AsyncGenerator[PagePool]:
     pool = await open_pool(shards.url, 3)
     yield pool
     await pool.close()
+
+
+@pytest_asyncio.fixture
+async def moving(shards: MadeUpShards) -> tuple[str, UUID]:
+    """The address of its database, and a workspace."""
+    return shards.url, await create_workspace(shards.plain, "Alice's workspace")
 
 
 @pytest_asyncio.fixture
@@ -496,6 +504,16 @@ async def test_a_courier_looks_again_at_what_it_could_not_see(
         10,
     )
     await courier.stop()
+
+
+def test_a_move_is_woken_and_tried_again(moving: tuple[str, UUID], tmp_path: Path) -> None:
+    """A move that meets a lock begins again, and its session is notified while it goes on, so that it need not sleep."""
+    url, workspace_id = moving
+    shown_id = ids.encoded(ids.WORKSPACE, workspace_id)
+    moved = herdbook("workspaces", "move", shown_id, "127.0.0.1:1", folder=tmp_path, HERDBOOK_DATABASE_URL=url)
+
+    assert "trying again" in moved.said
+    assert moved.said.endswith("Moved to 127.0.0.1:1.\n"), moved.complained
 
 
 def _marked() -> set[str]:

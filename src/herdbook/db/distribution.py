@@ -41,6 +41,7 @@ _COPIED: Final = ("person_user",)
 _FOR_OTHER_RELEASES: Final[LiteralString] = "drop trigger if exists company_not_merged on company"
 # The passes of a chore over the shards. Those after the first act on shards that have moved, or were parted, meanwhile.
 _MOST_PASSES: Final = 10
+_MOST_TRIES: Final = 5
 
 
 async def distribute(statements: Executor) -> Sequence[str]:
@@ -396,8 +397,13 @@ async def places(statements: Executor) -> list[Place]:
     return sorted(found, key=lambda place: place.workspace_id)
 
 
-async def move(statements: Executor, workspace_id: UUID, node: str, say: Callable[[str], None]) -> bool:
+async def move(
+    statements: Executor, workspace_id: UUID, node: str, say: Callable[[str], None], *, is_parted: bool = False
+) -> bool:
     """Move a workspace to a node, while it is in use; return whether it was elsewhere. `say` is told what begins.
+
+    Those that are kept together with it move, too, unless it is parted from them. Writes there pause less if somebody calls
+    `wake` meanwhile.
 
     Refusals: NotDistributed; NoSuchNode; NodesLack, before anything is moved.
     """
@@ -415,24 +421,31 @@ async def move(statements: Executor, workspace_id: UUID, node: str, say: Callabl
     await _require_setting(statements, "output_plugin_libraries", ("citus", "citus_pgoutput", "pgoutput"))
     place = await _shard_of(statements, workspace_id)
     source = (place["nodename"], place["nodeport"])
-    if source == (target["nodename"], target["nodeport"]):
-        return False
     there = (target["nodename"], target["nodeport"])
+    if source == there:
+        return False
+    await statements.execute("listen herdbook_move")
+    # Indexes of a table that are built side by side wait for each other, and take the processors from those who write.
+    await statements.execute("set citus.max_adaptive_executor_pool_size = 1")
     least, most = int(place["shardminvalue"]), int(place["shardmaxvalue"])
-    if least == most:
-        say(f"moving it to {target[0]}")
-        await _move_shard(statements, place["shardid"], source, there)
+    if not is_parted or least == most:
+        say(f"moving it to {target[0]}, with those that are kept together with it")
+        await _move_shard(statements, place["shardid"], source, there, say)
         return True
     hashed: int = await statements.fetchval("select worker_hash($1::uuid)", workspace_id)
     points = [str(each) for each in (hashed - 1, hashed) if least <= each < most]
     # Citus can part a shard where it is only if no row changes meanwhile: its parts have no keys there when changes begin to be
     # copied. On another node they have.
     say(f"moving it to {target[0]}, with those that are kept together with it, and parting it from them")
-    await statements.execute(
-        "select citus_split_shard_by_split_points($1::bigint, $2::text[], $3::int[], 'force_logical')",
-        place["shardid"],
-        points,
-        [target["nodeid"]] * (len(points) + 1),
+    await _until_unlocked(
+        partial(
+            statements.execute,
+            "select citus_split_shard_by_split_points($1::bigint, $2::text[], $3::int[], 'force_logical')",
+            place["shardid"],
+            points,
+            [target["nodeid"]] * (len(points) + 1),
+        ),
+        say,
     )
     for record in await statements.fetch(
         """
@@ -445,17 +458,41 @@ async def move(statements: Executor, workspace_id: UUID, node: str, say: Callabl
         hashed,
     ):
         say(f"moving some of the others back to {source[0]}:{source[1]}")
-        await _move_shard(statements, record["shardid"], there, source)
+        await _move_shard(statements, record["shardid"], there, source, say)
     return True
 
 
-async def _move_shard(statements: Executor, shard_id: int, source: tuple[str, int], target: tuple[str, int]) -> None:
-    await statements.execute(
-        "select citus_move_shard_placement($1::bigint, $2::text, $3::int, $4::text, $5::int, 'force_logical')",
-        shard_id,
-        *source,
-        *target,
+async def wake(statements: Executor) -> None:
+    """Have a move look now whether the last changes are copied: it looks once a second, and writes wait for it in the end."""
+    await statements.execute("select pg_notify('herdbook_move', '')")
+
+
+async def _move_shard(
+    statements: Executor, shard_id: int, source: tuple[str, int], target: tuple[str, int], say: Callable[[str], None]
+) -> None:
+    await _until_unlocked(
+        partial(
+            statements.execute,
+            "select citus_move_shard_placement($1::bigint, $2::text, $3::int, $4::text, $5::int, 'force_logical')",
+            shard_id,
+            *source,
+            *target,
+        ),
+        say,
     )
+
+
+async def _until_unlocked(act: Callable[[], Awaitable[object]], say: Callable[[str], None]) -> None:
+    """Act, and again a few times if a lock was not to be had: sessions of a move have the lock timeout of their role."""
+    for tries_left in reversed(range(_MOST_TRIES)):
+        try:
+            await act()
+        except asyncpg.LockNotAvailableError:
+            if not tries_left:
+                raise
+            say("a table was locked on a node, so nothing has moved; trying again")
+        else:
+            return
 
 
 async def moved_bytes(statements: Executor) -> tuple[int, int]:
