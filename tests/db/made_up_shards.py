@@ -93,6 +93,12 @@ class MadeUpShards:
             )
         await self.plain.execute("update pg_dist_placement set groupid = 1")
 
+    async def take_away(self) -> None:
+        """Put those workspaces on the node that is away again, and leave nothing of them."""
+        await self.plain.execute(f"update pg_dist_placement set groupid = 2 where shardid between {_number(AWAY, 0)} and 2999")
+        for place, name in enumerate(_TABLES):
+            await self.plain.execute(f"drop view {name}_{_number(AWAY, place)}")
+
     async def misplace(self, workspace_id: UUID) -> None:
         """Leave a workspace without a shard, as it is between two looks while shards are parted."""
         await self.plain.execute("insert into placed values ($1, 'nowhere')", workspace_id)

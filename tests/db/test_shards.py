@@ -219,6 +219,20 @@ async def test_a_table_that_is_missing_is_the_fault_of_its_command(writer: Ledge
     assert [type(each) for each in written] == [Written, asyncpg.UndefinedTableError, Written]
 
 
+async def test_a_shard_that_has_left_costs_the_others_of_its_node_nothing(
+    writer: LedgerClient, spread_pool: PagePool, shards: MadeUpShards
+) -> None:
+    """Objects are read together with those of other shards of the node, also once nothing is left there of one of these."""
+    ada = id_of(await writer.create("ada@x.test", first_name="Ada"))
+    other = await create_workspace(shards.plain, "Other")
+    await shards.put_away(other)
+    await shards.bring_back()
+    await _name_of(spread_pool, other, ada)
+    await shards.take_away()
+
+    assert b"Ada" in (await _name_of(spread_pool, writer.workspace_id, ada) or b"")
+
+
 async def test_a_write_finds_its_workspace_when_a_node_is_gone_for_good(spread_ledger: Ledger, shards: MadeUpShards) -> None:
     """A write that began while a node was away is made where the workspace is by now."""
     lost = LedgerClient(spread_ledger, await create_workspace(shards.plain, "Lost"))

@@ -74,7 +74,7 @@ class Shard:
             yield ShardConnection(connection, self)
 
     @asynccontextmanager
-    async def _lent(self, open_on: OpenOn | None = None) -> AsyncGenerator[Connection]:
+    async def _lent(self, open_on: OpenOn | None = None, *, others: "Sequence[Shard]" = ()) -> AsyncGenerator[Connection]:
         if open_on is None:
             assert self._open_on is not None, "its connection is lent by somebody else"
             pool = self._lent_by = await self._open_on(*self.place)
@@ -84,14 +84,9 @@ class Shard:
             async with pool.acquire() as connection:
                 yield connection
         except asyncpg.PostgresError as error:
-            if error.sqlstate == _HAS_MOVED or (error.sqlstate == _NO_SUCH_TABLE and not await self._is_on(pool)):
+            if error.sqlstate == _HAS_MOVED or (error.sqlstate == _NO_SUCH_TABLE and not await _are_on(pool, (self, *others))):
                 raise ShardMoved from None
             raise
-
-    async def _is_on(self, pool: Lender) -> bool:
-        """Whether the shard is on its node. A table that is missing there is then a fault of the statement."""
-        async with pool.acquire() as connection:
-            return await _is_here(ShardConnection(connection, self))
 
     async def execute(self, query: LiteralString, *args: Any) -> str:
         """Run a statement."""
@@ -116,7 +111,7 @@ class Shard:
     async def fetch_with(self, others: "Sequence[Shard]", query: LiteralString, *args: Any) -> "list[asyncpg.Record]":
         """Run a statement here and in other shards of the node, as one statement, and return its rows."""
         united = " union all ".join("(" + shard.statement(query) + ")" for shard in (self, *others))
-        async with self._lent() as connection:
+        async with self._lent(others=others) as connection:
             return await connection.fetch(united, *args)
 
     def get_idle_size(self) -> int:
@@ -165,6 +160,12 @@ class ShardConnection:
     async def fetchval(self, query: LiteralString, *args: Any) -> Any:
         """Run a statement and return its first value."""
         return await self._connection.fetchval(self.shard.statement(query), *args)
+
+
+async def _are_on(pool: Lender, shards: Sequence[Shard]) -> bool:
+    """Whether all of these shards are on their node. A table that is missing there is then a fault of the statement."""
+    async with pool.acquire() as connection:
+        return all([await _is_here(ShardConnection(connection, shard)) for shard in shards])
 
 
 async def require_here(connection: Executor) -> None:
