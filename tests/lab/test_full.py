@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from herdbook.lab.store import lab_url
+from herdbook.lab.store import DATABASES, lab_url
 from herdbook.settings import Settings
 from tests.lab.conftest import LAB, TOKEN, Bench, Desk
 from tests.serving import serving
@@ -23,7 +23,7 @@ async def desk(embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> A
     settings = Settings(lab=True, lab_token=TOKEN, lab_limit=LIMIT, data_dir=tmp_path_factory.mktemp("lab"))
     async with serving(settings, embedded_url) as client:
         desk = await Bench(client).workspace()
-        connection = await asyncpg.connect(lab_url(embedded_url))
+        connection = await asyncpg.connect(lab_url(embedded_url, DATABASES[0]))
         await connection.execute("create table filler (text text); alter table filler alter text set storage external")
         await connection.execute(
             "insert into filler select repeat('x', 1000000) from generate_series(1, $1)", LIMIT // 1_000_000

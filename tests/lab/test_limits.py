@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -13,7 +15,9 @@ from herdbook.lab.faults import MOST_RULES
 from herdbook.lab.files import MOST_FILE_BYTES
 from herdbook.lab.journal import MOST_BODY, MOST_ENTRIES, Journal, JournalEntry, JournalQuery, Room, message
 from herdbook.lab.lab import MOST_SEEDS, LabDisk
+from herdbook.lab.store import DATABASES, create_database, drop_database
 from herdbook.settings import SettingOutOfRange, Settings
+from tests.cli import programs
 from tests.lab.conftest import LAB, NEW_YEAR, TOKEN, Bench, Desk
 from tests.serving import serving
 
@@ -70,17 +74,31 @@ async def test_past_its_bound_the_lab_says_what_to_do(narrow: Bench) -> None:
         await desk.command("DELETE")
 
 
-async def test_a_second_lab_on_a_database_server_is_refused(
-    narrow: Bench, embedded_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """The second lab must not take the database of the first, and says so."""
-    settings = Settings(lab=True, lab_token=TOKEN, data_dir=tmp_path_factory.mktemp("lab"))
+async def test_labs_share_a_database_server(narrow: Bench, embedded_url: str, tmp_path: Path) -> None:
+    """A second lab has a database of its own, and takes nothing from the first."""
+    desk = await narrow.workspace()
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    with programs.serving(tmp_path, "--lab", f"--database-url={embedded_url}", HERDBOOK_LAB_TOKEN=TOKEN) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=programs.PATIENCE) as client:
+            made = await client.post(f"{LAB}/workspaces", json={}, headers=token)
 
-    with pytest.raises(SettingOutOfRange, match="another server has a lab"):
-        async with serving(settings, embedded_url):
-            pass
+    assert made.status_code == 201
+    assert (await desk.ask("GET", CONTACTS)).status_code == 200
+    await desk.command("DELETE")
 
-    assert (await narrow.ask("GET", f"{LAB}/state")).status_code == 200
+
+async def test_there_are_so_many_labs_on_a_database_server(embedded_url: str) -> None:
+    """Once all databases of labs are taken, another lab is refused, and those that have them keep them."""
+    async with AsyncExitStack() as labs:
+
+        async def take() -> None:
+            for _ in range(len(DATABASES) + 1):
+                name, keeping = await create_database(embedded_url)
+                labs.push_async_callback(drop_database, embedded_url, name)
+                labs.push_async_callback(keeping.close)
+
+        with pytest.raises(SettingOutOfRange, match="other servers have a lab"):
+            await take()
 
 
 def test_a_lab_is_not_open_to_other_machines_by_itself() -> None:

@@ -1,6 +1,7 @@
 """`herdbook workspaces`: tenants."""
 
 import asyncio
+from itertools import count
 from typing import Annotated, Final
 
 from cyclopts import App, Parameter
@@ -20,7 +21,8 @@ from herdbook.phone_numbers import region_named
 from herdbook.settings import DatabaseSettings
 from herdbook.workspaces.store import set_region
 
-_PROGRESS_SECONDS: Final = 2.0
+_WAKE_SECONDS: Final = 0.05
+_LOOKS_FOR_PROGRESS: Final = 40
 
 app = App(name="workspaces", help="Create, change and list workspaces: tenants with separate data.", version_flags=[])
 
@@ -102,10 +104,16 @@ def where(*, database: Annotated[DatabaseSettings, Parameter(name="*")] = Databa
 
 
 @app.command
-def move(workspace: str, node: str, *, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()) -> None:
+def move(
+    workspace: str,
+    node: str,
+    *,
+    alone: Annotated[bool, Parameter(negative="")] = False,
+    database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
+) -> None:
     """Move a workspace to another node of a distributed database, while it is in use.
 
-    Its writes pause for a moment at the end. The workspace is parted first from those that are kept together with it.
+    Those that are kept together with it move, too. Their writes pause for a moment at the end.
 
     Parameters
     ----------
@@ -113,15 +121,17 @@ def move(workspace: str, node: str, *, database: Annotated[DatabaseSettings, Par
         The id of the workspace.
     node
         The name of the node, as `herdbook workspaces where` shows it.
+    alone
+        Part the workspace from those that are kept together with it, which stay. Writes of all of these pause for seconds.
 
     """
 
     async def moved(connection: Connection) -> bool:
         workspace_id = await workspace_called(connection, workspace)
         async with asyncio.TaskGroup() as tasks:
-            watch = tasks.create_task(_show_progress(url))
+            watch = tasks.create_task(_watch(url))
             try:
-                return await distribution.move(connection, workspace_id, node, environment.say)
+                return await distribution.move(connection, workspace_id, node, environment.say, is_parted=alone)
             finally:
                 watch.cancel()
 
@@ -133,12 +143,15 @@ def move(workspace: str, node: str, *, database: Annotated[DatabaseSettings, Par
     environment.say(f"Moved to {node}." if has_moved else f"It is on {node} already.")
 
 
-async def _show_progress(url: str) -> None:
-    """Show how much of a move is done, every few seconds, until it is cancelled."""
+async def _watch(url: str) -> None:
+    """Have a move go on as soon as it can, and show every few seconds how much of it is done, until it is cancelled."""
     connection = await connect(url)
     try:
-        while True:
-            await asyncio.sleep(_PROGRESS_SECONDS)
+        for number in count(1):
+            await asyncio.sleep(_WAKE_SECONDS)
+            await distribution.wake(connection)
+            if number % _LOOKS_FOR_PROGRESS:
+                continue
             done, total = await distribution.moved_bytes(connection)
             if total:
                 environment.say(f"{decimal(done)} of {decimal(total)}")

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 from asyncpg.pgproto import pgproto
@@ -131,12 +131,18 @@ class Lab:
 
     async def create_database(self) -> None:
         """Create the lab's database anew. Refusal: SettingOutOfRange."""
-        await store.create_database(self._database_url)
+        self._database: LiteralString
+        self._database, self._keeping = await store.create_database(self._database_url)
+        try:
+            await store.set_up(self._keeping, self._database)
+        except BaseException:
+            self._keeping.terminate()
+            raise
 
     async def open(self, api: ApiApp, services: Services) -> None:
         """Let an application serve the workspaces, and take the time of the process from them."""
         settings = self._settings
-        url, folder = store.lab_url(self._database_url), settings.data_dir / "lab"
+        url, folder = store.lab_url(self._database_url, self._database), settings.data_dir / "lab"
         # A lab that was killed may have left some.
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         self._files = FileRoom(folder, settings.lab_limit)
@@ -206,7 +212,8 @@ class Lab:
         await self._copies.close()
         await self._pages.close()
         await self._pool.close()
-        await store.drop_database(self._database_url)
+        await self._keeping.close()
+        await store.drop_database(self._database_url, self._database)
 
     async def workspace_of(self, credential_id: UUID) -> LabWorkspace | None:
         """Return the workspace of a credential, or None if it is not the lab's."""

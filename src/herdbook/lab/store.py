@@ -1,6 +1,7 @@
 """Every SQL statement of the lab. Its workspaces are in a database of their own, so that no chore of the server sees them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, LiteralString, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -10,10 +11,17 @@ import asyncpg
 
 from herdbook import ids
 from herdbook.db.migrate import create_schema
-from herdbook.db.pool import Executor, connect
+from herdbook.db.pool import Executor, OwnConnection, connect
 from herdbook.settings import SettingOutOfRange
 
-DATABASE: Final = "herdbook_lab"
+# A lab takes the first that no other lab of the database server has.
+DATABASES: Final[Sequence[LiteralString]] = ("herdbook_lab", "herdbook_lab_2", "herdbook_lab_3", "herdbook_lab_4")
+_TAKEN: Final = (
+    asyncpg.ObjectInUseError,
+    asyncpg.DuplicateDatabaseError,
+    asyncpg.UniqueViolationError,
+    asyncpg.InvalidCatalogNameError,
+)
 INBOXES: Final = "/api/herdbook/lab/inboxes/"
 
 # Statements of the product say `now()`, and find this schema before the system's. The clock is a setting of the session.
@@ -29,7 +37,7 @@ _CLOCK: Final[LiteralString] = """
         pg_catalog.clock_timestamp() + nullif(current_setting('lab.ahead', true), '')::interval,
         pg_catalog.clock_timestamp()
     );
-    alter database herdbook_lab set search_path = lab, pg_catalog;
+    alter database $database set search_path = lab, pg_catalog;
     set search_path = lab, pg_catalog;
 """
 
@@ -231,37 +239,43 @@ def _inboxes(kept: Kept, workspace_id: UUID) -> list[str]:
     return [INBOXES + ids.encoded(ids.WORKSPACE, each) for each in (kept.id, workspace_id)]
 
 
-def lab_url(database_url: str) -> str:
-    """Return the address of the lab's database on the same server."""
-    return urlunsplit(urlsplit(database_url)._replace(path=f"/{DATABASE}"))
+def lab_url(database_url: str, name: LiteralString) -> str:
+    """Return the address of a lab's database on the same server."""
+    return urlunsplit(urlsplit(database_url)._replace(path=f"/{name}"))
 
 
-async def create_database(database_url: str) -> None:
-    """Create the lab's database anew. Refusal: SettingOutOfRange, if another lab has it."""
+async def create_database(database_url: str) -> tuple[LiteralString, OwnConnection]:
+    """Create a lab's database anew; return its name, and a connection that keeps other labs from it.
+
+    Refusal: SettingOutOfRange, if other labs have all that there may be.
+    """
     connection = await connect(database_url)
     try:
-        # One that a killed server left; that of a running one cannot be dropped.
-        await connection.execute("drop database if exists herdbook_lab")
-        await connection.execute("create database herdbook_lab template template0")
-    except asyncpg.ObjectInUseError:
-        message = "--lab: another server has a lab on this database server. Stop that one, or choose another data folder."
-        raise SettingOutOfRange(message) from None
+        for name in DATABASES:
+            # One that a killed server left is made anew; that of a running one cannot be dropped. Another lab may begin, too.
+            with suppress(*_TAKEN):
+                await connection.execute("drop database if exists " + name)
+                await connection.execute("create database " + name + " template template0")
+                return name, await connect(lab_url(database_url, name))
     finally:
         await connection.close()
-    connection = await connect(lab_url(database_url))
-    try:
-        await connection.execute(_CLOCK)
-        await create_schema(connection)
-        await connection.execute(_COPIES)
-    finally:
-        await connection.close()
+    raise SettingOutOfRange(
+        f"--lab: {len(DATABASES)} other servers have a lab on this database server. Stop one, or choose another data folder."
+    )
 
 
-async def drop_database(database_url: str) -> None:
-    """Remove the lab's database, if it is there."""
+async def set_up(connection: Executor, name: LiteralString) -> None:
+    """Create the schema of a lab in its database, which is empty."""
+    await connection.execute(_CLOCK.replace("$database", name))
+    await create_schema(connection)
+    await connection.execute(_COPIES)
+
+
+async def drop_database(database_url: str, name: LiteralString) -> None:
+    """Remove a lab's database, if it is there."""
     connection = await connect(database_url)
     try:
-        await connection.execute("drop database if exists herdbook_lab with (force)")
+        await connection.execute("drop database if exists " + name + " with (force)")
     finally:
         await connection.close()
 
