@@ -1,5 +1,6 @@
 """The console in the same process for most tests, and a server with a real browser for journeys."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -70,7 +71,10 @@ def browser_path() -> str | None:
     node = shutil.which("node")
     if node is None or not (FOLDER / "node_modules").exists():
         return None
-    return subprocess.run([node, "path.js"], cwd=FOLDER, capture_output=True, text=True, check=True).stdout.strip()
+    # The package takes a browser that another process is just unpacking for one that is there.
+    with (FOLDER / "path.js").open() as program:
+        fcntl.flock(program, fcntl.LOCK_EX)
+        return subprocess.run([node, program.name], cwd=FOLDER, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest_asyncio.fixture(scope="session")
