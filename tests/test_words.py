@@ -66,7 +66,8 @@ def badly_begun(texts: Iterable[str]) -> list[str]:
 
 
 def in_files(paths: Iterable[Path], texts_of: Callable[[Path], Iterable[str]]) -> dict[str, list[str]]:
-    """Return the sentences that open badly by file. Few files have such a word, and to read the others word by word takes long."""
+    """Return the sentences that open badly by file."""
+    # To read files word by word takes long, and few have such a word anywhere.
     some = (path for path in paths if OPENING.search(path.read_text()))
     found = {str(path.relative_to(ROOT)): badly_begun(texts_of(path)) for path in some}
     return {name: sentences for name, sentences in found.items() if sentences}

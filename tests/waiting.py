@@ -10,13 +10,13 @@ async def until(is_so: Callable[[], bool], seconds: float = 90.0) -> None:
     """Return once the condition holds; raise TimeoutError if it never does."""
     async with asyncio.timeout(seconds):
         asked = time.monotonic()
-        while not is_so():  # noqa: ASYNC110  # files and processes set no event
+        while not is_so():  # files and processes set no event
             await asyncio.sleep(pause(time.monotonic() - asked))
             asked = time.monotonic()
 
 
 def pause(took: float) -> float:
-    """Return how long to wait before a question is asked again that took so long: those who are waited for need the processor."""
+    """Return how long to wait before a question that took so long is asked again: the answerer needs the processor, too."""
     return min(max(0.01, 4 * took), 0.1)
 
 
@@ -24,7 +24,7 @@ async def until_so(is_so: Callable[[], Awaitable[bool]], seconds: float = 90.0) 
     """Return once an answer says that the condition holds; raise TimeoutError if none ever does."""
     async with asyncio.timeout(seconds):
         asked = time.monotonic()
-        while not await is_so():  # noqa: ASYNC110  # as above
+        while not await is_so():  # as above
             await asyncio.sleep(pause(time.monotonic() - asked))
             asked = time.monotonic()
 
