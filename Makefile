@@ -71,8 +71,9 @@ power: .venv/dev-installed
 # feed rebuilds, thousands of runs of changes and undos, the plans of all lists at a million rows, and several times as many examples of
 # other rules: more than twenty minutes.
 DEEP := http/test_schemathesis feed/test_rebuild feed/test_event_stream db/test_plans importing/test_events history/test_undo_stateful \
-	contacts/test_patch_rules contacts/test_upsert_rules ledger/test_stateful merging/test_merge_rules formats/test_card_content \
-	test_phone_numbers
+	contacts/test_patch_rules contacts/test_upsert_rules custom_fields/test_query_rules custom_fields/test_replay \
+	custom_fields/test_replay_bulk ledger/test_stateful merging/test_merge_rules formats/test_card_content test_phone_numbers \
+	cli/test_serve cli/test_outage
 deep: .venv/dev-installed
 	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest $(DEEP:%=tests/%.py)
 
