@@ -119,10 +119,11 @@ async def axe_faults(page: Page, **options: Any) -> list[Any]:
 
 
 class Demo(NamedTuple):
-    """A running demo: the address of its console, and the link that it has printed."""
+    """A running demo: the address of its console, and the link and the key that it has printed."""
 
     url: str
     link: str
+    key: str
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Generator[Demo]:
         until(lambda: "Ctrl-C" in (folder / "out.txt").read_text())
         found = re.search(r"http\S+/console/link/\S+", (folder / "out.txt").read_text())
         assert found is not None, "the demo prints a link"
-        yield Demo(console_url(server.url), found[0])
+        yield Demo(console_url(server.url), found[0], server.key)
 
 
 @pytest.fixture(scope="module")
