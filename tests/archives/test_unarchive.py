@@ -316,6 +316,7 @@ def test_a_killed_one_leaves_nothing(original: Original, archive: Path, tmp_path
             process = begin(url)
             while not await blocked(connection):
                 assert process.poll() is None
+                await asyncio.sleep(0.01)
             assert len(recordings(data)) == 1
             process.send_signal(signal.SIGKILL)
             await asyncio.to_thread(process.wait)

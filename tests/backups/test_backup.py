@@ -252,6 +252,7 @@ def test_a_stopped_backup_leaves_nothing(farm: Path, tmp_path: Path) -> None:
             process = begin(url)
             while not await blocked(connection):
                 assert process.poll() is None
+                await asyncio.sleep(0.01)
             half_done = [path.suffix for path in (tmp_path / "out").iterdir()]
             process.send_signal(signal.SIGTERM)
             _, complained = await asyncio.to_thread(process.communicate, timeout=PATIENCE)

@@ -16,6 +16,7 @@ import psutil
 import requests
 
 from tests.cli.forked import PROGRAM, Fork, can_fork, fork
+from tests.waiting import pause
 
 PATIENCE = 90.0
 
@@ -131,11 +132,13 @@ def kill(process: psutil.Process) -> None:
 
 def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait for a condition; fail if it takes too long."""
-    deadline = time.monotonic() + seconds
+    began = asked = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+        now = time.monotonic()
+        assert now < began + seconds, "it did not happen"
         # Files and foreign processes send no notification, so poll.
-        time.sleep(0.01)
+        time.sleep(pause(now - asked))
+        asked = time.monotonic()
 
 
 def accepts(url: str) -> bool:

@@ -1,5 +1,6 @@
 """The console in the same process for most tests, and a server with a real browser for journeys."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -70,7 +71,10 @@ def browser_path() -> str | None:
     node = shutil.which("node")
     if node is None or not (FOLDER / "node_modules").exists():
         return None
-    return subprocess.run([node, "path.js"], cwd=FOLDER, capture_output=True, text=True, check=True).stdout.strip()
+    # The package takes a browser that another process is just unpacking for one that is there.
+    with (FOLDER / "path.js").open() as program:
+        fcntl.flock(program, fcntl.LOCK_EX)
+        return subprocess.run([node, program.name], cwd=FOLDER, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -115,10 +119,11 @@ async def axe_faults(page: Page, **options: Any) -> list[Any]:
 
 
 class Demo(NamedTuple):
-    """A running demo: the address of its console, and the link that it has printed."""
+    """A running demo: the address of its console, and the link and the key that it has printed."""
 
     url: str
     link: str
+    key: str
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +134,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Generator[Demo]:
         until(lambda: "Ctrl-C" in (folder / "out.txt").read_text())
         found = re.search(r"http\S+/console/link/\S+", (folder / "out.txt").read_text())
         assert found is not None, "the demo prints a link"
-        yield Demo(console_url(server.url), found[0])
+        yield Demo(console_url(server.url), found[0], server.key)
 
 
 @pytest.fixture(scope="module")

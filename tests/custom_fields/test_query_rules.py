@@ -16,6 +16,7 @@ from herdbook.querying import store as query_store
 from tests.cast import Json, Person
 from tests.custom_fields.definitions import define
 from tests.custom_fields.test_query_contacts import URL
+from tests.repeats import repeats
 
 _OPTIONS: Final = ["gold", "silver", "bronze"]
 _CONTACT_IDS: Final = [ids.encoded(ids.CONTACT, ids.new_id()) for _ in range(3)]
@@ -322,7 +323,7 @@ async def test_every_sort_follows_the_model(
 
 
 @settings(
-    max_examples=15,
+    max_examples=repeats(24),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

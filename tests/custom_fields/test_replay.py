@@ -17,6 +17,7 @@ from tests.cast import Json, Person
 from tests.custom_fields.claims import assert_claimed, convert
 from tests.history.chains import assert_chained
 from tests.history.consistency import assert_consistent
+from tests.repeats import repeats
 
 _OPTIONS: Final = [{"id": each, "label": each} for each in ("gold", "silver")]
 _KINDS: Final = [
@@ -145,7 +146,7 @@ async def assert_rebuilt(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUI
 
 
 @settings(
-    max_examples=25,
+    max_examples=repeats(36),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

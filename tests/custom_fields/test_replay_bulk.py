@@ -19,6 +19,7 @@ from tests.cast import Json, Person
 from tests.custom_fields.claims import assert_claimed, convert
 from tests.history.chains import assert_chained
 from tests.history.consistency import assert_consistent
+from tests.repeats import repeats
 
 _KEYS: Final = ("a", "b")
 _PLURALS: Final = {"contact": "contacts", "company": "companies"}
@@ -179,7 +180,7 @@ def waiting_conversions(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("waiting_conversions")
 @pytest.mark.parametrize("object_type", ["contact", "company"])
 @settings(
-    max_examples=25,
+    max_examples=repeats(36),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
