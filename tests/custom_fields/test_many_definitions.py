@@ -18,7 +18,7 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Origin
 from tests.cast import Person, Thing
 from tests.custom_fields.definitions import define
-from tests.serving import appending_to
+from tests.nodes import recorded
 
 _OPTIONS = [{"id": f"option_{number}", "label": f"The label of the option {number}"} for number in range(100)]
 
@@ -34,11 +34,8 @@ class Watched(NamedTuple):
 @pytest_asyncio.fixture
 async def watched(database_url: str) -> AsyncGenerator[Watched]:
     """A ledger whose statements are recorded."""
-    statements: list[str] = []
     pool = await open_pool(database_url, 1)
-    async with pool.acquire() as connection:
-        logged: Any = connection
-        logged.add_query_logger(appending_to(statements))
+    statements = await recorded(pool)
     ledger = Ledger(pool, 1000)
     ledger.open()
     yield Watched(ledger, pool, statements)
