@@ -6,11 +6,11 @@ from uuid import UUID
 from herdbook.auth.store import create_workspace
 from herdbook.db.executor import Connection, Lender
 from herdbook.db.pool import Executor, Pool, is_distributed
-from herdbook.db.shards import ShardConnection
+from herdbook.db.shards import Shard, ShardConnection
 
 
-async def lender_of(pool: Pool, workspace_id: UUID) -> Lender:
-    """Return who lends the connections on which a server reads and writes a workspace."""
+async def home_of(pool: Pool, workspace_id: UUID) -> Pool | Shard:
+    """Return who runs the statements of the ledger about a workspace, and lends the connections for them."""
     return pool if pool.shards is None else await pool.shards.of(workspace_id)
 
 

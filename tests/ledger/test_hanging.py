@@ -26,7 +26,7 @@ from tests.ledger.ledger_client import LedgerClient, id_of, items, ledger_on
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Proxy, proxy_to
 from tests.ledger.test_connection_cut import loads, saves, together
-from tests.nodes import create_neighbour, lender_of, of_asyncpg
+from tests.nodes import create_neighbour, home_of, of_asyncpg
 from tests.waiting import until, until_blocked
 
 
@@ -241,8 +241,8 @@ async def test_callers_are_answered_after_a_batch_was_cut(proxy: Proxy, ledger_c
     def note(_: Any) -> None:
         ended.set()
 
-    lender = await lender_of(connections, ledger_client.workspace_id)
-    async with lender.acquire() as one, lender.acquire() as another:
+    home = await home_of(connections, ledger_client.workspace_id)
+    async with home.acquire() as one, home.acquire() as another:
         for each in (one, another):
             of_asyncpg(each).add_termination_listener(note)
     ledger = Ledger(connections, 100, 0.4)

@@ -27,7 +27,7 @@ from herdbook.ledger.unit_of_work import LARGE_BYTES, Need, Origin, Table
 from tests.ledger.ledger_client import LedgerClient, id_of, items
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.test_loading import in_short
-from tests.nodes import create_neighbour, lender_of, recorded
+from tests.nodes import create_neighbour, home_of, recorded
 
 
 class Watched(NamedTuple):
@@ -217,8 +217,8 @@ async def test_a_kept_row_is_what_a_load_returns(ledger_client: LedgerClient, da
     command = CreateContactRecord(fields)
     noted: list[SavedRows] = []
     pool = await open_pool(database_url, 1)
-    lender = await lender_of(pool, ledger_client.workspace_id)
-    async with lender.acquire() as connection:
+    home = await home_of(pool, ledger_client.workspace_id)
+    async with home.acquire() as connection:
         work = (await load(connection, {ledger_client.workspace_id: set(command.needs())}))[ledger_client.workspace_id]
         work.carry_out(command, Origin(ids.new_id(), ids.new_id()))
         await save(connection, [work], noted.append)
