@@ -66,8 +66,11 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
             )
             first = first or await connection.fetchval("select id from workspace order by id limit 1")
             if first is None:
-                workspace_id = await create_owned_workspace(database_url, connection, "First workspace")
-                return await _with_first_key(connection, workspace_id)
+                first = await create_owned_workspace(database_url, connection, "First workspace")
+                return await _with_first_key(connection, first)
+            if not await connection.fetchval("select exists (select from credential)"):
+                # A distributed database has the workspace before its key, and a start may have been cut between the two.
+                return await _with_first_key(connection, first)
             unshown = await _unshown_key(connection)
             if unshown is None or not is_alone:
                 return Prepared(first, None, lacks_key=unshown is not None)

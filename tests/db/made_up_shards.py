@@ -23,6 +23,10 @@ HERE: Final = 1
 # Its node is away: nobody listens at its port.
 AWAY: Final = 2
 MOVED: Final = 3
+_RENUMBER: Final = f"""
+    update pg_dist_shard set shardid = shardid + 1000 * {MOVED - HERE} where shardid < 2000;
+    update pg_dist_placement set shardid = shardid + 1000 * {MOVED - HERE} where shardid < 2000;
+"""
 _CITUS: Final = """
     create table pg_dist_local_group (groupid int);
     insert into pg_dist_local_group values (1);
@@ -37,6 +41,7 @@ _CITUS: Final = """
         where s.logicalrelid = $1::regclass
             and s.shardminvalue = coalesce((select p.shardminvalue from placed p where p.workspace_id = $2), '0')
     $$;
+    create function relation_is_a_known_shard(regclass) returns boolean language sql as 'select true';
     create function lock_shard_metadata(int, bigint[]) returns void language sql as $$
         select pg_advisory_xact_lock_shared(each) from unnest($2) as each
     $$;
@@ -54,20 +59,46 @@ class MadeUpShards:
         """Put a workspace on a node that is away."""
         await self.plain.execute("insert into placed values ($1, 'away')", workspace_id)
 
+    async def bring_back(self) -> None:
+        """Put the workspaces of the node that is away on the one that is there."""
+        for place, name in enumerate(_TABLES):
+            await self.plain.execute(
+                f"create view {name}_{_number(AWAY, place)} as select * from {name}_{_number(HERE, place)}"
+            )
+        await self.plain.execute("update pg_dist_placement set groupid = 1")
+
+    async def misplace(self, workspace_id: UUID) -> None:
+        """Leave a workspace without a shard, as it is between two looks while shards are parted."""
+        await self.plain.execute("insert into placed values ($1, 'nowhere')", workspace_id)
+
+    async def lose(self, table: str) -> None:
+        """Drop a table in the shard, which stays where it is."""
+        await self.plain.execute(f"drop table {table}_{_number(HERE, _TABLES.index(table))} cascade")
+
+    async def move_with(self, table: str) -> None:
+        """Let the shard be another one as soon as somebody has written in a table of it."""
+        await self._copy()
+        await self.plain.execute(
+            f"""
+            create function leave() returns trigger language plpgsql as $$ begin {_RENUMBER} return null; end $$;
+            create trigger leave after update on {table}_{_number(HERE, _TABLES.index(table))} execute function leave()
+            """
+        )
+
     async def begin_move(self) -> None:
         """Begin what ends a move: nobody writes in the shard until the transaction of the connection ends."""
         await self.plain.execute("select pg_advisory_xact_lock($1)", _number(HERE, _TABLES.index("workspace")))
 
     async def move(self) -> None:
         """Make the shard another one, whose tables have other names."""
+        await self._copy()
+        await self.plain.execute(_RENUMBER)
+
+    async def _copy(self) -> None:
         for place, name in enumerate(_TABLES):
             await self.plain.execute(
                 f"create view {name}_{_number(MOVED, place)} as select * from {name}_{_number(HERE, place)}"
             )
-        await self.plain.execute("update pg_dist_shard set shardid = shardid + 1000 * $1 where shardid < 2000", MOVED - HERE)
-        await self.plain.execute(
-            "update pg_dist_placement set shardid = shardid + 1000 * $1 where shardid < 2000", MOVED - HERE
-        )
 
 
 def _number(shard: int, place: int) -> int:

@@ -2,32 +2,54 @@
 
 import asyncio
 import gc
+import weakref
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
+import asyncpg
 import pytest
 import pytest_asyncio
+from prometheus_client import REGISTRY
 
+from herdbook import ids
 from herdbook.app import OPERATIONS
 from herdbook.auth.store import create_workspace
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields.store import find_record_in
 from herdbook.db.database import Database, find_in
-from herdbook.db.pool import DatabaseAway, PagePool, open_pool
+from herdbook.db.distribution import each_part, fetch_everywhere, fetch_of
+from herdbook.db.pool import DatabaseAway, Executor, PagePool, open_pool
 from herdbook.db.shards import Shard
 from herdbook.errors import Unavailable
+from herdbook.first_start import prepare
+from herdbook.http.request_log import AnsweredRequest, RequestLog
 from herdbook.ledger.changes import SAVE_CHANGES
-from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.commands import Create
+from herdbook.ledger.idempotency import IdempotencyKey, forget_old_records
+from herdbook.ledger.ledger import Ledger, Written
 from herdbook.ledger.retention import trim_ledgers
 from herdbook.ledger.unit_of_work import Table
 from herdbook.object_types import OBJECT_TYPES
+from herdbook.outgoing import Targets
+from herdbook.request_log.commands import write
+from herdbook.tags.model import TagCreate
+from herdbook.tags.store import TAG
+from herdbook.webhook_endpoints.model import EndpointKey
+from herdbook.webhooks import delivery_store
 from herdbook.webhooks import store as webhooks_store
+from herdbook.webhooks.courier import Courier
+from herdbook.webhooks.delivery import DeliveryContext
+from herdbook.webhooks.delivery_store import WELL, Progress
+from herdbook.webhooks.sender import Sender
 from tests.db.conftest import NewDatabase
 from tests.db.made_up_shards import MadeUpShards, made_up_shards
 from tests.ledger.ledger_client import LedgerClient, contact_of, id_of
 from tests.test_one_workspace import NAMED, SPREAD, called
-from tests.waiting import until_blocked
+from tests.waiting import until, until_blocked, until_so
+
+_HEADS: Final = "select id, seq from workspace where id = any($1)"
+_TAKES_TOO_LONG: Final = "do $$ begin raise exception using errcode = 'query_canceled'; end $$"
 
 
 @pytest_asyncio.fixture
@@ -43,6 +65,14 @@ async def spread_pool(shards: MadeUpShards) -> AsyncGenerator[PagePool]:
     pool = await open_pool(shards.url, 3)
     yield pool
     await pool.close()
+
+
+@pytest_asyncio.fixture
+async def spread_pages(spread_pool: PagePool, shards: MadeUpShards) -> AsyncGenerator[PagePool]:
+    """Those for lists."""
+    pages = await open_pool(shards.url, 2, planning_once=spread_pool)
+    yield pages
+    await pages.close()
 
 
 @pytest_asyncio.fixture
@@ -165,6 +195,307 @@ async def test_chores_go_on_without_a_node(writer: LedgerClient, spread_pool: Pa
         await trim_ledgers(spread_pool, 90)
 
     assert await shards.plain.fetchval("select count(*) from change where workspace_id = $1", writer.workspace_id) == 0
+
+
+async def test_a_table_that_is_missing_is_the_fault_of_its_command(writer: LedgerClient, shards: MadeUpShards) -> None:
+    """A command that meets a missing table has that error, and the others of its batch are carried out."""
+    await writer.create("ada@x.test")
+    await shards.lose("tag")
+    written = await asyncio.gather(
+        writer.create("grace@x.test"),
+        writer.write(Create(TAG, TagCreate(name="Herd"))),
+        writer.create("joan@x.test"),
+        return_exceptions=True,
+    )
+
+    assert [type(each) for each in written] == [Written, asyncpg.UndefinedTableError, Written]
+
+
+async def test_a_write_finds_its_workspace_when_a_node_is_gone_for_good(spread_ledger: Ledger, shards: MadeUpShards) -> None:
+    """A write that began while a node was away is made where the workspace is by now."""
+    lost = LedgerClient(spread_ledger, await create_workspace(shards.plain, "Lost"))
+    await shards.put_away(lost.workspace_id)
+    writing = asyncio.create_task(lost.create("ada@x.test"))
+    await until(lambda: spread_ledger.trouble is not None)
+    await shards.bring_back()
+
+    assert (await writing).version == 1
+
+
+async def test_all_pools_of_a_process_know_of_a_move(
+    writer: LedgerClient, spread_pages: PagePool, shards: MadeUpShards
+) -> None:
+    """Once a write has followed a workspace, lists do not look for it in its former shard."""
+    assert spread_pages.shards is not None
+    await writer.create("ada@x.test")
+    before = await spread_pages.shards.of(writer.workspace_id)
+    await shards.move()
+    await writer.create("grace@x.test")
+
+    assert spread_pages.shards.known(writer.workspace_id) not in (before, None)
+
+
+async def test_readers_leave_a_node_that_takes_no_writes(
+    writer: LedgerClient, spread_pool: PagePool, spread_pages: PagePool
+) -> None:
+    """Nothing that lists do is refused on a former primary, so their connections to that node go once a write is."""
+    session = "select pg_backend_pid() from workspace where id = $1 /* here */"
+    before = {await spread_pages.fetchval(session, writer.workspace_id) for _ in range(3)}
+    assert spread_pool.shards is not None
+    shard = await spread_pool.shards.of(writer.workspace_id)
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await shard.execute("begin read only; create table herd (name text)")
+    after = {await spread_pages.fetchval(session, writer.workspace_id) for _ in range(3)}
+
+    assert before.isdisjoint(after)
+
+
+async def test_a_statement_that_takes_too_long_costs_its_shard_alone(spread_pool: PagePool, shards: MadeUpShards) -> None:
+    """A chore goes on with the other shards of a node, which is not taken for away, and has the error in the end."""
+    await shards.bring_back()
+    acted: list[Executor] = []
+
+    async def act(part: Executor) -> None:
+        acted.append(part)
+        if len(acted) == 1:
+            await part.execute(_TAKES_TOO_LONG)
+
+    with pytest.raises(asyncpg.QueryCanceledError):
+        await each_part(spread_pool, act)
+
+    assert len(acted) == 2
+
+
+async def test_a_look_that_takes_too_long_says_so(
+    spread_pool: PagePool, shards: MadeUpShards, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node on which a look was ended in time is not taken for away."""
+    await shards.bring_back()
+    await shards.plain.execute(
+        """
+        create function take_too_long() returns bigint language plpgsql as
+        $$ begin raise exception using errcode = 'query_canceled'; end $$
+        """
+    )
+    with pytest.raises(asyncpg.QueryCanceledError):
+        await fetch_everywhere(spread_pool, "select take_too_long() from generate_series(1, 1)")
+
+    assert [record.msg for record in caplog.records if "away" in record.msg] == []
+
+
+async def test_chores_follow_a_shard_that_moves(spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards) -> None:
+    """A chore acts where a shard is that has moved since it began."""
+    acted: list[Executor] = []
+
+    async def act(part: Executor) -> None:
+        acted.append(part)
+        if len(acted) == 1:
+            await shards.move()
+        await part.execute("update workspace set name = 'Seen' where true /* held */")
+
+    with pytest.raises(DatabaseAway) as raised:
+        await each_part(spread_pool, act)
+
+    assert str(raised.value).count("is away") == 1
+    assert await shards.plain.fetchval("select name from workspace where id = $1", writer.workspace_id) == "Seen"
+
+
+async def test_looks_follow_a_workspace_that_has_moved(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """A look at some workspaces does not stay with a shard whose tables are there still."""
+    assert spread_pool.shards is not None
+    before = await spread_pool.shards.of(writer.workspace_id)
+    await shards.move()
+    found = await fetch_of(spread_pool, [writer.workspace_id], _HEADS)
+
+    assert (len(found.records), found.is_all) == (1, True)
+    assert spread_pool.shards.known(writer.workspace_id) not in (before, None)
+
+
+async def test_a_workspace_without_a_shard_costs_itself_alone(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """A look at some workspaces finds those that have a place."""
+    nowhere = await create_workspace(shards.plain, "Nowhere")
+    await shards.misplace(nowhere)
+    found = await fetch_of(spread_pool, [writer.workspace_id, nowhere], _HEADS)
+
+    assert ([record["id"] for record in found.records], found.is_all) == ([writer.workspace_id], False)
+
+
+async def test_what_a_round_delivered_is_counted_once(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """The counters of an endpoint are written once, also if its workspace moves right after that."""
+    place, holder = EndpointKey(writer.workspace_id, ids.new_id()), ids.new_id()
+    await shards.plain.execute(
+        """
+        insert into webhook_reader (workspace_id, endpoint_id, is_enabled, position, lease_holder)
+        values ($1, $2, false, 0, $3)
+        """,
+        *place,
+        holder,
+    )
+    await shards.move_with("webhook_reader")
+    progress = Progress(1, 1, 0, WELL, None, 1, sends=False)
+    version = await delivery_store.store(spread_pool, place, holder, progress, gives_back=False)
+
+    assert version is None
+    assert await shards.plain.fetchval("select delivered from webhook_reader") == 1
+
+
+async def test_a_write_that_finds_nothing_has_looked_where_the_workspace_is(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """A statement that writes looks whether its shard has moved even if it finds no row there."""
+    assert spread_pool.shards is not None
+    before = await spread_pool.shards.of(writer.workspace_id)
+    await shards.move()
+    leased = await delivery_store.lease(spread_pool, EndpointKey(writer.workspace_id, ids.new_id()), ids.new_id())
+
+    assert leased is None
+    assert spread_pool.shards.known(writer.workspace_id) not in (before, None)
+
+
+async def test_records_are_forgotten_on_the_nodes_that_are_there(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """A node that is away holds up neither the old records of the others, nor those that a wrong clock has dated ahead."""
+    await writer.create("ada@x.test", key=IdempotencyKey("one", ""))
+    await shards.plain.execute("update idempotency_record set at = now() + interval '1 year'")
+    with pytest.raises(DatabaseAway):
+        await forget_old_records(spread_pool)
+
+    assert await shards.plain.fetchval("select count(*) from idempotency_record") == 0
+
+
+async def test_no_writers_stay_for_shards_that_are_no_more(writer: LedgerClient, shards: MadeUpShards) -> None:
+    """Once a shard is another one, its writers end."""
+    await writer.create("ada@x.test")
+    before = len(_writers())
+    await shards.move()
+    await writer.create("grace@x.test")
+    await until(lambda: len(_writers()) == before)
+
+
+def _writers() -> list["asyncio.Task[Any]"]:
+    return [each for each in asyncio.all_tasks() if each.get_name().startswith("ledger writer")]
+
+
+async def test_nothing_stays_of_a_shard_that_is_no_more(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """The statements of a shard go with it."""
+    assert spread_pool.shards is not None
+    await spread_pool.fetchval("select seq from workspace where id = $1 /* here */", writer.workspace_id)
+    before = weakref.ref(await spread_pool.shards.of(writer.workspace_id))
+    await shards.move()
+    await spread_pool.fetchval("select seq from workspace where id = $1 /* here */", writer.workspace_id)
+    gc.collect()
+
+    assert before() is None
+
+
+async def test_a_database_without_shards_has_no_endpoints(spread_pool: PagePool, shards: MadeUpShards) -> None:
+    """Metrics are those of nothing while no table is distributed."""
+    await shards.plain.execute("delete from pg_dist_shard")
+
+    assert await webhooks_store.totals(spread_pool) == (0,) * 7
+    assert await webhooks_store.totals_at_work(spread_pool) == (0, 0, 0)
+
+
+async def test_a_first_start_that_was_cut_is_made_up_for(shards: MadeUpShards) -> None:
+    """A workspace whose start ended before it had a key gets one from the next start, which shows it."""
+    workspace_id = await shards.plain.fetchval("select id from workspace")
+    await shards.plain.execute("delete from credential; delete from setting")
+    prepared = await prepare(shards.url)
+
+    assert prepared.workspace_id == workspace_id
+    assert prepared.api_key is not None
+    assert (await prepare(shards.url)).lacks_key
+
+
+def _requests(*workspace_ids: UUID) -> RequestLog:
+    """Return a log that has a request of each of these workspaces."""
+    log = RequestLog()
+    for each in workspace_ids:
+        request = AnsweredRequest(each, ids.new_id(), each, "", "GET", "/v2/contacts", (), b"", None, 200, 0.1)
+        log.add(str(each), request)
+    return log
+
+
+def _not_logged() -> float:
+    return REGISTRY.get_sample_value("herdbook_request_log_dropped_total") or 0.0
+
+
+async def test_requests_that_are_not_logged_are_counted(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """The request log has the requests of the nodes that are there, and counts the others."""
+    lost, nowhere = [await create_workspace(shards.plain, name) for name in ("Lost", "Nowhere")]
+    await shards.put_away(lost)
+    await shards.misplace(nowhere)
+    before = _not_logged()
+    await write(spread_pool, _requests(lost, nowhere, writer.workspace_id))
+
+    assert _not_logged() - before == 2
+    assert await shards.plain.fetchval("select count(*) from request_log") == 1
+
+
+async def test_requests_are_counted_while_no_place_is_known(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """The request log counts what it could not write because nobody can tell where it belongs."""
+    await shards.plain.execute("drop function get_shard_id_for_distribution_column")
+    before = _not_logged()
+    await write(spread_pool, _requests(writer.workspace_id, writer.workspace_id))
+
+    assert _not_logged() - before == 2
+
+
+async def test_requests_follow_a_workspace_that_has_moved(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """The request log loses nothing when a workspace moves."""
+    assert spread_pool.shards is not None
+    await spread_pool.shards.of(writer.workspace_id)
+    await shards.move()
+    before = _not_logged()
+    await write(spread_pool, _requests(writer.workspace_id))
+
+    assert _not_logged() == before
+    assert await shards.plain.fetchval("select count(*) from request_log") == 1
+
+
+async def test_a_courier_looks_again_at_what_it_could_not_see(
+    spread_pool: PagePool, spread_ledger: Ledger, shards: MadeUpShards
+) -> None:
+    """A workspace that moved while its node was away is looked at once the node is back, however long ago its change is."""
+    workspace_id = await create_workspace(shards.plain, "Lost")
+    await shards.plain.execute(
+        "insert into webhook_reader (workspace_id, endpoint_id, is_enabled, position) values ($1, $1, true, -1)", workspace_id
+    )
+    await shards.plain.execute(
+        """
+        insert into webhook_endpoint (workspace_id, id, version, updated_at, secret, object)
+        values ($1, $1, 1, now(), 'whsec_', '{"id":"","url":"https://x.test","created_at":"","updated_at":""}')
+        """,
+        workspace_id,
+    )
+    courier = Courier(DeliveryContext(spread_pool, spread_ledger, Sender(Targets([])), ids.new_id()))
+    await shards.put_away(workspace_id)
+    courier.moved([workspace_id])
+    await courier.settled()
+    await shards.bring_back()
+    await courier.look_at_some()
+    await until_so(
+        lambda: shards.plain.fetchval(
+            "select lease_holder is not null from webhook_reader where endpoint_id = $1", workspace_id
+        ),
+        10,
+    )
+    await courier.stop()
 
 
 def _marked() -> set[str]:

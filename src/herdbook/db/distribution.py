@@ -6,18 +6,31 @@ all nodes.
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
+from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
 
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, DatabaseAway, Executor, connect, is_distributed
-from herdbook.db.shards import HOLD_SHARD, MOST_UNITED, Shard, ShardConnection, Shards
+from herdbook.db.shards import (
+    HOLD_SHARD,
+    MOST_UNITED,
+    MOVING_SECONDS,
+    PATIENCE_SECONDS,
+    Shard,
+    ShardConnection,
+    ShardMoved,
+    Shards,
+    require_here,
+)
 from herdbook.faults import OperatorFault
+
+T = TypeVar("T")
 
 _log: Final = logging.getLogger("herdbook.db")
 # The nodes that were away when somebody last asked.
@@ -26,6 +39,8 @@ _away: Final[set[str]] = set()
 _COPIED: Final = ("person_user",)
 # A trigger for the release before this one, which does not run on a distributed database. Citus allows none.
 _FOR_OTHER_RELEASES: Final[LiteralString] = "drop trigger if exists company_not_merged on company"
+# The passes of a chore over the shards. Those after the first act on shards that have moved, or were parted, meanwhile.
+_MOST_PASSES: Final = 10
 
 
 async def distribute(statements: Executor) -> Sequence[str]:
@@ -87,6 +102,7 @@ async def connection_of(database_url: str, connection: Connection, workspace_id:
 
 
 Act: TypeAlias = Callable[[Executor], Awaitable[object]]
+ActOn: TypeAlias = Callable[[Executor, Collection[UUID]], Awaitable[object]]
 
 
 class Found(NamedTuple):
@@ -104,10 +120,14 @@ async def fetch_everywhere(statements: Executor, query: LiteralString, *args: An
     shards = _shards_of(statements)
     if shards is None:
         return Found(await statements.fetch(query, *args), is_all=True)
-    by_node: dict[str, list[Shard]] = {}
-    for shard in await shards.all():
-        by_node.setdefault(shard.node, []).append(shard)
-    return await _found({node: partial(_fetch_united, of_node, query, args) for node, of_node in by_node.items()})
+
+    async def look() -> Found:
+        by_node: dict[str, list[Shard]] = {}
+        for shard in await shards.all():
+            by_node.setdefault(shard.node, []).append(shard)
+        return await _found({node: partial(_fetch_united, of_node, query, args) for node, of_node in by_node.items()})
+
+    return await _followed(shards, look)
 
 
 async def fetch_of(statements: Executor, workspace_ids: Collection[UUID], query: LiteralString, *args: Any) -> Found:
@@ -115,23 +135,41 @@ async def fetch_of(statements: Executor, workspace_ids: Collection[UUID], query:
     shards = _shards_of(statements)
     if shards is None:
         return Found(await statements.fetch(query, *args, list(workspace_ids)), is_all=True)
-    by_node: dict[str, list[tuple[Shard, list[UUID]]]] = {}
-    for shard, of_shard in (await _by_shard(shards, workspace_ids)).items():
-        by_node.setdefault(shard.node, []).append((shard, of_shard))
-    return await _found({node: partial(_fetch_each, of_node, query, args) for node, of_node in by_node.items()})
+
+    async def look() -> Found:
+        by_node: dict[str, list[tuple[Shard, list[UUID]]]] = {}
+        by_shard = await _by_shard(shards, workspace_ids)
+        for shard, of_shard in by_shard.items():
+            by_node.setdefault(shard.node, []).append((shard, of_shard))
+        found = await _found({node: partial(_fetch_each, of_node, query, args) for node, of_node in by_node.items()})
+        return found._replace(is_all=found.is_all and sum(map(len, by_shard.values())) == len(workspace_ids))
+
+    return await _followed(shards, look)
 
 
-async def parts_of(statements: Executor, workspace_ids: Collection[UUID]) -> Iterable[tuple[Executor, Collection[UUID]]]:
-    """Return who runs statements about some workspaces: the database or, where it is distributed, their shards."""
-    shards = _shards_of(statements)
-    return [(statements, workspace_ids)] if shards is None else (await _by_shard(shards, workspace_ids)).items()
+async def _followed(shards: Shards, look: Callable[[], Awaitable[T]]) -> T:
+    """Return what a look finds that was at no shard which had left its place."""
+    late_at = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await look()
+        except ShardMoved:
+            if time.monotonic() > late_at:
+                raise
+            await asyncio.sleep(MOVING_SECONDS)
+            await shards.all()
 
 
 async def _by_shard(shards: Shards, workspace_ids: Iterable[UUID]) -> dict[Shard, list[UUID]]:
+    """Return the shards in which workspaces are. Those that are in none just now are left out."""
     by_shard: dict[Shard, list[UUID]] = {}
     asked = [*workspace_ids]
-    for workspace_id, shard in zip(asked, await asyncio.gather(*map(shards.of, asked)), strict=True):
-        by_shard.setdefault(shard, []).append(workspace_id)
+    places = await asyncio.gather(*map(shards.of, asked), return_exceptions=True)
+    for workspace_id, place in zip(asked, places, strict=True):
+        if isinstance(place, Shard):
+            by_shard.setdefault(place, []).append(workspace_id)
+        elif not isinstance(place, ShardMoved):
+            raise place
     return by_shard
 
 
@@ -147,45 +185,110 @@ async def _fetch_united(shards: Sequence[Shard], query: LiteralString, args: Seq
 async def _fetch_each(
     asked: Sequence[tuple[Shard, list[UUID]]], query: LiteralString, args: Sequence[Any]
 ) -> list[asyncpg.Record]:
-    """Run a statement in each of these shards of a node, with its workspaces as the last parameter."""
-    return [record for shard, workspace_ids in asked for record in await shard.fetch(query, *args, workspace_ids)]
+    """Run a statement in each of these shards of a node, with its workspaces as the last parameter. Refusal: ShardMoved."""
+    found: list[asyncpg.Record] = []
+    for shard, workspace_ids in asked:
+        async with shard.acquire() as connection:
+            found += await connection.fetch(query, *args, workspace_ids)
+            # It is long since somebody asked for their places, and the tables of a shard that has moved stay for a while.
+            await require_here(connection)
+    return found
 
 
 async def _found(by_node: Mapping[str, Callable[[], Awaitable[list[asyncpg.Record]]]]) -> Found:
-    """Return what is found on all nodes, which are asked side by side, and note those that are away."""
+    """Return what is found on all nodes, which are asked side by side, and note those that are away. Refusal: ShardMoved."""
     results = await asyncio.gather(*(ask() for ask in by_node.values()), return_exceptions=True)
-    away: dict[str, Exception] = {}
+    failures: dict[str, Exception] = {}
     for node, result in zip(by_node, results, strict=True):
-        if isinstance(result, CONNECTION_ERRORS):
-            away[node] = result
+        if isinstance(result, CONNECTION_ERRORS) and not isinstance(result, ShardMoved):
+            failures[node] = result
         elif isinstance(result, BaseException):
             raise result
-    _note(by_node, away)
-    if away and len(away) == len(by_node):
-        raise DatabaseAway(_told(away))
-    return Found([record for result in results if isinstance(result, list) for record in result], is_all=not away)
+    _note(by_node, failures)
+    if failures and len(failures) == len(by_node):
+        raise _all_of(failures)
+    return Found([record for result in results if isinstance(result, list) for record in result], is_all=not failures)
 
 
 async def each_part(statements: Executor, act: Act) -> None:
     """Act on the whole database or, where it is distributed, on each of its shards. Statements are then about a shard alone.
 
-    A node that is away costs only what is there. Refusal: DatabaseAway, which names such nodes, once all others are done.
+    A node that is away costs only what is there, and a shard that fails only itself. Refusals, once all others are done:
+    DatabaseAway, which names the nodes that are away; the error of a shard that failed.
     """
     shards = _shards_of(statements)
     if shards is None:
         await act(statements)
         return
-    away: dict[str, Exception] = {}
-    parts = await shards.all()
-    for shard in parts:
-        if shard.node not in away:
+
+    async def find() -> _Parts:
+        return _Parts(dict.fromkeys(await shards.all(), ()))
+
+    await _each(find, lambda shard, _: act(shard))
+
+
+async def each_part_of(statements: Executor, workspace_ids: Iterable[UUID], act: ActOn) -> None:
+    """Do as `each_part` where some workspaces are, which `act` is told. It acts once on each that is found."""
+    left = set(workspace_ids)
+    shards = _shards_of(statements)
+    if shards is None:
+        await act(statements, left)
+        return
+
+    async def find() -> _Parts:
+        by_shard = await _by_shard(shards, left)
+        return _Parts(by_shard, is_all=sum(map(len, by_shard.values())) == len(left))
+
+    async def act_once(shard: Shard, of_shard: Collection[UUID]) -> None:
+        try:
+            await act(shard, of_shard)
+        except ShardMoved:
+            shards.forget_all(of_shard)
+            raise
+        left.difference_update(of_shard)
+
+    await _each(find, act_once)
+
+
+class _Parts(NamedTuple):
+    """Shards with their workspaces, and whether those are all for which somebody has asked."""
+
+    by_shard: Mapping[Shard, Collection[UUID]]
+    is_all: bool = True
+
+
+async def _each(find: Callable[[], Awaitable[_Parts]], act: Callable[[Shard, Collection[UUID]], Awaitable[object]]) -> None:
+    nodes: set[str] = set()
+    done: set[int] = set()
+    failures: dict[str, Exception] = {}
+    for _ in range(_MOST_PASSES):
+        by_shard, is_all = await find()
+        for shard, of_shard in by_shard.items():
+            nodes.add(shard.node)
+            if shard.id in done or _is_away(failures.get(shard.node)):
+                continue
             try:
-                await act(shard)
-            except CONNECTION_ERRORS as error:
-                away[shard.node] = error
-    _note({shard.node for shard in parts}, away)
-    if away:
-        raise DatabaseAway(_told(away))
+                await act(shard, of_shard)
+            except ShardMoved:
+                is_all = False
+                continue
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+                if _is_away(error) or shard.node not in failures:
+                    failures[shard.node] = error
+            done.add(shard.id)
+        if is_all:
+            break
+        await asyncio.sleep(MOVING_SECONDS)
+    else:
+        raise ShardMoved
+    _note(nodes, failures)
+    if failures:
+        raise _all_of(failures)
+
+
+def _is_away(error: Exception | None) -> bool:
+    """Whether an error says that a node is away: one that ends a statement in time is there."""
+    return isinstance(error, CONNECTION_ERRORS) and not isinstance(error, asyncpg.QueryCanceledError)
 
 
 def _shards_of(statements: Executor) -> Shards | None:
@@ -193,19 +296,27 @@ def _shards_of(statements: Executor) -> Shards | None:
     return getattr(statements, "shards", None)
 
 
-def _note(nodes: Iterable[str], away: Mapping[str, Exception]) -> None:
-    """Log which nodes are away, and which have come back, once each."""
+def _note(nodes: Iterable[str], failures: Mapping[str, Exception]) -> None:
+    """Log which nodes are away, and which have come back, once each, and any other failure."""
     for node in nodes:
-        if node in away and node not in _away:
+        error = failures.get(node)
+        if error is not None and not _is_away(error):
+            _log.error("a statement failed on a node: what is there is left out", extra={"node": node, "error": repr(error)})
+        if not _is_away(error):
+            if node in _away:
+                _away.discard(node)
+                _log.warning("a node is back", extra={"node": node})
+        elif node not in _away:
             _away.add(node)
-            _log.error("a node is away: what is there is left out", extra={"node": node, "error": repr(away[node])})
-        elif node in _away and node not in away:
-            _away.discard(node)
-            _log.warning("a node is back", extra={"node": node})
+            _log.error("a node is away: what is there is left out", extra={"node": node, "error": repr(error)})
 
 
-def _told(away: Mapping[str, Exception]) -> str:
-    return "; ".join(f"the node {node} is away: {error!r}" for node, error in away.items())
+def _all_of(failures: Mapping[str, Exception]) -> Exception:
+    """Return one error for those of several nodes."""
+    away = {node: error for node, error in failures.items() if _is_away(error)}
+    if not away:
+        return next(iter(failures.values()))
+    return DatabaseAway("; ".join(f"the node {node} is away: {error!r}" for node, error in away.items()))
 
 
 class NotDistributed(OperatorFault):

@@ -10,7 +10,7 @@ from typing import Any, Final, LiteralString, Protocol, cast
 import asyncpg
 
 from herdbook.db.executor import Connection, Executor
-from herdbook.db.shards import DatabaseAway, Shards, is_of_shard
+from herdbook.db.shards import PATIENCE_SECONDS, DatabaseAway, Shards, is_of_shard
 from herdbook.faults import OperatorFault
 
 # After one of these, the statement may or may not have taken effect.
@@ -27,8 +27,6 @@ CONNECTION_ERRORS: Final = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 
-# The limit for waiting for a connection and using it, together.
-PATIENCE_SECONDS: Final = 9.0
 # More of them are no faster on a few cores, and let a write wait for its connection.
 _LISTS_AT_ONCE: Final = 3
 # The connections that lists leave to others, as many as there are writers. A server may have three connections in all.
@@ -227,7 +225,9 @@ class _Pool:
         self.pool = pool
         self._size = size
         self._open_on = open_on
-        self.shards = None if open_on is None else Shards(self, self._on_node)
+        # One process knows one place of a workspace, however many pools it has.
+        of_process = None if planning_once is None else planning_once.shards
+        self.shards = Shards(self, self.on_node) if open_on is not None and of_process is None else of_process
         self._nodes: dict[tuple[str, int], _Pool] = {}
         self._opening: dict[tuple[str, int], asyncio.Task[_Pool]] = {}
         self.planning_once: Pool = planning_once or self
@@ -238,9 +238,11 @@ class _Pool:
         self.at_hand: list[Any] = []
         # Counts how often all connections were given up. Those that somebody had meanwhile are cut afterwards.
         self.generation = 0
-        # Pools that only read, which no server refuses. They go where this one goes.
+        # Pools that only read, which no server refuses. They go where this one goes, and so do their connections to a node.
         self.readers: list[_Pool] = []
+        self._writers: _Pool | None = None
         if isinstance(planning_once, _Pool):
+            self._writers = planning_once
             planning_once.readers.append(self)
 
     async def leave(self) -> None:
@@ -255,29 +257,29 @@ class _Pool:
 
     async def execute(self, query: LiteralString, *args: Any) -> str:
         if self.shards is not None and is_of_shard(query, args):
-            return await self.shards.run(args[0], lambda connection: connection.execute(query, *args))
+            return await self.shards.run(args[0], lambda connection: connection.execute(query, *args), self.on_node)
         async with _Lent(self) as connection:
             return await connection.execute(query, *args)
 
     async def fetch(self, query: LiteralString, *args: Any) -> list[asyncpg.Record]:
         if self.shards is not None and is_of_shard(query, args):
-            return await self.shards.run(args[0], lambda connection: connection.fetch(query, *args))
+            return await self.shards.run(args[0], lambda connection: connection.fetch(query, *args), self.on_node)
         async with _Lent(self) as connection:
             return await connection.fetch(query, *args)
 
     async def fetchrow(self, query: LiteralString, *args: Any) -> asyncpg.Record | None:
         if self.shards is not None and is_of_shard(query, args):
-            return await self.shards.run(args[0], lambda connection: connection.fetchrow(query, *args))
+            return await self.shards.run(args[0], lambda connection: connection.fetchrow(query, *args), self.on_node)
         async with _Lent(self) as connection:
             return await connection.fetchrow(query, *args)
 
     async def fetchval(self, query: LiteralString, *args: Any) -> Any:
         if self.shards is not None and is_of_shard(query, args):
-            return await self.shards.run(args[0], lambda connection: connection.fetchval(query, *args))
+            return await self.shards.run(args[0], lambda connection: connection.fetchval(query, *args), self.on_node)
         async with _Lent(self) as connection:
             return await connection.fetchval(query, *args)
 
-    async def _on_node(self, host: str, port: int) -> "_Pool":
+    async def on_node(self, host: str, port: int) -> "_Pool":
         """Return connections to a node, as many as these. All who ask share them."""
         node = (host, port)
         while (found := self._nodes.get(node)) is None:
@@ -289,7 +291,8 @@ class _Pool:
     async def _opened_on(self, node: tuple[str, int]) -> "_Pool":
         try:
             assert self._open_on is not None, "only a distributed database has nodes"
-            found = self._nodes[node] = _Pool(await self._open_on(node=node), self._size, None)
+            writers = None if self._writers is None else await self._writers.on_node(*node)
+            found = self._nodes[node] = _Pool(await self._open_on(node=node), self._size, writers)
         finally:
             del self._opening[node]
         return found
@@ -298,8 +301,7 @@ class _Pool:
         """Close all connections; cut those to a database that does not answer."""
         for opening in [*self._opening.values()]:
             opening.cancel()
-        for node in self._nodes.values():
-            await node.close()
+        await asyncio.gather(*(node.close() for node in self._nodes.values()))
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 while self.at_hand:

@@ -25,10 +25,12 @@ OpenOn: TypeAlias = Callable[[str, int], Awaitable[Lender]]
 _MOST_KNOWN: Final = 50_000
 # The shards of a node that a statement about several of them asks at once.
 MOST_UNITED: Final = 32
-_MOST_STATEMENTS: Final = 5_000
+# The statements of which a shard keeps the form that they have there.
+_MOST_STATEMENTS: Final = 200
 # The pause before a workspace that has moved is looked for again: not all nodes know of a move at the same moment.
 MOVING_SECONDS: Final = 0.05
-_PATIENCE_SECONDS: Final = 9.0
+# The limit for waiting for a connection and using it, together, and for following a workspace.
+PATIENCE_SECONDS: Final = 9.0
 
 
 class DatabaseAway(ConnectionError):
@@ -59,24 +61,37 @@ class Shard:
         self._lent_by: Lender | None = None
         self.id = shard_id
         self.node = f"{place[0]}:{place[1]}"
+        # Nobody else keeps them, so they go with the shard.
+        self.statement = lru_cache(_MOST_STATEMENTS)(self.rename)
 
     @asynccontextmanager
-    async def acquire(self) -> AsyncGenerator["ShardConnection"]:
-        """Lend a connection to the node, whose statements are about this shard. Refusal: ShardMoved, from within the block."""
-        async with self._lent() as connection:
+    async def acquire(self, open_on: OpenOn | None = None) -> AsyncGenerator["ShardConnection"]:
+        """Lend a connection to the node, whose statements are about this shard, or one of those that `open_on` opens.
+
+        Refusal: ShardMoved, from within the block.
+        """
+        async with self._lent(open_on) as connection:
             yield ShardConnection(connection, self)
 
     @asynccontextmanager
-    async def _lent(self) -> AsyncGenerator[Connection]:
-        assert self._open_on is not None, "its connection is lent by somebody else"
-        pool = self._lent_by = await self._open_on(*self.place)
+    async def _lent(self, open_on: OpenOn | None = None) -> AsyncGenerator[Connection]:
+        if open_on is None:
+            assert self._open_on is not None, "its connection is lent by somebody else"
+            pool = self._lent_by = await self._open_on(*self.place)
+        else:
+            pool = await open_on(*self.place)
         try:
             async with pool.acquire() as connection:
                 yield connection
         except asyncpg.PostgresError as error:
-            if error.sqlstate in _MOVED:
+            if error.sqlstate == _HAS_MOVED or (error.sqlstate == _NO_SUCH_TABLE and not await self._is_on(pool)):
                 raise ShardMoved from None
             raise
+
+    async def _is_on(self, pool: Lender) -> bool:
+        """Whether the shard is on its node. A table that is missing there is then a fault of the statement."""
+        async with pool.acquire() as connection:
+            return await _is_here(ShardConnection(connection, self))
 
     async def execute(self, query: LiteralString, *args: Any) -> str:
         """Run a statement."""
@@ -100,37 +115,24 @@ class Shard:
 
     async def fetch_with(self, others: "Sequence[Shard]", query: LiteralString, *args: Any) -> "list[asyncpg.Record]":
         """Run a statement here and in other shards of the node, as one statement, and return its rows."""
+        united = " union all ".join("(" + shard.statement(query) + ")" for shard in (self, *others))
         async with self._lent() as connection:
-            return await connection.fetch(_united((self, *others), query), *args)
+            return await connection.fetch(united, *args)
 
     def get_idle_size(self) -> int:
         """Return the number of connections to the node that nobody has."""
         return 0 if self._lent_by is None else self._lent_by.get_idle_size()
 
-    def statement(self, query: LiteralString) -> LiteralString:
-        """Return a statement with the names that tables have in this shard."""
-        return _named(self, query)
-
-    def rename(self, query: str) -> str:
+    def rename(self, query: str) -> LiteralString:
         """Return a statement with the names that tables have in this shard, made anew."""
         named = self._named.sub(self._renamed, query)
         for mark, condition in _CONDITIONS.items():
             named = named.replace(mark, condition.replace("$shard", str(self.id)))
-        return named
+        # The cast is safe: the names and the number are those that the database has made.
+        return cast("LiteralString", named)
 
     def _renamed(self, named: re.Match[str]) -> str:
         return named[1] + self._names[named[2]]
-
-
-@lru_cache(_MOST_STATEMENTS)
-def _named(shard: Shard, query: LiteralString) -> LiteralString:
-    # The cast is safe: the names and the number are those that the database has made.
-    return cast("LiteralString", shard.rename(query))
-
-
-@lru_cache(_MOST_STATEMENTS)
-def _united(shards: tuple[Shard, ...], query: LiteralString) -> LiteralString:
-    return " union all ".join("(" + shard.statement(query) + ")" for shard in shards)
 
 
 class ShardConnection:
@@ -167,8 +169,13 @@ class ShardConnection:
 
 async def require_here(connection: Executor) -> None:
     """Require that a shard has not moved: then it truly lacks what was not found in it. Refusal: ShardMoved."""
-    if not await connection.fetchval("select exists (select where true /* here */)"):
+    if not await _is_here(connection):
         raise ShardMoved
+
+
+async def _is_here(connection: Executor) -> bool:
+    found: bool = await connection.fetchval("select exists (select where true /* here */)")
+    return found
 
 
 def is_of_shard(query: str, args: Sequence[object]) -> bool:
@@ -193,6 +200,10 @@ class Shards:
         shard_id = self._of.get(workspace_id)
         return None if shard_id is None else self._shards.get(shard_id)
 
+    def has(self, shard_id: int) -> bool:
+        """Whether a shard is known."""
+        return shard_id in self._shards
+
     async def of(self, workspace_id: UUID) -> Shard:
         """Return the shard in which a workspace is, or would be. Refusal: ShardMoved if it is just being moved."""
         if (shard := self.known(workspace_id)) is None:
@@ -214,25 +225,28 @@ class Shards:
 
     async def follow(self, workspace_id: UUID, act: Callable[[Shard], Awaitable[T]]) -> T:
         """Act on the shard in which a workspace is, and again if it has moved meanwhile."""
-        late_at = time.monotonic() + _PATIENCE_SECONDS
+        late_at = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 return await act(self.known(workspace_id) or await self.of(workspace_id))
             except ShardMoved:
                 if time.monotonic() > late_at:
                     raise
-                self.forget(workspace_id)
+                self.forget_all([workspace_id])
                 await asyncio.sleep(MOVING_SECONDS)
             except DatabaseAway:
                 # The node may be gone for good, and the workspace elsewhere by now.
-                self.forget(workspace_id)
+                self.forget_all([workspace_id])
                 raise
 
-    async def run(self, workspace_id: UUID, act: Callable[[ShardConnection], Awaitable[T]]) -> T:
-        """Act on a connection to the shard in which a workspace is, wherever that moves. Nothing is found only where it is."""
+    async def run(self, workspace_id: UUID, act: Callable[[ShardConnection], Awaitable[T]], open_on: OpenOn | None = None) -> T:
+        """Run a statement in the shard in which a workspace is, wherever that moves. Nothing is found only where it is.
+
+        A statement that may have written and finds nothing is run again there, so it must be one that may run twice.
+        """
 
         async def act_on(shard: Shard) -> T:
-            async with shard.acquire() as connection:
+            async with shard.acquire(open_on) as connection:
                 found = await act(connection)
                 if not found:
                     await require_here(connection)
@@ -240,11 +254,12 @@ class Shards:
 
         return await self.follow(workspace_id, act_on)
 
-    def forget(self, workspace_id: UUID) -> None:
-        """Forget where a workspace was, because it has moved."""
-        shard_id = self._of.pop(workspace_id, None)
-        if shard_id is not None:
-            self._shards.pop(shard_id, None)
+    def forget_all(self, workspace_ids: Iterable[UUID]) -> None:
+        """Forget where workspaces were, because they may have moved."""
+        for workspace_id in workspace_ids:
+            shard_id = self._of.pop(workspace_id, None)
+            if shard_id is not None:
+                self._shards.pop(shard_id, None)
 
     def on(self, node: str) -> list[Shard]:
         """Return the shards on a node that are known."""
@@ -319,8 +334,9 @@ _CONDITIONS: Final = {
     """,
     "/* held */": "and (select herdbook_hold_shard($shard))",
 }
-# That of the function, and that of a table which is there no longer.
-_MOVED: Final = ("HB001", "42P01")
+# The error of the function, and that of a table which is not there.
+_HAS_MOVED: Final = "HB001"
+_NO_SUCH_TABLE: Final = "42P01"
 
 # The tables that all nodes have are in one shard each. A statement writes to one node, so a shard that has copies is not known.
 _NAMES: Final[LiteralString] = """

@@ -110,8 +110,12 @@ IDEMPOTENCY_RECORDS: Final = Table(
 
 async def forget_old_records(pool: Pool) -> None:
     """Delete records older than a day, and those that a wrong clock has dated more than a day ahead."""
-    await each_part(pool, lambda part: _forget(part, "-infinity", "-24 hours"))
-    await each_part(pool, lambda part: _forget(part, "24 hours", "infinity"))
+
+    async def forget(part: Executor) -> None:
+        await _forget(part, "-infinity", "-24 hours")
+        await _forget(part, "24 hours", "infinity")
+
+    await each_part(pool, forget)
 
 
 async def _forget(statements: Executor, since: str, until: str) -> None:

@@ -328,6 +328,8 @@ class _Lane:
     def __init__(self) -> None:
         self.ready: deque[UUID] = deque()
         self.work = asyncio.Event()
+        # Its writers end once nothing is ready.
+        self.is_over = False
 
 
 class Trouble(NamedTuple):
@@ -367,7 +369,7 @@ class Ledger:
         self._ahead: dict[UUID, asyncio.Task[_Ahead | None]] = {}
         self._kept = kept or Kept()
         self._closing = False
-        self._writers: list[asyncio.Task[None]] = []
+        self._writers: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
         self.trouble: Trouble | None = None
 
@@ -377,10 +379,10 @@ class Ledger:
         self._watch = asyncio.create_task(self._look_again(), name="ledger watch")
 
     def _start_writers(self, lane: "_Lane", many: int) -> None:
-        begun = len(self._writers)
-        self._writers += [
-            asyncio.create_task(self._write_batches(lane), name=f"ledger writer {begun + n}") for n in range(many)
-        ]
+        for _ in range(many):
+            writer = asyncio.create_task(self._write_batches(lane), name=f"ledger writer {len(self._writers)}")
+            self._writers.add(writer)
+            writer.add_done_callback(self._writers.discard)
 
     def _make_ready(self, workspace_id: UUID) -> None:
         """Let the next free writer take the commands of a workspace."""
@@ -405,9 +407,18 @@ class Ledger:
         shard_id = None if shard is None else shard.id
         lane = self._lanes.get(shard_id)
         if lane is None:
+            self._end_lanes()
             lane = self._lanes[shard_id] = _Lane()
             self._start_writers(lane, _WRITERS)
         return lane
+
+    def _end_lanes(self) -> None:
+        """End the lanes of shards that are no more: each that is parted leaves one."""
+        for shard_id in [*self._lanes]:
+            if shard_id is not None and self._shards is not None and not self._shards.has(shard_id):
+                lane = self._lanes.pop(shard_id)
+                lane.is_over = True
+                lane.work.set()
 
     def _add_to(self, lane: "_Lane", workspace_id: UUID) -> None:
         lane.ready.append(workspace_id)
@@ -418,7 +429,7 @@ class Ledger:
         self._closing = True
         for lane in self._lanes.values():
             lane.work.set()
-        while pending := {writer for writer in self._writers if not writer.done()}:
+        while pending := self._writers.copy():
             await asyncio.wait(pending, timeout=_LOOK_EVERY_SECONDS)
             # Callers may have gone meanwhile. Their commands are not worth waiting for a database that is away.
             if not any(_is_awaited(waiting) for waiting in (*self._queues.values(), *(each.waiting for each in self._batches))):
@@ -467,7 +478,7 @@ class Ledger:
     async def _write_batches(self, lane: "_Lane") -> None:
         while True:
             while not lane.ready:
-                if self._closing and not self._queues:
+                if lane.is_over or (self._closing and not self._queues):
                     return
                 lane.work.clear()
                 await lane.work.wait()
@@ -588,10 +599,13 @@ class Ledger:
             reason = "Rows of this workspace are locked in the database" if is_blocked else _reason(self.trouble)
             one.answer(OutcomeUnknown() if one.is_sent else Unavailable(f"{reason}. Nothing was written. Try again shortly."))
 
-    def _note_failure(self, error: Exception) -> None:
+    def _note_failure(self, waiting: Iterable[_Waiting], error: Exception) -> None:
         if isinstance(error, _BEGIN_AGAIN):
             _log.warning("the database asked to begin the batch again", extra={"error": type(error).__name__})
             return
+        if self._shards is not None:
+            # The node may be gone for good, and the workspaces elsewhere by now.
+            self._shards.forget_all(one.workspace_id for one in waiting)
         now = time.monotonic()
         if self.trouble is None:
             _log.error("writes fail: the database is away or does not accept them", extra={"error": repr(error)})
@@ -638,7 +652,7 @@ class Ledger:
                 if not isinstance(error, (*_NOT_NOW, *_BEGIN_AGAIN)):
                     await self._halve(batch, waiting, error, doubts)
                     return
-                self._note_failure(error)
+                self._note_failure(waiting, error)
                 if isinstance(error, _NOT_NOW) and not (is_away or doubts):
                     self._refuse(waiting, error)
                     return
@@ -675,8 +689,7 @@ class Ledger:
         self._kept.note_shared(workspaces)
         self._forget(workspaces.keys())
         await asyncio.sleep(MOVING_SECONDS)
-        for workspace_id in workspaces:
-            self._shards.forget(workspace_id)
+        self._shards.forget_all(workspaces)
         if not doubts:
             self._put_back(waiting)
             return

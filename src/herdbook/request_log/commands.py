@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 
 from herdbook import metrics
-from herdbook.db.distribution import parts_of
+from herdbook.db.distribution import each_part_of
 from herdbook.db.pool import CONNECTION_ERRORS, Executor, Pool
 from herdbook.http.request_log import RequestLog
 from herdbook.request_log import store
@@ -30,9 +31,24 @@ async def write(pool: Pool, log: RequestLog) -> None:
         if not number % _AT_ONCE:
             await asyncio.sleep(0)
     for start in range(0, len(ready), _IN_ONE_STATEMENT):
-        requests = ready[start : start + _IN_ONE_STATEMENT]
-        for part, workspace_ids in await parts_of(pool, {each.workspace_id for each in requests}):
-            await _add(part, [each for each in requests if each.workspace_id in workspace_ids])
+        await _write_some(pool, ready[start : start + _IN_ONE_STATEMENT])
+
+
+async def _write_some(pool: Pool, requests: Sequence[KeptRequest]) -> None:
+    by_workspace: dict[UUID, list[KeptRequest]] = {}
+    for request in requests:
+        by_workspace.setdefault(request.workspace_id, []).append(request)
+
+    async def add(part: Executor, workspace_ids: Collection[UUID]) -> None:
+        await _add(part, [request for each in workspace_ids for request in by_workspace[each]])
+        for each in workspace_ids:
+            del by_workspace[each]
+
+    try:
+        await each_part_of(pool, by_workspace, add)
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+        # Nothing waits for the database, because requests that wait would fill the memory.
+        _note_missing([request for of_workspace in by_workspace.values() for request in of_workspace], error)
 
 
 async def trim_grown(pool: Pool, log: RequestLog, hours: int) -> None:
@@ -44,12 +60,15 @@ async def _add(statements: Executor, requests: Sequence[KeptRequest]) -> None:
     """Write requests; if one of them is at fault, the others are written without it."""
     try:
         await store.add(statements, requests)
-    except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
-        if len(requests) > 1 and isinstance(error, _OF_ONE_REQUEST):
-            middle = len(requests) // 2
-            await _add(statements, requests[:middle])
-            await _add(statements, requests[middle:])
+    except _OF_ONE_REQUEST as error:
+        middle = len(requests) // 2
+        if not middle:
+            _note_missing(requests, error)
             return
-        # Nothing waits for the database, because requests that wait would fill the memory.
-        metrics.REQUESTS_NOT_LOGGED.inc(len(requests))
-        _log.warning("requests are missing in the request log", extra={"requests": len(requests), "error": repr(error)})
+        await _add(statements, requests[:middle])
+        await _add(statements, requests[middle:])
+
+
+def _note_missing(requests: Sequence[KeptRequest], error: Exception) -> None:
+    metrics.REQUESTS_NOT_LOGGED.inc(len(requests))
+    _log.warning("requests are missing in the request log", extra={"requests": len(requests), "error": repr(error)})

@@ -55,6 +55,8 @@ class Courier:
         self._ahead: dict[EndpointKey, set[int]] = {}
         self._stopping = asyncio.Event()
         self._moved: set[UUID] = set()
+        # Those of looks that have not seen all, because a node was away.
+        self._unseen: set[UUID] = set()
         self._looking: asyncio.Task[None] | None = None
         self._look_at_all_at = 0.0
         # The last look: by the clock of deliveries, and by the one that ids are made by.
@@ -89,8 +91,9 @@ class Courier:
         workspace_ids, is_all = await delivery_store.workspaces_to_look_at(
             self._context.pool, self._looked[0] - _LATE_RETRY, looked[0], ids.least_id(self._looked[1] - _LATE_REQUEST)
         )
-        if workspace_ids:
-            is_all = await self._begin_where_work_is(workspace_ids) and is_all
+        unseen, self._unseen = self._unseen, set()
+        if unseen or workspace_ids:
+            is_all = await self._begin_where_work_is(unseen.union(workspace_ids)) and is_all
         # A later look finds what fell due on a node that was away.
         if is_all:
             self._looked = looked
@@ -130,7 +133,14 @@ class Courier:
         Return whether no node was away.
         """
         context = self._context
-        places, is_all = await delivery_store.endpoints_with_work(context.pool, context.holder, context.clock(), workspace_ids)
+        is_all = False
+        try:
+            places, is_all = await delivery_store.endpoints_with_work(
+                context.pool, context.holder, context.clock(), workspace_ids
+            )
+        finally:
+            if not is_all:
+                self._unseen.update(workspace_ids or ())
         for place in places:
             self._begin(place)
         return is_all

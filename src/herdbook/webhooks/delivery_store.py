@@ -344,7 +344,8 @@ async def store(pool: Pool, place: EndpointKey, holder: UUID, progress: Progress
     After the endpoint has changed, the round's failure state is discarded, and the round may begin no more attempts.
     Return the endpoint's version, or None if the lease is lost, the endpoint is disabled, or it is being changed right now.
     """
-    version: int | None = await pool.fetchval(
+    # A row, even one without a version, is a proof that the counts were written, so that they are not written again.
+    record = await pool.fetchrow(
         """
         with reader as materialized (
             select endpoint_id from webhook_reader
@@ -381,7 +382,7 @@ async def store(pool: Pool, place: EndpointKey, holder: UUID, progress: Progress
         progress.paused_until,
         LEASE_SECONDS,
     )
-    return version
+    return None if record is None else record[0]
 
 
 async def enter_failure(pool: Pool, place: EndpointKey, entry: LedgerEntry, event_type: str, tried: Tried) -> bool:

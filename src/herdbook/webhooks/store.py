@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
+import asyncpg
+
 from herdbook.db.distribution import fetch_everywhere
 from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice, each_slice_of_workspaces
@@ -88,7 +90,7 @@ async def totals(pool: Pool) -> Totals:
         where coalesce(e.deleted_at, 'infinity') = 'infinity'
         """,
     )
-    return Totals(*map(sum, zip(*found.records, strict=True)))
+    return Totals(*_sums(found.records, len(Totals._fields)))
 
 
 async def totals_at_work(pool: Pool) -> tuple[int, int, int]:
@@ -106,8 +108,13 @@ async def totals_at_work(pool: Pool) -> tuple[int, int, int]:
         where r.is_enabled and (r.lease_holder is not null or r.paused_until is not null or r.failing_since is not null)
         """,
     )
-    failing, behind, waiting = map(sum, zip(*found.records, strict=True))
+    failing, behind, waiting = _sums(found.records, 3)
     return failing, behind, waiting
+
+
+def _sums(records: Sequence[asyncpg.Record], columns: int) -> list[int]:
+    """Return the sums of columns over the parts of a database, of which there may be none."""
+    return [sum(record[column] for record in records) for column in range(columns)]
 
 
 async def count_waiting(pool: Pool, place: EndpointKey) -> int:
