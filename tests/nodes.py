@@ -1,12 +1,19 @@
 """Look at connections and workspaces of a database in one way, whether it has one node or several."""
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from herdbook.auth.store import create_workspace
 from herdbook.db.executor import Connection, Lender
 from herdbook.db.pool import Executor, Pool, is_distributed
 from herdbook.db.shards import Shard, ShardConnection
+
+_OF_PLACES: Final = (
+    "pg_dist_shard",
+    "get_shard_id_for_distribution_column",
+    "typeinfo_tree",
+    "select exists (select where true",
+)
 
 
 async def home_of(pool: Pool, workspace_id: UUID) -> Pool | Shard:
@@ -24,7 +31,9 @@ async def recorded(pool: Pool) -> list[str]:
     statements: list[str] = []
 
     def add(record: Any) -> None:
-        statements.append(record.query)
+        # To find the place of a workspace is no part of what is done there.
+        if not any(part in record.query for part in _OF_PLACES):
+            statements.append(record.query)
 
     lenders: list[Lender] = [pool]
     if pool.shards is not None:
