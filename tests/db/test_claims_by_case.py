@@ -1,5 +1,6 @@
 """Migration 0008: unique keys by case folding become unique keys without case."""
 
+import json
 from uuid import UUID
 
 import asyncpg
@@ -37,10 +38,9 @@ class Before:
         await self.connection.execute(
             """
             insert into contact (workspace_id, id, version, updated_at, deleted_at, search, object)
-            values ($1, $2, 1, now(), case when $3 then now() end, '',
-                json_build_object('emails', (select json_agg(json_build_object('email', e)) from unnest($4::text[]) as e)))
+            values ($1, $2, 1, now(), case when $3 then now() end, '', $4)
             """,
-            *(self.workspace_id, contact_id, is_deleted, list(emails)),
+            *(self.workspace_id, contact_id, is_deleted, json.dumps({"emails": [{"email": email} for email in emails]})),
         )
         return contact_id
 

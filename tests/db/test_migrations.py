@@ -62,9 +62,9 @@ def schema_of(database_url: str) -> str:
     return re.sub(r"^\\(un)?restrict .*$", "", dump, flags=re.MULTILINE)
 
 
-async def test_schema_file_is_what_the_migrations_make(new_database: NewDatabase) -> None:
+async def test_schema_file_is_what_the_migrations_make(new_plain_database: NewDatabase) -> None:
     """`schema.sql` matches the schema that all migrations make, and omits nothing."""
-    migrated, written = await new_database(), await new_database()
+    migrated, written = await new_plain_database(), await new_plain_database()
     await migrate(migrated)
     connection = await asyncpg.connect(written)
     await connection.execute(resources.files("herdbook.db").joinpath("schema.sql").read_text("utf-8"))
