@@ -1,10 +1,10 @@
 """Servers for a single test, with settings or operations that the shared one does not have."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx
 from starlette.types import ASGIApp
@@ -24,6 +24,7 @@ from herdbook.ledger.object_types import ObjectTypes
 from herdbook.media import Recordings
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.settings import Settings
+from tests.nodes import recorded
 
 
 class Watched(NamedTuple):
@@ -47,10 +48,7 @@ async def serving_operations(
 ) -> AsyncGenerator[Watched]:
     """Serve reads of these operations over one connection, and record its statements."""
     pool = await open_pool(database_url, 1)
-    statements: list[str] = []
-    async with pool.acquire() as connection:
-        logged: Any = connection
-        logged.add_query_logger(appending_to(statements))
+    statements = await recorded(pool)
     async with client_of(answering(operations, pool, document=document)) as client:
         client.event_hooks["response"].append(_when_logged)
         yield Watched(client, statements)
@@ -90,11 +88,6 @@ def answering(
         options=ApiOptions(1000, "https://herdbook.test/errors/", "application/json"),
         logs_requests=True,
     )
-
-
-def appending_to(statements: list[str]) -> Callable[[Any], None]:
-    """Return a query logger that records the text of each statement."""
-    return lambda record: statements.append(record.query)
 
 
 def client_of(app: ASGIApp) -> httpx.AsyncClient:

@@ -41,7 +41,7 @@ _SPANNING: Final = {
     "a person may belong to several workspaces, and is found first": {
         "console/sign_in_store.py": {"person_with_proven_address"},
         "console/store.py": {
-            *("find_link", "invitations", "memberships", "set_password", "_part_from_others"),
+            *("find_link", "invitations", "memberships", "_is_of_another", "_part_from_others"),
         },
         "oauth/store.py": {"programs_of"},
     },

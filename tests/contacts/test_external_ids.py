@@ -55,7 +55,10 @@ async def test_a_contact_without_them_is_stored_as_before(ada: Thing, stored: St
 async def test_the_row_and_the_entry_are_the_same_bytes(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     """The row has the contact and the own members; joined, they are the entry, byte for byte."""
     ada = await known_as(alice, "1", 'q"uo — te', first_name="Ada")
-    statement = "select c.object, own, e.object from contact c join change e on e.object_id = c.id where c.id = $1"
+    statement = """
+        select c.object, own, e.object from contact c
+        join change e on e.workspace_id = c.workspace_id and e.object_id = c.id where c.id = $1
+    """
     ((shown, own, entry),) = await pool.fetch(statement, ada.uuid)
 
     assert shown[:-1] + "," + own[1:] == entry

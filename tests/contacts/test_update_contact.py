@@ -778,7 +778,8 @@ async def test_a_deleted_company_is_refused(
 
 async def test_a_key_is_kept_for_a_day(alice: Person, ada: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     """A key is forgotten after 24 hours, and not before."""
-    key, aged = {"Idempotency-Key": str(uuid4())}, "update idempotency_record set at = at - $2::interval where key = $1"
+    key = {"Idempotency-Key": str(uuid4())}
+    aged = "update idempotency_record set at = (at at time zone 'UTC' - $2::interval) at time zone 'UTC' where key = $1"
     await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
     await pool.execute(aged, key["Idempotency-Key"], timedelta(hours=23, minutes=59))
     replayed = await alice.patch(ada.url, json={"last_name": "King"}, headers=key)

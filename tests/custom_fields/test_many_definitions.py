@@ -18,7 +18,7 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Origin
 from tests.cast import Person, Thing
 from tests.custom_fields.definitions import define
-from tests.serving import appending_to
+from tests.nodes import home_of, recorded
 
 _OPTIONS = [{"id": f"option_{number}", "label": f"The label of the option {number}"} for number in range(100)]
 
@@ -34,11 +34,8 @@ class Watched(NamedTuple):
 @pytest_asyncio.fixture
 async def watched(database_url: str) -> AsyncGenerator[Watched]:
     """A ledger whose statements are recorded."""
-    statements: list[str] = []
     pool = await open_pool(database_url, 1)
-    async with pool.acquire() as connection:
-        logged: Any = connection
-        logged.add_query_logger(appending_to(statements))
+    statements = await recorded(pool)
     ledger = Ledger(pool, 1000)
     ledger.open()
     yield Watched(ledger, pool, statements)
@@ -82,7 +79,8 @@ async def test_few_definitions_are_kept(watched: Watched, alice: Person, charlie
 
     async def of(person: Person, *more: Need) -> list[str]:
         needs = {person.workspace_id: [Need(DEFINITIONS_STATES, "contact"), *more]}
-        async with watched.pool.acquire() as connection:
+        home = await home_of(watched.pool, person.workspace_id)
+        async with home.acquire() as connection:
             units = await load(connection, needs)
         return [*kept.of(units[person.workspace_id], "contact")]
 

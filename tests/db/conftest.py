@@ -15,10 +15,23 @@ NewDatabase: TypeAlias = Callable[[], Awaitable[str]]
 @pytest_asyncio.fixture
 async def new_database(database_url: str) -> AsyncGenerator[NewDatabase]:
     """Create an empty database, and return its URL; drop it at the end of the test."""
+    async with _creating(database_url) as create:
+        yield create
+
+
+@pytest_asyncio.fixture
+async def new_plain_database(embedded_url: str) -> AsyncGenerator[NewDatabase]:
+    """Do so on the embedded server, whose databases are empty indeed: others may have extensions."""
+    async with _creating(embedded_url) as create:
+        yield create
+
+
+@asynccontextmanager
+async def _creating(server_url: str) -> AsyncGenerator[NewDatabase]:
     async with AsyncExitStack() as opened:
 
         async def create() -> str:
-            return await opened.enter_async_context(database_on(database_url))
+            return await opened.enter_async_context(database_on(server_url))
 
         yield create
 

@@ -1,5 +1,7 @@
 """Migration 0008: unique keys by case folding become unique keys without case."""
 
+import json
+from collections.abc import Iterable
 from uuid import UUID
 
 import asyncpg
@@ -13,6 +15,11 @@ from herdbook.db.migrate import migrate
 from tests.db.conftest import NewDatabase
 
 Rows = list[tuple[str, UUID]]
+
+
+def _emails(emails: Iterable[str]) -> str:
+    # The migration looks for letters beyond ASCII, which this would escape.
+    return json.dumps({"emails": [{"email": email} for email in emails]}, ensure_ascii=False)
 
 
 class Before:
@@ -37,10 +44,9 @@ class Before:
         await self.connection.execute(
             """
             insert into contact (workspace_id, id, version, updated_at, deleted_at, search, object)
-            values ($1, $2, 1, now(), case when $3 then now() end, '',
-                json_build_object('emails', (select json_agg(json_build_object('email', e)) from unnest($4::text[]) as e)))
+            values ($1, $2, 1, now(), case when $3 then now() end, '', $4)
             """,
-            *(self.workspace_id, contact_id, is_deleted, list(emails)),
+            *(self.workspace_id, contact_id, is_deleted, _emails(emails)),
         )
         return contact_id
 

@@ -72,9 +72,9 @@ def rows_of(database_url: str) -> str:
     return re.sub(r"'[0-9a-f]{64}'", "'64 digits'", dump)
 
 
-async def test_an_empty_database_gets_what_the_migrations_make(new_database: NewDatabase) -> None:
+async def test_an_empty_database_gets_what_the_migrations_make(new_plain_database: NewDatabase) -> None:
     """`schema.sql` matches the schema that all migrations make one by one, and omits nothing, nor do the rows."""
-    migrated, created = await new_database(), await new_database()
+    migrated, created = await new_plain_database(), await new_plain_database()
     assert await migrate(migrated, only=available()) == await migrate(created) == list(available())
 
     assert schema_of(migrated) == schema_of(created)
@@ -87,9 +87,9 @@ async def test_an_empty_database_gets_what_the_migrations_make(new_database: New
         await connection.close()
 
 
-async def test_a_schema_that_cannot_be_created_leaves_nothing(new_database: NewDatabase) -> None:
+async def test_a_schema_that_cannot_be_created_leaves_nothing(new_plain_database: NewDatabase) -> None:
     """The tables of an empty database come together, and the list of migrations with them."""
-    database_url = await new_database()
+    database_url = await new_plain_database()
     connection = await asyncpg.connect(database_url)
     await connection.execute("create table webhook_endpoint ()")
     with pytest.raises(asyncpg.DuplicateTableError):

@@ -35,7 +35,7 @@ async def test_those_who_wait_get_their_connection(lent: PagePool) -> None:
 async def test_a_connection_that_was_cut_is_not_lent(lent: PagePool, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     """Once it is known that the server has ended a session, another one is opened."""
     cut = await session_of(lent)
-    await pool.execute("select pg_terminate_backend($1, 5000)", cut)
+    await pool.execute("select pg_terminate_backend($1::int, 5000)", cut)
     # The end has arrived when another round trip is over.
     await pool.execute("select 1")
 

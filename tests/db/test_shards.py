@@ -55,9 +55,9 @@ _TAKES_TOO_LONG: Final = "do $$ begin raise exception using errcode = 'query_can
 
 
 @pytest_asyncio.fixture
-async def shards(new_database: NewDatabase) -> AsyncGenerator[MadeUpShards]:
+async def shards(new_plain_database: NewDatabase) -> AsyncGenerator[MadeUpShards]:
     """A distributed database."""
-    async with made_up_shards(await new_database()) as shards:
+    async with made_up_shards(await new_plain_database()) as shards:
         yield shards
 
 

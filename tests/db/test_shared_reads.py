@@ -9,7 +9,7 @@ import pytest
 from herdbook import ids
 from herdbook.db.database import Database, find_in
 from herdbook.db.pool import open_pool
-from tests.serving import appending_to
+from tests.nodes import recorded
 
 
 class Source:
@@ -94,11 +94,8 @@ async def test_a_failure_is_everybodys(source: Source) -> None:
 
 async def test_readers_that_ask_again_share_the_next_statement(database_url: str) -> None:
     """The answers to one statement go out before the next, so that readers who then ask again do not wait for a third."""
-    statements: list[str] = []
     pool = await open_pool(database_url, 1)
-    async with pool.acquire() as connection:
-        logged: Any = connection
-        logged.add_query_logger(appending_to(statements))
+    statements = await recorded(pool)
     database = Database(pool, pool)
 
     async def ask(times: int) -> None:

@@ -23,6 +23,7 @@ from tests.cast import Person
 from tests.erasure.test_erase_contact import MARKER, erase, everything, marked
 from tests.erasure.test_slices import engage
 from tests.merging.merges import contact
+from tests.nodes import home_of
 
 _NOBODY = Origin(ids.new_id(), ids.NIL)
 _EMPTIED = "select count(*) from change where workspace_id = $1 and object ->> 'erased' = 'true'"
@@ -58,7 +59,8 @@ async def _lengthen(pool: Any, workspace_id: UUID, kind: str, many: int) -> None
 
 
 async def _loaded(own_pool: Pool, workspace_id: UUID, table: Table[Any], key: Any) -> Any:
-    async with own_pool.acquire() as connection:
+    home = await home_of(own_pool, workspace_id)
+    async with home.acquire() as connection:
         units = await load(connection, {workspace_id: [Need(table, key)]})
     return units[workspace_id].get(table, key)
 
@@ -220,7 +222,7 @@ async def test_the_search_for_old_objects_goes_on(
     found: list[UUID] = []
     place = (alice.workspace_id, ids.NIL)
     while place is not None and place[0] == alice.workspace_id:
-        objects, place = await store.expirable(own_pool, "contact", 90, place)
+        objects, place = await store.expirable(await home_of(own_pool, alice.workspace_id), "contact", 90, place)
         assert sum(map(len, objects.values())) <= 1
         found += [object_id for object_id, _ in objects.get(alice.workspace_id, [])]
 

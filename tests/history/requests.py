@@ -111,8 +111,13 @@ class Register:
 
     async def age(self, last: int, days: int) -> None:
         """Make the entries up to one older by some days, and all contacts created in 2020."""
-        statement = "update change set at = at - make_interval(days => $3) where workspace_id = $1 and seq <= $2"
-        await self._pool.execute(statement, self._workspace_id, last, days)
+        await self._pool.execute(
+            """
+            update change set at = (at at time zone 'UTC' - make_interval(days => $3)) at time zone 'UTC'
+            where workspace_id = $1 and seq <= $2
+            """,
+            *(self._workspace_id, last, days),
+        )
         await self._pool.execute(
             """
             update contact set object = jsonb_set(object::jsonb, '{created_at}', '"2020-01-01T00:00:00.000000Z"')::json

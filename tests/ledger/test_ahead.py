@@ -233,7 +233,11 @@ async def test_a_save_that_was_in_vain_leaves_nothing_to_the_next(ledger_client:
         first.told.may_end.set()
         await second.told.begun.wait()
         one.cancel()
-        moved = "update workspace set seq = seq + 1, last_at = last_at + interval '1 microsecond' where id = $1"
+        moved = """
+            update workspace
+            set seq = seq + 1, last_at = (last_at at time zone 'UTC' + interval '1 microsecond') at time zone 'UTC'
+            where id = $1
+        """
         await connection.execute(moved, ledger_client.workspace_id)
 
     assert contact_of(await other).first_name == "nobody"

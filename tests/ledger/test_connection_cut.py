@@ -12,13 +12,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from herdbook.auth.store import create_workspace
 from herdbook.errors import OutcomeUnknown, Refusal, Taken, Unavailable
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
 from tests.ledger.ledger_client import ClaimUnseen, LedgerClient, id_of, ledger_on
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Caught, Proxy, proxy_to
+from tests.nodes import create_neighbour
 from tests.waiting import until_blocked
 
 Writes: TypeAlias = "asyncio.Future[list[Any]]"
@@ -41,9 +41,9 @@ async def ledger(proxy: Proxy) -> AsyncGenerator[Ledger]:
 
 
 @pytest_asyncio.fixture
-async def neighbour(ledger: Ledger, pool: Pool) -> LedgerClient:
+async def neighbour(ledger: Ledger, ledger_client: LedgerClient, pool: Pool) -> LedgerClient:
     """A writer in another workspace, which shares batches with `ledger_client`."""
-    return LedgerClient(ledger, await create_workspace(pool, "Neighbour"))
+    return LedgerClient(ledger, await create_neighbour(pool, ledger_client.workspace_id))
 
 
 def saves(sql: str) -> bool:

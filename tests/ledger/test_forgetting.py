@@ -7,12 +7,15 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from herdbook.db.distribution import connection_of
 from herdbook.db.pool import Connection, Pool, connect, open_pool
+from herdbook.db.shards import ShardConnection
 from herdbook.db.slices import SLICE
 from herdbook.first_start import prepare
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.oauth.store import forget_old_tokens
 from tests.db.conftest import database_on
+from tests.nodes import of_asyncpg
 
 _OLD = 2 * SLICE + 500
 
@@ -41,10 +44,24 @@ async def server(database: str) -> AsyncGenerator[Pool]:
     await pool.close()
 
 
-async def watch_deletions(connection: Connection, table: str) -> None:
+@pytest_asyncio.fixture
+async def watching(database: str, connection: Connection) -> AsyncGenerator[Connection]:
+    """A connection to the node of the workspace, because triggers are those of one node."""
+    async with connection_of(database, connection, await workspace_of(connection)) as watching:
+        yield watching
+
+
+async def workspace_of(connection: Connection) -> UUID:
+    """Return the workspace of the database."""
+    return await connection.fetchval("select id from workspace")
+
+
+async def watch_deletions(watching: Connection, table: str) -> None:
     """Record how many rows each statement deletes from a table."""
-    watching: asyncpg.Connection[asyncpg.Record] = connection  # type: ignore[assignment]
-    await watching.execute(
+    if isinstance(watching, ShardConnection):
+        table = watching.shard.rename(f"from {table}").removeprefix("from ")
+        await watching.execute("set citus.enable_ddl_propagation = off")
+    await of_asyncpg(watching).execute(
         f"""
         create table if not exists deletion (at serial, count integer);
         create or replace function note_deletion() returns trigger language plpgsql as $$
@@ -59,14 +76,14 @@ async def watch_deletions(connection: Connection, table: str) -> None:
     )
 
 
-async def deletions(connection: Connection) -> list[int]:
+async def deletions(watching: Connection) -> list[int]:
     """Return how many rows each statement deleted, without those that deleted none."""
-    return [record["count"] for record in await connection.fetch("select count from deletion where count > 0 order by at")]
+    return [record["count"] for record in await watching.fetch("select count from deletion where count > 0 order by at")]
 
 
 async def keep_records(connection: Connection, count: int, age: str) -> None:
     """Store a number of idempotency records of an age."""
-    workspace_id: UUID = await connection.fetchval("select id from workspace")
+    workspace_id = await workspace_of(connection)
     await connection.execute(
         """
         insert into idempotency_record (workspace_id, credential_id, key, fingerprint, at, version, answer)
@@ -78,15 +95,15 @@ async def keep_records(connection: Connection, count: int, age: str) -> None:
     )
 
 
-async def test_old_idempotency_records_go_in_slices(connection: Connection, server: Pool) -> None:
+async def test_old_idempotency_records_go_in_slices(connection: Connection, watching: Connection, server: Pool) -> None:
     """No statement deletes more than a slice, and records younger than a day stay."""
     await keep_records(connection, _OLD, "25 hours")
     await keep_records(connection, 7, "23 hours")
     await keep_records(connection, 5, "-23 hours")
-    await watch_deletions(connection, "idempotency_record")
+    await watch_deletions(watching, "idempotency_record")
     await forget_old_records(server)
 
-    assert await deletions(connection) == [SLICE, SLICE, 500]
+    assert await deletions(watching) == [SLICE, SLICE, 500]
     assert await connection.fetchval("select count(*) from idempotency_record") == 12
 
 
@@ -100,7 +117,7 @@ async def test_records_that_a_wrong_clock_has_dated_go(connection: Connection, s
 
 
 @pytest.mark.parametrize("table", ["oauth_access_token", "oauth_refresh_token", "oauth_grant"])
-async def test_old_tokens_go_in_slices(connection: Connection, server: Pool, table: str) -> None:
+async def test_old_tokens_go_in_slices(connection: Connection, watching: Connection, server: Pool, table: str) -> None:
     """No statement deletes more than a slice of tokens or grants; unexpired ones stay."""
     await connection.execute(
         """
@@ -122,9 +139,9 @@ async def test_old_tokens_go_in_slices(connection: Connection, server: Pool, tab
         select id, client_id, id, '{}', '', '', secret_hash, expires_at from oauth_access_token
         """
     )
-    await watch_deletions(connection, table)
+    await watch_deletions(watching, table)
     await forget_old_tokens(server)
 
-    assert await deletions(connection) == [SLICE, SLICE, 500]
+    assert await deletions(watching) == [SLICE, SLICE, 500]
     left: asyncpg.Connection[asyncpg.Record] = connection  # type: ignore[assignment]
     assert await left.fetchval(f"select count(*) from {table}") == 10  # one of the three tables

@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 
 from herdbook.app import Herdbook
-from herdbook.auth.store import create_workspace
 from herdbook.contacts.commands import UpsertContact
 from herdbook.contacts.model import ContactUpsert
 from herdbook.db.pool import open_pool
@@ -27,6 +26,7 @@ from tests.ledger.ledger_client import LedgerClient, id_of, items, ledger_on
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Proxy, proxy_to
 from tests.ledger.test_connection_cut import loads, saves, together
+from tests.nodes import create_neighbour, home_of, of_asyncpg
 from tests.waiting import until, until_blocked
 
 
@@ -120,7 +120,7 @@ async def test_what_was_called_unwritten_is_not_written(proxy: Proxy, workspace_
 async def test_what_hangs_between_two_loads_is_not_written(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
     """A batch that hangs while it loads further rows has sent nothing, so none of its commands is in doubt or written later."""
     await ledger_client.create("ada@engine.test")
-    neighbour_id = await create_workspace(pool, "Neighbour")
+    neighbour_id = await create_neighbour(pool, ledger_client.workspace_id)
     async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
         client, neighbour = LedgerClient(ledger, ledger_client.workspace_id), LedgerClient(ledger, neighbour_id)
         first = proxy.trap(loads)
@@ -147,7 +147,7 @@ async def test_what_hangs_between_two_loads_is_not_written(proxy: Proxy, ledger_
 async def test_only_the_workspaces_of_a_save_are_in_doubt(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
     """While a save hangs, commands of workspaces that it leaves out are not in doubt: overtaken ones, and refused ones."""
     await ledger_client.create("ada@engine.test")
-    saved_id, refused_id = [await create_workspace(pool, name) for name in ("Saved", "Refused")]
+    saved_id, refused_id = [await create_neighbour(pool, ledger_client.workspace_id) for _ in range(2)]
     async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
         overtaken, saved, refused = [
             LedgerClient(ledger, workspace_id) for workspace_id in (ledger_client.workspace_id, saved_id, refused_id)
@@ -180,7 +180,7 @@ async def test_a_caller_that_leaves_between_two_loads_leaves_nothing(
 ) -> None:
     """A command whose caller goes away while its batch loads further rows is not written; the others are."""
     await ledger_client.create("ada@engine.test")
-    neighbour_id = await create_workspace(pool, "Neighbour")
+    neighbour_id = await create_neighbour(pool, ledger_client.workspace_id)
     async with ledger_on(proxy.url) as ledger:
         client, neighbour = LedgerClient(ledger, ledger_client.workspace_id), LedgerClient(ledger, neighbour_id)
         first = proxy.trap(loads)
@@ -234,17 +234,17 @@ class Think(LongCommand, frozen=True):
 
 async def test_callers_are_answered_after_a_batch_was_cut(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
     """While a batch goes on after it was cut, callers of others are answered in time, and the ledger closes."""
-    neighbour_id = await create_workspace(pool, "Neighbour")
+    neighbour_id = await create_neighbour(pool, ledger_client.workspace_id)
     connections = await open_pool(proxy.url, 2)
     ended, begins = asyncio.Event(), asyncio.Event()
 
     def note(_: Any) -> None:
         ended.set()
 
-    async with connections.acquire() as one, connections.acquire() as another:
+    home = await home_of(connections, ledger_client.workspace_id)
+    async with home.acquire() as one, home.acquire() as another:
         for each in (one, another):
-            listening: Any = each
-            listening.add_termination_listener(note)
+            of_asyncpg(each).add_termination_listener(note)
     ledger = Ledger(connections, 100, 0.4)
     ledger.open()
     thinking = asyncio.create_task(LedgerClient(ledger, ledger_client.workspace_id).write(Think(begins)))
@@ -323,10 +323,11 @@ async def test_every_closing_happens(database_url: str, tmp_path: Path) -> None:
 
 async def test_locked_workspaces_do_not_stop_others(ledger: Ledger, pool: Pool, workspace_id: UUID) -> None:
     """Locked rows of more workspaces than there are writers do not stop writes in others."""
-    held = [await create_workspace(pool, f"Held {number}") for number in range(3)]
+    held = [await create_neighbour(pool, workspace_id) for _ in range(3)]
     neighbour = LedgerClient(ledger, workspace_id)
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute("select from workspace where id = any($1) for update", held)
+        for each in held:
+            await connection.execute("select from workspace where id = $1 for update", each)
         stuck: list[asyncio.Task[Written]] = []
         for each in held:
             stuck.append(asyncio.create_task(LedgerClient(ledger, each).create()))
@@ -443,11 +444,13 @@ async def test_a_batch_begins_again_for_so_long_and_not_without_a_pause(proxy: P
 
 async def test_held_rows_of_some_workspaces_do_not_stop_others(ledger: Ledger, pool: Pool, workspace_id: UUID) -> None:
     """Somebody holds a contact in each of as many workspaces as there are writers, and one more; others are written in."""
-    held = [LedgerClient(ledger, await create_workspace(pool, f"Held {number}")) for number in range(3)]
+    held = [LedgerClient(ledger, await create_neighbour(pool, workspace_id)) for _ in range(3)]
     contacts = [id_of(await ledger_client.create()) for ledger_client in held]
     neighbour = LedgerClient(ledger, workspace_id)
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute("select from contact where id = any($1) for update", contacts)
+        for ledger_client, contact_id in zip(held, contacts, strict=True):
+            row = "select from contact where workspace_id = $1 and id = $2 for update"
+            await connection.execute(row, ledger_client.workspace_id, contact_id)
         stuck: list[asyncio.Task[Written]] = []
         for ledger_client, contact_id in zip(held, contacts, strict=True):
             stuck.append(asyncio.create_task(ledger_client.update(contact_id, first_name="Grace")))

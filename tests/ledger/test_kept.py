@@ -13,7 +13,6 @@ import pytest
 import pytest_asyncio
 
 from herdbook import ids
-from herdbook.auth.store import create_workspace
 from herdbook.companies.model import CompanyCreate
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.commands import CreateContactRecord
@@ -28,7 +27,7 @@ from herdbook.ledger.unit_of_work import LARGE_BYTES, Need, Origin, Table
 from tests.ledger.ledger_client import LedgerClient, id_of, items
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.test_loading import in_short
-from tests.serving import appending_to
+from tests.nodes import create_neighbour, home_of, recorded
 
 
 class Watched(NamedTuple):
@@ -48,11 +47,8 @@ class Watched(NamedTuple):
 @pytest_asyncio.fixture
 async def watched(ledger_client: LedgerClient, database_url: str) -> AsyncGenerator[Watched]:
     """A writer whose statements are recorded."""
-    statements: list[str] = []
     pool = await open_pool(database_url, 1)
-    async with pool.acquire() as connection:
-        logged: Any = connection
-        logged.add_query_logger(appending_to(statements))
+    statements = await recorded(pool)
     # Its clocks stand still, so that the time of the database stays known, however slow the test is.
     ledger = Ledger(pool, 10_000, kept=Kept(lambda: 0.0, lambda: 0.0))
     ledger.open()
@@ -151,7 +147,7 @@ async def test_a_row_that_was_only_read_is_proved_too(watched: Watched, pool: Po
 
 async def test_a_workspace_whose_row_differs_holds_up_no_other(watched: Watched, pool: Pool) -> None:
     """A save of two workspaces writes in the one whose kept row is right, and nothing in the other."""
-    neighbour = LedgerClient(watched.client.ledger, await create_workspace(pool, "Bob's workspace"))
+    neighbour = LedgerClient(watched.client.ledger, await create_neighbour(pool, watched.client.workspace_id))
     grace = id_of(await neighbour.create(first_name="Grace"))
     await pool.execute("update contact set object = object where id = $1", watched.ada)
     watched.statements.clear()
@@ -221,7 +217,8 @@ async def test_a_kept_row_is_what_a_load_returns(ledger_client: LedgerClient, da
     command = CreateContactRecord(fields)
     noted: list[SavedRows] = []
     pool = await open_pool(database_url, 1)
-    async with pool.acquire() as connection:
+    home = await home_of(pool, ledger_client.workspace_id)
+    async with home.acquire() as connection:
         work = (await load(connection, {ledger_client.workspace_id: set(command.needs())}))[ledger_client.workspace_id]
         work.carry_out(command, Origin(ids.new_id(), ids.new_id()))
         await save(connection, [work], noted.append)

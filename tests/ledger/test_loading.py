@@ -46,7 +46,7 @@ from tests.ledger.promises import kept_promises
 from tests.ledger.proxy import Proxy, proxy_to
 from tests.ledger.test_connection_cut import loads, saves, together
 from tests.ledger.test_two_processes import late_batches
-from tests.serving import appending_to
+from tests.nodes import create_neighbour, recorded
 
 NUMBER: Final = "+44 20 7946 0958"
 
@@ -299,11 +299,8 @@ class Watched(NamedTuple):
 @pytest_asyncio.fixture
 async def watched(ledger_client: LedgerClient, database_url: str) -> AsyncGenerator[Watched]:
     """A client that writes over one connection, and has written once. It loads each time, because its clock goes too fast."""
-    statements: list[str] = []
     pool: Pool = await open_pool(database_url, 1)
-    async with pool.acquire() as connection:
-        logged: Any = connection
-        logged.add_query_logger(appending_to(statements))
+    statements = await recorded(pool)
     ledger = Ledger(pool, 10_000, kept=Kept(count(step=10.0).__next__))
     ledger.open()
     client = LedgerClient(ledger, ledger_client.workspace_id)
@@ -428,7 +425,7 @@ async def test_a_change_between_two_loads_begins_the_commands_again(
 ) -> None:
     """If another process changes the workspace between two loads, its commands see that change, and each is done once."""
     ada = id_of(await ledger_client.create("ada@engine.test"))
-    neighbour_id = await create_workspace(pool, "Neighbour")
+    neighbour_id = await create_neighbour(pool, ledger_client.workspace_id)
     async with ledger_behind(proxy) as ledger:
         client, neighbour = LedgerClient(ledger, ledger_client.workspace_id), LedgerClient(ledger, neighbour_id)
         late_before = late_batches()

@@ -86,12 +86,23 @@ class Program:
         return await self.refresh(refresh_token, **form)
 
     async def let_pass(self, time: timedelta) -> None:
-        """Move the stored times of this client's tokens back, because the database's clock decides."""
+        """Move the stored times of this client's tokens back, because the database's clock decides.
+
+        The differences are of times without a zone, because a distributed database takes no others in an update.
+        """
         for statement in (
-            "update oauth_grant set ends_at = ends_at - $2::interval where client_id = $1",
-            "update oauth_access_token set expires_at = expires_at - $2::interval where client_id = $1",
             """
-            update oauth_refresh_token set expires_at = expires_at - $2::interval, used_at = used_at - $2::interval
+            update oauth_grant set ends_at = (ends_at at time zone 'UTC' - $2::interval) at time zone 'UTC'
+            where client_id = $1
+            """,
+            """
+            update oauth_access_token set expires_at = (expires_at at time zone 'UTC' - $2::interval) at time zone 'UTC'
+            where client_id = $1
+            """,
+            """
+            update oauth_refresh_token
+            set expires_at = (expires_at at time zone 'UTC' - $2::interval) at time zone 'UTC',
+                used_at = (used_at at time zone 'UTC' - $2::interval) at time zone 'UTC'
             where grant_id in (select id from oauth_grant where client_id = $1)
             """,
         ):

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import svix
 
+from herdbook import ids
 from herdbook.webhooks.delivery import SCHEDULE
 from herdbook.webhooks.model import Attempt
 from tests.cast import Json, Person
@@ -319,7 +320,7 @@ async def test_a_lease_ends(post: WebhookApp, owner: Person, receiver: Receiver)
     endpoint = await subscribe(owner, receiver.url)
     await write_contact(owner)
     await post.pool.execute(
-        "update webhook_reader set lease_holder = gen_random_uuid(), leased_until = now() + interval '1 minute'"
+        "update webhook_reader set lease_holder = $1, leased_until = now() + interval '1 minute'", ids.new_id()
     )
     await post.deliver()
     assert receiver.requests == []

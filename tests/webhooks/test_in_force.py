@@ -11,6 +11,7 @@ import httpx
 import pytest
 import svix
 
+from herdbook import ids
 from herdbook.outgoing import Targets
 from herdbook.webhooks.delivery import SCHEDULE
 from herdbook.webhooks.events import seq_of
@@ -152,12 +153,13 @@ async def test_a_courier_elsewhere_is_waited_for(post: WebhookApp, owner: Person
     await post.pool.execute(
         """
         update webhook_reader
-        set lease_holder = gen_random_uuid(), leased_until = now() + interval '1 minute', sends_as = 1
+        set lease_holder = $1, leased_until = now() + interval '1 minute', sends_as = 1
         where is_enabled
-        """
+        """,
+        ids.new_id(),
     )
     asked = asyncio.create_task(owner.patch(f"{WEBHOOKS}/{endpoint['id']}", json={"url": receiver.url + "&changed"}))
-    while not await post.pool.fetchval("select exists (select from webhook_endpoint where object ->> 'url' like '%changed')"):
+    while not await post.pool.fetchval("select count(*) from webhook_endpoint where object ->> 'url' like '%changed'"):
         assert not asked.done()
     for _ in range(50):
         await post.pool.fetchval("select 1")

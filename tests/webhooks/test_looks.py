@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest_asyncio
 
+from herdbook import ids
 from tests.cast import Person
 from tests.webhooks.receiver import TAKEN, Receiver, answer
 from tests.webhooks.webhook_app import WebhookApp, subscribe, uuid_of, write_contact
@@ -92,9 +93,10 @@ async def test_a_lease_that_ended_is_taken_over(looked: WebhookApp, owner: Perso
     await write_contact(owner)
     await looked.pool.execute(
         """
-        update webhook_reader set lease_holder = gen_random_uuid(), leased_until = now() - interval '1 second'
+        update webhook_reader set lease_holder = $1, leased_until = now() - interval '1 second'
         where is_enabled
-        """
+        """,
+        ids.new_id(),
     )
     await looked.pool.execute("update change set request_id = '01000000-0000-0000-0000-000000000000'")
     await _look(looked)

@@ -1,6 +1,6 @@
 """Every SQL statement about people, their sessions, and the links that let them in."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -373,25 +373,27 @@ async def prove_address(statements: Executor, address: str, keeps_issuer: str | 
 
 async def _part_from_others(statements: Executor, person_id: UUID, address: str) -> None:
     """Give the users of a person that have not this address to a new person without one."""
+    # A distributed database does not look for rows that are on all nodes beside others in one statement.
+    having = await statements.fetch("select workspace_id, user_id from user_handle where handle = $1", address)
+    others = await _users_of(statements, person_id) - _pairs(having)
+    if not others:
+        return
     other_id = ids.new_id()
-    await statements.execute(
-        """
-        with other as (
-            select m.workspace_id, m.user_id from person_user m
-            where m.person_id = $1 and not exists (
-                select from user_handle h
-                where h.workspace_id = m.workspace_id and h.user_id = m.user_id and h.handle = $2
-            )
-        ), created as (
-            insert into person (id, is_vouched) select $3, false where exists (select from other) returning id
+    await statements.execute("insert into person (id, is_vouched) values ($1, false)", other_id)
+    for workspace_id, user_id in others:
+        await statements.execute(
+            "update person_user set person_id = $3 where workspace_id = $1 and user_id = $2", workspace_id, user_id, other_id
         )
-        update person_user m set person_id = created.id
-        from other, created where m.workspace_id = other.workspace_id and m.user_id = other.user_id
-        """,
-        person_id,
-        address,
-        other_id,
-    )
+
+
+async def _users_of(statements: Executor, person_id: UUID) -> set[tuple[UUID, UUID]]:
+    """Return the workspaces and ids of the users that a person is."""
+    records = await statements.fetch("select workspace_id, user_id from person_user where person_id = $1", person_id)
+    return _pairs(records)
+
+
+def _pairs(records: Iterable[asyncpg.Record]) -> set[tuple[UUID, UUID]]:
+    return {(record[0], record[1]) for record in records}
 
 
 async def connect(statements: Executor, person_id: UUID, workspace_id: UUID, user_id: UUID) -> None:
@@ -466,26 +468,18 @@ async def set_password(pool: Pool, person_id: UUID, address: str, password_hash:
     """
     try:
         async with pool.acquire() as connection, connection.transaction():
-            is_set: bool | None = await connection.fetchval(
+            present = await connection.fetchval("select address from person where id = $1 for update", person_id)
+            if address != present and await _is_of_another(connection, person_id, address):
+                return False
+            await connection.execute(
                 """
                 update person set address = $2, password_hash = $3, is_vouched = is_vouched and address is not distinct from $2
-                where id = $1 and (address is not distinct from $2 or not exists (
-                    select from user_handle h
-                    join workspace_user u on u.workspace_id = h.workspace_id and u.id = h.user_id
-                    where h.handle = $2 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-                        and not exists (
-                            select from person_user m
-                            where m.workspace_id = h.workspace_id and m.user_id = h.user_id and m.person_id = $1
-                        )
-                ))
-                returning true
+                where id = $1
                 """,
                 person_id,
                 address,
                 password_hash,
             )
-            if is_set is None:
-                return False
             await connection.execute("update console_session set is_by_link = false where person_id = $1", person_id)
             await connection.execute(
                 """
@@ -497,6 +491,19 @@ async def set_password(pool: Pool, person_id: UUID, address: str, password_hash:
     except asyncpg.UniqueViolationError:
         return False
     return True
+
+
+async def _is_of_another(statements: Executor, person_id: UUID, address: str) -> bool:
+    """Whether an active user whom the person is not has an address."""
+    having = await statements.fetch(
+        """
+        select h.workspace_id, h.user_id from user_handle h
+        join workspace_user u on u.workspace_id = h.workspace_id and u.id = h.user_id
+        where h.handle = $1 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+        """,
+        address,
+    )
+    return bool(having) and not _pairs(having) <= await _users_of(statements, person_id)
 
 
 _OLD_LINKS: Final[LiteralString] = """

@@ -134,7 +134,7 @@ class ShardConnection:
     """A connection to the node of a shard."""
 
     def __init__(self, connection: Connection, shard: Shard) -> None:
-        self._connection = connection
+        self.connection = connection
         self.shard = shard
         self.transaction = connection.transaction
         self.is_in_transaction = connection.is_in_transaction
@@ -143,23 +143,23 @@ class ShardConnection:
 
     async def execute(self, query: LiteralString, *args: Any) -> str:
         """Run a statement."""
-        return await self._connection.execute(self.shard.statement(query), *args)
+        return await self.connection.execute(self.shard.statement(query), *args)
 
     async def executemany(self, command: LiteralString, args: Iterable[Sequence[Any]]) -> None:
         """Run a statement for each of several rows of parameters."""
-        await self._connection.executemany(self.shard.statement(command), args)
+        await self.connection.executemany(self.shard.statement(command), args)
 
     async def fetch(self, query: LiteralString, *args: Any) -> list[asyncpg.Record]:
         """Run a statement and return its rows."""
-        return await self._connection.fetch(self.shard.statement(query), *args)
+        return await self.connection.fetch(self.shard.statement(query), *args)
 
     async def fetchrow(self, query: LiteralString, *args: Any) -> asyncpg.Record | None:
         """Run a statement and return its first row."""
-        return await self._connection.fetchrow(self.shard.statement(query), *args)
+        return await self.connection.fetchrow(self.shard.statement(query), *args)
 
     async def fetchval(self, query: LiteralString, *args: Any) -> Any:
         """Run a statement and return its first value."""
-        return await self._connection.fetchval(self.shard.statement(query), *args)
+        return await self.connection.fetchval(self.shard.statement(query), *args)
 
 
 async def _are_on(pool: Lender, shards: Sequence[Shard]) -> bool:
