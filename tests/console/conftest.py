@@ -112,8 +112,8 @@ def axe() -> str:
 async def axe_faults(page: Page, **options: Any) -> list[Any]:
     """Return what axe objects to on a page. The list of what it finds right is long, and stays in the browser.
 
-    It would load all styles once more for a rule about screens that are turned, which no style of ours knows. The rows of a list
-    are made by one template, so that it looks at the first twelve.
+    It would load all styles once more for a rule about screens that are turned, which no style of ours knows. One template
+    makes the rows of a list, so that it looks at the first twelve.
     """
     sent = {"resultTypes": ["violations"], "preload": False, **options}
     rows = {"exclude": [["main tbody tr:nth-child(n+13)"], ["main li:nth-child(n+13)"]]}
