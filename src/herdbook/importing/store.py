@@ -458,7 +458,7 @@ async def save_mapping(statements: Executor, workspace_id: UUID, saved: SavedMap
         insert into import_mapping (workspace_id, name, columns, mapping)
         select $1, $2, $5, $6 where ({_HAS_ROOM})
         on conflict (workspace_id, name) do update
-        set columns = excluded.columns, mapping = excluded.mapping, updated_at = now()
+        set columns = excluded.columns, mapping = excluded.mapping, updated_at = excluded.updated_at
         """,
         workspace_id,
         saved.name,
