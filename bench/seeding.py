@@ -204,9 +204,12 @@ DERIVED = (
     """insert into change (workspace_id, seq, at, object_id, request_id, credential_id, kind, action, object)
        select workspace_id, version, updated_at, id, id, id, 'c', 'c', object from contact
        where workspace_id = any($1::uuid[]) order by 1, 2""",
-    """update workspace w set (seq, last_at) = (
-           select max(version), max(updated_at) from contact where workspace_id = w.id
-       ) where id = any($1::uuid[])""",
+    """update workspace w set seq = newest.seq, last_at = newest.at
+       from (
+           select workspace_id, max(version) as seq, max(updated_at) as at
+           from contact where workspace_id = any($1::uuid[]) group by 1
+       ) as newest
+       where w.id = newest.workspace_id""",
 )
 DERIVED_OF_COMPANIES = (
     r"""insert into company_word (workspace_id, word, company_id)

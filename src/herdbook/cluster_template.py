@@ -1,13 +1,13 @@
-"""A template of new clusters in the user's cache folder, so that a new data folder needs neither initdb nor the migrations.
+"""A template of new clusters in the user's cache folder, so that a new data folder needs neither initdb nor the schema.
 
     CACHE/herdbook/                a folder of the user's, closed to others; CACHE is $XDG_CACHE_HOME or ~/.cache
     CACHE/herdbook/KEY.wanted      a new folder was made without a template; its time is that from which one may be made
     CACHE/herdbook/KEY-SUM.tar     the template; SUM is the checksum of the file
 
-The key names the programs, the options of initdb and the migrations. The first new folder of a key only notes that; the second
-one makes the template, because some machines make one folder and no other. If it cannot be made, as on a disk that is too
-small, the next one tries a day later, because a try costs its start as much as a new folder does. Without a cache folder that
-can be used, without `tar`, or on another system than Linux there is no template, and nothing else changes.
+The key names the programs, the options of initdb, and the schema with the migrations. The first new folder of a key only notes
+that; the second one makes the template, because some machines make one folder and no other. If it cannot be made, as on a disk
+that is too small, the next one tries a day later, because a try costs its start as much as a new folder does. Without a cache
+folder that can be used, without `tar`, or on another system than Linux there is no template, and nothing else changes.
 
 Nothing in a template is secret or unique. It is made of a cluster of its own that no server has used, and that loses its
 identity and the secrets that migrations have made. Each copy gets an identity of its own, and its server makes the secrets.
@@ -176,8 +176,11 @@ def _key() -> str:
         words += [program.name, str(status.st_size), str(status.st_mtime_ns)]
     of.update("\0".join(words).encode())
     ours = Path(__file__)
-    migrations = sorted(ours.with_name("db").glob("migrations/*.sql"))
-    for file in [catalogs / "postgres.bki", ours, ours.with_name("first_start.py"), *migrations]:
+    # The schema has all that the migrations make, and their names are in the template.
+    schema = ours.with_name("db")
+    migrations = sorted(schema.glob("migrations/*.sql"))
+    by_us = [ours, ours.with_name("first_start.py"), schema / "migrate.py", schema / "schema.sql", *migrations]
+    for file in [catalogs / "postgres.bki", *by_us]:
         of.update(file.name.encode() + b"\0" + file.read_bytes())
     return of.hexdigest()
 

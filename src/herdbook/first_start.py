@@ -51,7 +51,8 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
             await end_scrub(connection)
         async with connection.transaction():
             first: UUID | None = None
-            if await is_distributed(connection):
+            has_nodes = await is_distributed(connection)
+            if has_nodes:
                 await connection.execute("set local citus.multi_shard_modify_mode = 'sequential'")
                 # All nodes have this table, so a start does not need them all.
                 first = await connection.fetchval("select workspace_id from credential order by workspace_id limit 1")
@@ -61,14 +62,14 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
                 insert into setting (name, value) values ('cursor_secret', $1), ('erasure_key', $2) on conflict do nothing
                 """,
                 secrets.token_urlsafe(32),
-                # A migration has made it, unless the cluster is a copy of the template.
+                # It was made with the schema, unless the cluster is a copy of the template.
                 secrets.token_hex(32),
             )
             first = first or await connection.fetchval("select id from workspace order by id limit 1")
             if first is None:
                 first = await create_owned_workspace(database_url, connection, "First workspace")
                 return await _with_first_key(connection, first)
-            if not await connection.fetchval("select exists (select from credential)"):
+            if has_nodes and not await connection.fetchval("select exists (select from credential)"):
                 # A distributed database has the workspace before its key, and a start may have been cut between the two.
                 return await _with_first_key(connection, first)
             unshown = await _unshown_key(connection)

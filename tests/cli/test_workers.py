@@ -13,8 +13,10 @@ import asyncpg
 import psutil
 import pytest
 import requests
+import uvicorn
 
 from herdbook.embedded import running
+from herdbook.http.listener import Worker
 from tests.cli.programs import PATIENCE, PROGRAM, Running, accepts, command_line, environment, kill, serving, until
 
 
@@ -65,6 +67,19 @@ def test_their_children_do_not_have_the_port(workers: Running) -> None:
     until(lambda: couriers_of(workers))
 
     assert [each for courier in couriers_of(workers) for each in courier.net_connections() if each.status == "LISTEN"] == []
+
+
+def test_a_worker_may_take_long_to_answer_first() -> None:
+    """One that has not answered yet counts as alive as long as its process runs: a busy machine starts it slowly."""
+    worker = Worker(uvicorn.Config("nothing:app"), [])
+    worker.start()
+    try:
+        os.kill(worker.process.pid or 0, signal.SIGSTOP)
+        assert worker.is_alive(timeout=0)
+    finally:
+        worker.kill()
+        worker.join()
+    assert not worker.is_alive(timeout=0)
 
 
 def test_they_end_with_their_parent(workers: Running) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from herdbook.db.pool import OwnConnection
 from herdbook.disk import DiskWatch
 from herdbook.lab.faults import MOST_RULES
 from herdbook.lab.files import MOST_FILE_BYTES
@@ -89,6 +90,7 @@ async def test_labs_share_a_database_server(narrow: Bench, embedded_url: str, tm
 
 async def test_there_are_so_many_labs_on_a_database_server(embedded_url: str) -> None:
     """Once all databases of labs are taken, another lab is refused, and those that have them keep them."""
+    kept: list[OwnConnection] = []
     async with AsyncExitStack() as labs:
 
         async def take() -> None:
@@ -96,9 +98,12 @@ async def test_there_are_so_many_labs_on_a_database_server(embedded_url: str) ->
                 name, keeping = await create_database(embedded_url)
                 labs.push_async_callback(drop_database, embedded_url, name)
                 labs.push_async_callback(keeping.close)
+                kept.append(keeping)
 
         with pytest.raises(SettingOutOfRange, match="other servers have a lab"):
             await take()
+        assert {await each.fetchval("select current_database()") for each in kept} <= set(DATABASES)
+    assert kept
 
 
 def test_a_lab_is_not_open_to_other_machines_by_itself() -> None:

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from herdbook.cli.database import database as open_database
 from herdbook.cli.environment import environment
+from herdbook.db.migrate import available
 from herdbook.db.migrate import migrate as apply_migrations
 from herdbook.db.pooler import set_role as give_settings
 from herdbook.settings import DatabaseSettings
@@ -24,7 +25,10 @@ def migrate(*, set_role: bool = False, database: Annotated[DatabaseSettings, Par
     """
     with open_database(database) as url:
         applied = asyncio.run(apply_migrations(url))
-        environment.say(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
+        if len(applied) == len(available()):
+            environment.say("Created the schema.")
+        else:
+            environment.say(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
         if set_role:
             role = asyncio.run(give_settings(database.database_url or url, url))
             environment.say(f"The role `{role}` has the settings of herdbook in this database.")

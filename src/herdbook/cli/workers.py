@@ -124,7 +124,10 @@ def announce_server(settings: Settings) -> Announce:
         if ready.api_key is not None:
             environment.say(f"API key:   {ready.api_key}   (shown only once; `herdbook keys create` makes others)")
         elif ready.lacks_key:
-            environment.say("API key:   the first key may never have been shown; `herdbook keys create` makes another")
+            environment.say(
+                "API key:   the first key may never have been shown: `herdbook keys list` names it, `herdbook keys revoke` "
+                "ends it, and `herdbook keys create` makes another"
+            )
         if settings.lab_token is not None:
             environment.say(f"Lab token: {settings.lab_token}   (commands the lab at {url}/api/herdbook/lab)")
 

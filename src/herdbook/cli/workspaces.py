@@ -1,9 +1,11 @@
 """`herdbook workspaces`: tenants."""
 
 import asyncio
-from itertools import count
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated, Final
 
+import asyncpg
 from cyclopts import App, Parameter
 from rich.filesize import decimal
 
@@ -14,7 +16,7 @@ from herdbook.cli.database import with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, environment, require_name
 from herdbook.cli.tables import new_table, show
 from herdbook.db import distribution
-from herdbook.db.pool import Connection, connect
+from herdbook.db.pool import CONNECTION_ERRORS, Connection, connect
 from herdbook.faults import OperatorFault
 from herdbook.first_start import create_owned_workspace
 from herdbook.phone_numbers import region_named
@@ -22,7 +24,7 @@ from herdbook.settings import DatabaseSettings
 from herdbook.workspaces.store import set_region
 
 _WAKE_SECONDS: Final = 0.05
-_LOOKS_FOR_PROGRESS: Final = 40
+_PROGRESS_SECONDS: Final = 2.0
 
 app = App(name="workspaces", help="Create, change and list workspaces: tenants with separate data.", version_flags=[])
 
@@ -144,16 +146,28 @@ def move(
 
 
 async def _watch(url: str) -> None:
-    """Have a move go on as soon as it can, and show every few seconds how much of it is done, until it is cancelled."""
-    connection = await connect(url)
-    try:
-        for number in count(1):
-            await asyncio.sleep(_WAKE_SECONDS)
-            await distribution.wake(connection)
-            if number % _LOOKS_FOR_PROGRESS:
-                continue
-            done, total = await distribution.moved_bytes(connection)
-            if total:
-                environment.say(f"{decimal(done)} of {decimal(total)}")
-    finally:
-        await connection.close()
+    """Have a move go on as soon as it can, and show every few seconds how much of it is done, until it is cancelled.
+
+    The move goes on without it.
+    """
+
+    async def show_progress(connection: Connection) -> None:
+        done, total = await distribution.moved_bytes(connection)
+        if total:
+            environment.say(f"{decimal(done)} of {decimal(total)}")
+
+    # To ask all nodes takes long on a busy machine, and writes wait for the other one.
+    await asyncio.gather(_repeat(url, _WAKE_SECONDS, distribution.wake), _repeat(url, _PROGRESS_SECONDS, show_progress))
+
+
+async def _repeat(url: str, seconds: float, act: Callable[[Connection], Awaitable[None]]) -> None:
+    while True:
+        with suppress(*CONNECTION_ERRORS, asyncpg.PostgresError):
+            connection = await connect(url)
+            try:
+                while True:
+                    await asyncio.sleep(seconds)
+                    await act(connection)
+            finally:
+                await connection.close()
+        await asyncio.sleep(seconds)

@@ -39,8 +39,6 @@ _away: Final[set[str]] = set()
 _COPIED: Final = ("person_user",)
 # A trigger for the release before this one, which does not run on a distributed database. Citus allows none.
 _FOR_OTHER_RELEASES: Final[LiteralString] = "drop trigger if exists company_not_merged on company"
-# The passes of a chore over the shards. Those after the first act on shards that have moved, or were parted, meanwhile.
-_MOST_PASSES: Final = 10
 _MOST_TRIES: Final = 5
 
 
@@ -175,7 +173,7 @@ async def _by_shard(shards: Shards, workspace_ids: Iterable[UUID]) -> dict[Shard
 
 
 async def _fetch_united(shards: Sequence[Shard], query: LiteralString, args: Sequence[Any]) -> list[asyncpg.Record]:
-    """Run a statement in all of these shards of a node, many at once."""
+    """Run a statement in all of these shards of a node, many at once. Refusal: ShardMoved."""
     found: list[asyncpg.Record] = []
     for start in range(0, len(shards), MOST_UNITED):
         first, *others = shards[start : start + MOST_UNITED]
@@ -222,10 +220,16 @@ async def each_part(statements: Executor, act: Act) -> None:
         await act(statements)
         return
 
-    async def find() -> _Parts:
-        return _Parts(dict.fromkeys(await shards.all(), ()))
+    done: set[int] = set()
 
-    await _each(find, lambda shard, _: act(shard))
+    async def find() -> _Parts:
+        return _Parts({shard: () for shard in await shards.all() if shard.id not in done})
+
+    async def act_once(shard: Shard, _: Collection[UUID]) -> None:
+        await act(shard)
+        done.add(shard.id)
+
+    await _each(find, act_once)
 
 
 async def each_part_of(statements: Executor, workspace_ids: Iterable[UUID], act: ActOn) -> None:
@@ -259,32 +263,48 @@ class _Parts(NamedTuple):
 
 
 async def _each(find: Callable[[], Awaitable[_Parts]], act: Callable[[Shard, Collection[UUID]], Awaitable[object]]) -> None:
-    nodes: set[str] = set()
-    done: set[int] = set()
-    failures: dict[str, Exception] = {}
-    for _ in range(_MOST_PASSES):
-        by_shard, is_all = await find()
-        for shard, of_shard in by_shard.items():
-            nodes.add(shard.node)
-            if shard.id in done or _is_away(failures.get(shard.node)):
+    """Act on what is found, and again on what is left as long as shards move. `find` leaves out what is done."""
+    late_at = time.monotonic() + PATIENCE_SECONDS
+    passes = _Passes()
+    while True:
+        try:
+            is_all = await passes.make(await find(), act)
+        except ShardMoved:
+            is_all = False
+        if is_all or time.monotonic() > late_at:
+            break
+        await asyncio.sleep(MOVING_SECONDS)
+    _note(passes.nodes, passes.failures)
+    if passes.failures:
+        raise _all_of(passes.failures)
+    if not is_all:
+        raise ShardMoved
+
+
+class _Passes:
+    """Passes over the shards: the nodes that they came to, and the failures there."""
+
+    def __init__(self) -> None:
+        self.nodes: set[str] = set()
+        self.failures: dict[str, Exception] = {}
+        self._failed: set[int] = set()
+
+    async def make(self, parts: _Parts, act: Callable[[Shard, Collection[UUID]], Awaitable[object]]) -> bool:
+        """Act on shards that have not failed yet, unless their node is away; return whether these were all, and none moved."""
+        is_all = parts.is_all
+        for shard, of_shard in parts.by_shard.items():
+            self.nodes.add(shard.node)
+            if shard.id in self._failed or _is_away(self.failures.get(shard.node)):
                 continue
             try:
                 await act(shard, of_shard)
             except ShardMoved:
                 is_all = False
-                continue
             except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
-                if _is_away(error) or shard.node not in failures:
-                    failures[shard.node] = error
-            done.add(shard.id)
-        if is_all:
-            break
-        await asyncio.sleep(MOVING_SECONDS)
-    else:
-        raise ShardMoved
-    _note(nodes, failures)
-    if failures:
-        raise _all_of(failures)
+                self._failed.add(shard.id)
+                if _is_away(error) or shard.node not in self.failures:
+                    self.failures[shard.node] = error
+        return is_all
 
 
 def _is_away(error: Exception | None) -> bool:
@@ -437,16 +457,16 @@ async def move(
     # Citus can part a shard where it is only if no row changes meanwhile: its parts have no keys there when changes begin to be
     # copied. On another node they have.
     say(f"moving it to {target[0]}, with those that are kept together with it, and parting it from them")
-    await _until_unlocked(
-        partial(
-            statements.execute,
+
+    async def part() -> None:
+        await statements.execute(
             "select citus_split_shard_by_split_points($1::bigint, $2::text[], $3::int[], 'force_logical')",
             place["shardid"],
             points,
             [target["nodeid"]] * (len(points) + 1),
-        ),
-        say,
-    )
+        )
+
+    await _until_unlocked(part, say)
     for record in await statements.fetch(
         """
         select shardid from pg_dist_shard
@@ -470,16 +490,15 @@ async def wake(statements: Executor) -> None:
 async def _move_shard(
     statements: Executor, shard_id: int, source: tuple[str, int], target: tuple[str, int], say: Callable[[str], None]
 ) -> None:
-    await _until_unlocked(
-        partial(
-            statements.execute,
+    async def move_it() -> None:
+        await statements.execute(
             "select citus_move_shard_placement($1::bigint, $2::text, $3::int, $4::text, $5::int, 'force_logical')",
             shard_id,
             *source,
             *target,
-        ),
-        say,
-    )
+        )
+
+    await _until_unlocked(move_it, say)
 
 
 async def _until_unlocked(act: Callable[[], Awaitable[object]], say: Callable[[str], None]) -> None:

@@ -109,10 +109,15 @@ class Shard:
             return await connection.fetchval(query, *args)
 
     async def fetch_with(self, others: "Sequence[Shard]", query: LiteralString, *args: Any) -> "list[asyncpg.Record]":
-        """Run a statement here and in other shards of the node, as one statement, and return its rows."""
-        united = " union all ".join("(" + shard.statement(query) + ")" for shard in (self, *others))
+        """Run a statement here and in other shards of the node, as one statement, and return its rows. Refusal: ShardMoved."""
+        shards = (self, *others)
+        united = " union all ".join("(" + shard.statement(query) + ")" for shard in shards)
         async with self._lent(others=others) as connection:
-            return await connection.fetch(united, *args)
+            found = await connection.fetch(united, *args)
+            # The tables of a shard that has moved stay for a while.
+            if not await connection.fetchval(_all_here(shards)):
+                raise ShardMoved
+            return found
 
     def get_idle_size(self) -> int:
         """Return the number of connections to the node that nobody has."""
@@ -165,18 +170,19 @@ class ShardConnection:
 async def _are_on(pool: Lender, shards: Sequence[Shard]) -> bool:
     """Whether all of these shards are on their node. A table that is missing there is then a fault of the statement."""
     async with pool.acquire() as connection:
-        return all([await _is_here(ShardConnection(connection, shard)) for shard in shards])
+        found: bool = await connection.fetchval(_all_here(shards))
+        return found
+
+
+def _all_here(shards: Sequence[Shard]) -> LiteralString:
+    """Return the statement that tells whether all of these shards are on the node that is asked."""
+    return "select " + " and ".join("exists (" + shard.statement("select where true /* here */") + ")" for shard in shards)
 
 
 async def require_here(connection: Executor) -> None:
     """Require that a shard has not moved: then it truly lacks what was not found in it. Refusal: ShardMoved."""
-    if not await _is_here(connection):
+    if not await connection.fetchval("select exists (select where true /* here */)"):
         raise ShardMoved
-
-
-async def _is_here(connection: Executor) -> bool:
-    found: bool = await connection.fetchval("select exists (select where true /* here */)")
-    return found
 
 
 def is_of_shard(query: str, args: Sequence[object]) -> bool:
@@ -243,7 +249,8 @@ class Shards:
     async def run(self, workspace_id: UUID, act: Callable[[ShardConnection], Awaitable[T]], open_on: OpenOn | None = None) -> T:
         """Run a statement in the shard in which a workspace is, wherever that moves. Nothing is found only where it is.
 
-        A statement that may have written and finds nothing is run again there, so it must be one that may run twice.
+        A statement is run again there if its result is empty, zero or false. One that writes must return something else once it
+        has written, or be one that may run twice.
         """
 
         async def act_on(shard: Shard) -> T:
@@ -267,7 +274,7 @@ class Shards:
         return sorted((shard for shard in self._shards.values() if shard.node == node), key=attrgetter("id"))
 
     async def all(self) -> list[Shard]:
-        """Return all shards, wherever they are now."""
+        """Return all shards, wherever they are now. Refusal: ShardMoved if one was parted or copied meanwhile."""
         places = {
             record["shardid"]: f"{record['nodename']}:{record['nodeport']}"
             for record in await self._coordinator.fetch(
@@ -284,7 +291,9 @@ class Shards:
             if places.get(shard.id) != shard.node:
                 del self._shards[shard.id]
         await self._learn(places.keys() - self._shards.keys())
-        return [self._shards[each] for each in sorted(places) if each in self._shards]
+        if not places.keys() <= self._shards.keys():
+            raise ShardMoved
+        return [self._shards[each] for each in sorted(places)]
 
     async def _learn(self, shard_ids: Collection[int]) -> None:
         if shard_ids:

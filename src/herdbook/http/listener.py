@@ -136,6 +136,15 @@ class Server(uvicorn.Server):
 class Worker(multiprocess.Process):
     """A worker of uvicorn's supervisor with such a server. It ends with its parent."""
 
+    _has_answered = False
+
+    def is_alive(self, timeout: float = 5) -> bool:
+        """Whether it runs and answers in time. One that starts may take any time to answer first, as on a busy machine."""
+        if not self._has_answered:
+            self._has_answered = self.ping(0)
+            return self.process.is_alive()
+        return super().is_alive(timeout)
+
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the server in the worker's process."""
         for each in sockets or ():

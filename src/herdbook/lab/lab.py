@@ -212,8 +212,9 @@ class Lab:
         await self._copies.close()
         await self._pages.close()
         await self._pool.close()
-        await self._keeping.close()
+        # Another lab may take the database as soon as nobody is connected to it.
         await store.drop_database(self._database_url, self._database)
+        self._keeping.terminate()
 
     async def workspace_of(self, credential_id: UUID) -> LabWorkspace | None:
         """Return the workspace of a credential, or None if it is not the lab's."""

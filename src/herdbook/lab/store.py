@@ -16,12 +16,7 @@ from herdbook.settings import SettingOutOfRange
 
 # A lab takes the first that no other lab of the database server has.
 DATABASES: Final[Sequence[LiteralString]] = ("herdbook_lab", "herdbook_lab_2", "herdbook_lab_3", "herdbook_lab_4")
-_TAKEN: Final = (
-    asyncpg.ObjectInUseError,
-    asyncpg.DuplicateDatabaseError,
-    asyncpg.UniqueViolationError,
-    asyncpg.InvalidCatalogNameError,
-)
+_TAKEN: Final = (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError, asyncpg.InvalidCatalogNameError)
 INBOXES: Final = "/api/herdbook/lab/inboxes/"
 
 # Statements of the product say `now()`, and find this schema before the system's. The clock is a setting of the session.
@@ -252,11 +247,18 @@ async def create_database(database_url: str) -> tuple[LiteralString, OwnConnecti
     connection = await connect(database_url)
     try:
         for name in DATABASES:
-            # One that a killed server left is made anew; that of a running one cannot be dropped. Another lab may begin, too.
-            with suppress(*_TAKEN):
+            # One that a killed server left is made anew; that of a running one cannot be dropped, nor that of another role.
+            try:
                 await connection.execute("drop database if exists " + name)
+            except (asyncpg.ObjectInUseError, asyncpg.InsufficientPrivilegeError):
+                continue
+            # Another lab may begin, too.
+            with suppress(*_TAKEN):
                 await connection.execute("create database " + name + " template template0")
-                return name, await connect(lab_url(database_url, name))
+                keeping = await connect(lab_url(database_url, name))
+                if await keeping.fetchval("select pg_try_advisory_lock(1)"):
+                    return name, keeping
+                await keeping.close()
     finally:
         await connection.close()
     raise SettingOutOfRange(
@@ -272,7 +274,7 @@ async def set_up(connection: Executor, name: LiteralString) -> None:
 
 
 async def drop_database(database_url: str, name: LiteralString) -> None:
-    """Remove a lab's database, if it is there."""
+    """Remove a lab's database, if it is there, and end the sessions in it."""
     connection = await connect(database_url)
     try:
         await connection.execute("drop database if exists " + name + " with (force)")
