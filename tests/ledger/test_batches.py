@@ -561,6 +561,27 @@ async def test_stuck_workspace_does_not_delay_another(ledger: Ledger, ledger_cli
     assert (await stuck).version == 1
 
 
+async def test_what_comes_while_a_batch_is_young_shares_the_next_one(
+    ledger: Ledger, ledger_client: LedgerClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands in other workspaces that come one after the other are in one batch, although a writer is free for the first."""
+    monkeypatch.setattr("herdbook.ledger.ledger._YOUNG_SECONDS", 60.0)
+    first = ledger_client.workspace_id
+    neighbours = [LedgerClient(ledger, await create_neighbour(pool, first)) for _ in range(3)]
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("select from workspace where id = $1 for update", first)
+        young = asyncio.create_task(ledger_client.create())
+        await until_blocked(pool)
+        others: list[asyncio.Task[Written]] = []
+        for each in neighbours:
+            others.append(asyncio.create_task(each.create()))
+            await pool.fetchval("select 1")
+        assert not any(each.done() for each in (young, *others))
+
+    await asyncio.gather(young, *others)
+    assert await transactions_of(pool, [each.workspace_id for each in neighbours]) == 1
+
+
 # Two processes
 
 
