@@ -23,6 +23,7 @@ from herdbook.db.database import Database, find_in
 from herdbook.db.distribution import each_part, each_part_of, fetch_everywhere, fetch_of
 from herdbook.db.pool import DatabaseAway, Executor, PagePool, open_pool
 from herdbook.db.shards import Shard
+from herdbook.engagements.store import needing_recordings
 from herdbook.errors import Unavailable
 from herdbook.first_start import prepare
 from herdbook.http.request_log import AnsweredRequest, RequestLog
@@ -498,6 +499,16 @@ async def test_a_first_start_that_was_cut_is_made_up_for(shards: MadeUpShards) -
     assert prepared.workspace_id == workspace_id
     assert prepared.api_key is not None
     assert (await prepare(shards.url)).lacks_key
+
+
+async def test_a_recording_is_needed_as_long_as_nobody_knows(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """While a node is away, none of its recordings is taken for one without an engagement."""
+    lost, recording = await create_workspace(shards.plain, "Lost"), ids.new_id()
+    await shards.put_away(lost)
+    with pytest.raises(DatabaseAway):
+        await needing_recordings(spread_pool, [lost, writer.workspace_id], [recording] * 2)
 
 
 def _requests(*workspace_ids: UUID) -> RequestLog:
