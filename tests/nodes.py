@@ -12,6 +12,7 @@ _OF_PLACES: Final = (
     "pg_dist_shard",
     "get_shard_id_for_distribution_column",
     "typeinfo_tree",
+    "set_config('jit'",
     "select exists (select where true",
 )
 

@@ -5,9 +5,9 @@ import asyncpg
 from herdbook.archives.places import LEFT_OUT, PLACES
 
 
-async def test_no_table_is_forgotten(database_url: str) -> None:
+async def test_no_table_is_forgotten(embedded_url: str) -> None:
     """Each table of the schema is archived or left out for a reason, and none is both."""
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(embedded_url)
     records = await connection.fetch(
         "select relname from pg_class where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace"
     )

@@ -103,6 +103,28 @@ class MadeUpShards:
         """Leave a workspace without a shard, as it is between two looks while shards are parted."""
         await self.plain.execute("insert into placed values ($1, 'nowhere')", workspace_id)
 
+    async def place(self, workspace_id: UUID) -> None:
+        """Put a workspace that had no shard into the one that is there."""
+        await self.plain.execute("delete from placed where workspace_id = $1", workspace_id)
+
+    async def copy_until_looked_for(self) -> None:
+        """Copy the shard, until somebody has asked for the names of its tables."""
+        number = _number(HERE, _TABLES.index("workspace"))
+        await self.plain.execute(
+            f"""
+            insert into pg_dist_placement values ({number}, 2);
+            create or replace function shard_name(regclass, bigint) returns text language plpgsql as $$
+            begin
+                delete from pg_dist_placement where shardid = {number} and groupid = 2;
+                return $1::text || '_' || $2;
+            end $$
+            """
+        )
+
+    async def disagree(self) -> None:
+        """Let the node take its shards for moved, while no other place of theirs is known."""
+        await self.plain.execute("update pg_dist_local_group set groupid = 9")
+
     async def lose(self, table: str) -> None:
         """Drop a table in the shard, which stays where it is."""
         await self.plain.execute(f"drop table {table}_{_number(HERE, _TABLES.index(table))} cascade")
@@ -114,6 +136,17 @@ class MadeUpShards:
             f"""
             create function leave() returns trigger language plpgsql as $$ begin {_RENUMBER} return null; end $$;
             create trigger leave after update on {table}_{_number(HERE, _TABLES.index(table))} execute function leave()
+            """
+        )
+
+    async def move_during_look(self) -> None:
+        """Let the shard be another one as soon as a look calls `move_away()`, which returns how many looks have called it."""
+        await self._copy()
+        await self.plain.execute(
+            f"""
+            create sequence looks;
+            create function move_away() returns bigint language plpgsql as
+            $$ begin {_RENUMBER} return nextval('looks'); end $$
             """
         )
 

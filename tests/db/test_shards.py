@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -18,10 +18,12 @@ from herdbook.app import OPERATIONS
 from herdbook.auth.store import create_workspace
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields.store import find_record_in
+from herdbook.db import distribution
 from herdbook.db.database import Database, find_in
-from herdbook.db.distribution import each_part, fetch_everywhere, fetch_of
+from herdbook.db.distribution import each_part, each_part_of, fetch_everywhere, fetch_of
 from herdbook.db.pool import DatabaseAway, Executor, PagePool, open_pool
 from herdbook.db.shards import Shard
+from herdbook.engagements.store import needing_recordings
 from herdbook.errors import Unavailable
 from herdbook.first_start import prepare
 from herdbook.http.request_log import AnsweredRequest, RequestLog
@@ -322,6 +324,67 @@ async def test_chores_follow_a_shard_that_moves(spread_pool: PagePool, writer: L
     assert await shards.plain.fetchval("select name from workspace where id = $1", writer.workspace_id) == "Seen"
 
 
+async def test_a_chore_comes_back_to_a_shard_for_a_workspace_that_had_no_place(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """A workspace that gets its place only in a later look is acted on, also in a shard where others were before."""
+    late = await create_workspace(shards.plain, "Late")
+    await shards.misplace(late)
+    acted: list[set[UUID]] = []
+
+    async def act(_: Executor, workspace_ids: Collection[UUID]) -> None:
+        acted.append(set(workspace_ids))
+        await shards.place(late)
+
+    await each_part_of(spread_pool, [writer.workspace_id, late], act)
+
+    assert acted == [{writer.workspace_id}, {late}]
+
+
+async def test_looks_wait_for_a_shard_that_is_being_copied(spread_pool: PagePool, shards: MadeUpShards) -> None:
+    """A look over all shards leaves out none that has two places just now."""
+    await shards.bring_back()
+    await shards.copy_until_looked_for()
+    found = await fetch_everywhere(spread_pool, "select count(*) from workspace")
+
+    assert (len(found.records), found.is_all) == (2, True)
+
+
+async def test_chores_wait_for_a_shard_that_is_being_copied(spread_pool: PagePool, shards: MadeUpShards) -> None:
+    """A chore leaves out no shard that has two places just now."""
+    await shards.bring_back()
+    await shards.copy_until_looked_for()
+    acted: list[Executor] = []
+
+    async def act(part: Executor) -> None:
+        acted.append(part)
+
+    await each_part(spread_pool, act)
+
+    assert len(acted) == 2
+
+
+async def test_a_chore_names_the_node_that_is_away_though_a_shard_moves_without_end(
+    spread_pool: PagePool, shards: MadeUpShards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chore that loses its patience with a shard tells nevertheless which node was away."""
+    monkeypatch.setattr(distribution, "PATIENCE_SECONDS", 0.0)
+    await shards.disagree()
+    with pytest.raises(DatabaseAway, match=r"127\.0\.0\.1:1 is away"):
+        await each_part(spread_pool, lambda part: part.execute("update workspace set name = 'Seen' where true /* held */"))
+
+
+async def test_a_look_at_several_shards_is_made_again_if_one_has_moved_meanwhile(
+    spread_pool: PagePool, shards: MadeUpShards
+) -> None:
+    """Nothing is taken from the tables of a shard that are there still when the shard has left."""
+    await shards.bring_back()
+    await shards.move_during_look()
+    found = await fetch_everywhere(spread_pool, "select move_away() as look from generate_series(1, 1)")
+
+    assert [record["look"] for record in found.records] == [3, 4]
+
+
 async def test_looks_follow_a_workspace_that_has_moved(
     spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
 ) -> None:
@@ -436,6 +499,16 @@ async def test_a_first_start_that_was_cut_is_made_up_for(shards: MadeUpShards) -
     assert prepared.workspace_id == workspace_id
     assert prepared.api_key is not None
     assert (await prepare(shards.url)).lacks_key
+
+
+async def test_a_recording_is_needed_as_long_as_nobody_knows(
+    spread_pool: PagePool, writer: LedgerClient, shards: MadeUpShards
+) -> None:
+    """While a node is away, none of its recordings is taken for one without an engagement."""
+    lost, recording = await create_workspace(shards.plain, "Lost"), ids.new_id()
+    await shards.put_away(lost)
+    with pytest.raises(DatabaseAway):
+        await needing_recordings(spread_pool, [lost, writer.workspace_id], [recording] * 2)
 
 
 def _requests(*workspace_ids: UUID) -> RequestLog:

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 import trustme
 
-from herdbook.db.pool import Executor
+from herdbook.db.pool import Executor, Pool
 from herdbook.engagements.store import needing_recordings
 from herdbook.ledger.retention import trim_slice
 from herdbook.media_sweep import SLICE, sweep
@@ -23,9 +23,9 @@ from tests.waiting import until, until_blocked
 
 
 @pytest.fixture
-def needed(pool: Executor) -> "partial[object]":
+def needed(app_pool: Pool) -> "partial[object]":
     """Return the function that tells which engagements need a recording."""
-    return partial(needing_recordings, pool)
+    return partial(needing_recordings, app_pool)
 
 
 def leave(folder: Path, name: str) -> Path:

@@ -411,9 +411,13 @@ async def test_deleted_engagements_count(
     await assert_consistent(pool, alice.workspace_id)
 
 
-async def test_every_table_is_declared(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+async def test_every_table_is_declared(embedded_url: str) -> None:
     """Every table either has a place with its personal data, or is known to have none."""
-    tables = await pool.fetch("select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace")
+    connection = await asyncpg.connect(embedded_url)
+    tables = await connection.fetch(
+        "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
+    )
+    await connection.close()
     declared = {place.table for place in PLACES}
 
     assert {table for (table,) in tables} == declared | WITHOUT.keys()

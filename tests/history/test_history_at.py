@@ -1,13 +1,11 @@
 """GET /herdbook/.../history?at=: an object as it was at a given time."""
 
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
-import asyncpg
 import httpx
 import pytest
 
-from herdbook.db.pool import Executor
+from herdbook.db.pool import Pool
 from herdbook.ledger.retention import trim_slice
 from tests.cast import Json, Person, Thing, faults
 from tests.engagements.calls import Made
@@ -103,14 +101,14 @@ async def test_what_is_no_longer_kept_is_refused(alice: Person, ada: Thing, regi
 
 
 async def test_what_it_was_before_its_oldest_entry_is_known(
-    alice: Person, ada: Thing, grace: Thing, register: Register, pool: "asyncpg.Pool[asyncpg.Record]"
+    alice: Person, ada: Thing, grace: Thing, register: Register, app_pool: Pool
 ) -> None:
     """An object that rested for longer than entries are kept had the same state until its next change."""
     (before,) = await renamed(alice, ada, "Augusta")
     await alice.patch(grace.url, json={"first_name": "Amazing"})
     await register.age(int(before.headers["ETag"].strip('"')), days=100)
     (after,) = await renamed(alice, ada, "Ada")
-    await trim_slice(cast("Executor", pool), alice.workspace_id, 90)
+    await trim_slice(app_pool, alice.workspace_id, 90)
     week_ago = await as_of(alice, ada, (datetime.now(UTC) - timedelta(days=7)).isoformat())
     long_ago = await as_of(alice, ada, "2019-12-31T23:59:59Z")
 

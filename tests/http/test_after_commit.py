@@ -50,7 +50,7 @@ async def test_the_deletion_of_a_company(writer: Person, proxy: Proxy, engine: T
 
 @pytest.mark.parametrize(
     ("method", "path", "statement"),
-    [("PATCH", "record", "as asked(workspace_id, id, place)\n    join tag c on"), ("POST", "erase", "from erasure e where")],
+    [("PATCH", "record", "as asked(workspace_id, id, place)\n    join tag"), ("POST", "erase", "from erasure e where")],
 )
 async def test_an_answer_that_needs_more(  # noqa: PLR0917
     writer: Person, frank: Person, proxy: Proxy, ada: Thing, renewal: Thing, method: str, path: str, statement: str

@@ -16,7 +16,7 @@ from tests.ledger.proxy import proxy_to
 
 @pytest.mark.parametrize(
     ("method", "statement", "status", "problem"),
-    [("PATCH", "held as (", 500, "outcome_unknown"), ("GET", "join contact c", 503, "unavailable")],
+    [("PATCH", "held as (", 500, "outcome_unknown"), ("GET", "join contact", 503, "unavailable")],
 )
 async def test_a_cancelled_request(  # noqa: PLR0917
     ada: Thing, alice: Person, database_url: str, tmp_path: Path, method: str, statement: str, status: int, problem: str

@@ -13,8 +13,9 @@ from herdbook import fields, ids
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
 from herdbook.db.database import Database, ObjectRead, find_in
+from herdbook.db.distribution import fetch_of
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
-from herdbook.db.pool import Executor, PagePool, Pool
+from herdbook.db.pool import DatabaseAway, Executor, PagePool, Pool
 from herdbook.engagements.events import engagement_data, transcript_data
 from herdbook.engagements.model import Details, Engagement, EngagementEntry, Timeline, TranscriptEntry
 from herdbook.ledger.changes import Action
@@ -184,8 +185,13 @@ async def find_timeline(database: Database, workspace_id: UUID, engagement_id: U
 async def needing_recordings(
     statements: Executor, workspace_ids: Sequence[UUID], engagement_ids: Sequence[UUID]
 ) -> set[tuple[UUID, UUID]]:
-    """Return those of the engagements that exist, or can be restored because the entry of their deletion is still kept."""
-    records = await statements.fetch(
+    """Return those of the engagements that exist, or can be restored because the entry of their deletion is still kept.
+
+    Refusal: DatabaseAway if a node is, because nobody knows then which of its engagements exist.
+    """
+    found = await fetch_of(
+        statements,
+        {*workspace_ids},
         """
         select asked.workspace_id, asked.id
         from unnest($1::uuid[], $2::uuid[]) as asked(workspace_id, id)
@@ -196,12 +202,14 @@ async def needing_recordings(
         left join lateral (
             select t.seq from change_trimmed t where t.workspace_id = asked.workspace_id limit 1
         ) as t on true
-        where e.deleted_at is null or e.version > coalesce(t.seq, 0)
+        where asked.workspace_id = any($3) and (e.deleted_at is null or e.version > coalesce(t.seq, 0))
         """,
         workspace_ids,
         engagement_ids,
     )
-    return {(record["workspace_id"], record["id"]) for record in records}
+    if not found.is_all:
+        raise DatabaseAway("a node with some of the engagements is away")
+    return {(record["workspace_id"], record["id"]) for record in found.records}
 
 
 _SEARCH_INDEX: Final = SearchIndex(

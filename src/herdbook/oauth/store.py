@@ -456,9 +456,10 @@ async def repeat_refresh(statements: Executor, grant_id: UUID, issued: Issued) -
     assert issued.refresh_token is not None, "it is the same one again"
     added: UUID | None = await statements.fetchval(
         """
-        insert into oauth_access_token (id, client_id, grant_id, refresh_token_id, scopes, secret_hash, expires_at)
+        insert into oauth_access_token as added
+            (id, client_id, grant_id, refresh_token_id, scopes, secret_hash, expires_at)
         select $2, client_id, id, $3, $4, $5, now() + $6::interval from oauth_grant where id = $1 and revoked_at is null
-        returning id
+        returning added.id
         """,
         grant_id,
         issued.access_token.id,
