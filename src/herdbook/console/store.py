@@ -468,8 +468,8 @@ async def set_password(pool: Pool, person_id: UUID, address: str, password_hash:
     """
     try:
         async with pool.acquire() as connection, connection.transaction():
-            present = await connection.fetchval("select address from person where id = $1 for update", person_id)
-            if address != present and await _is_of_another(connection, person_id, address):
+            person = await connection.fetchrow("select address from person where id = $1 for update", person_id)
+            if person is None or (address != person["address"] and await _is_of_another(connection, person_id, address)):
                 return False
             await connection.execute(
                 """
