@@ -135,7 +135,7 @@ class Bench:
                 self.load("PATCH", 64, f"herdbook, {plan.workspaces:,} workspaces", server, spread_paths, "PATCH"),
             ]
             run_in_turns([*duel, *bare, *spread], plan.rounds)
-            self.measure_memory("memory after the load", servers)
+            self.measure_memory("memory after all loads on one and 1,000 workspaces", servers)
         return duel, bare, spread
 
     def bare_patch(self, server: Server, clients: int) -> Callable[[], Figures]:

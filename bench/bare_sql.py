@@ -54,4 +54,5 @@ def run_pgbench(
         longest=waits[-1],
         processor=meter.server_seconds / len(waits) * 1e6,
         strangers=meter.strangers_cores,
+        answered=len(waits),
     )

@@ -27,6 +27,7 @@ class Figures:
     longest: float
     processor: float
     strangers: float
+    answered: int
     failed: int = 0
 
     def __str__(self) -> str:
@@ -81,12 +82,13 @@ def run_wrk(server: Server, paths: Path, method: str, connections: int, seconds:
         longest=said["max"] / 1000,
         processor=meter.server_seconds / said["requests"] * 1e6,
         strangers=meter.strangers_cores,
+        answered=said["requests"],
         failed=said["refused"] + said["broken"],
     )
 
 
 def middle(rounds: list[Figures]) -> Figures:
-    """Return the median of each figure over the rounds, but the longest of all waits and all failures: none may be hidden."""
+    """Return the median of each figure over the rounds, but the longest of all waits and all answers and failures."""
     return Figures(
         per_second=median(figures.per_second for figures in rounds),
         p50=median(figures.p50 for figures in rounds),
@@ -94,5 +96,6 @@ def middle(rounds: list[Figures]) -> Figures:
         longest=max(figures.longest for figures in rounds),
         processor=median(figures.processor for figures in rounds),
         strangers=median(figures.strangers for figures in rounds),
+        answered=sum(figures.answered for figures in rounds),
         failed=sum(figures.failed for figures in rounds),
     )
