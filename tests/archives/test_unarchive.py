@@ -31,14 +31,16 @@ from tests.archives.shelves import (
 from tests.backups.farm import copied, recordings, rows, served
 from tests.backups.test_restore import execute
 from tests.cli.programs import PROGRAM, Finished, Running, environment, herdbook, serving
+from tests.db.conftest import database_on
 from tests.waiting import blocked
 
 COPIED = [place.table for place in PLACES if place.workspace_column and not place.is_secret]
 
 
-def unarchived(archive: Path, folder: Path, data_dir: str = "data") -> Finished:
+def unarchived(archive: Path, folder: Path, data_dir: str = "data", *options: str) -> Finished:
     """Bring an archive into a data folder."""
-    return herdbook("unarchive", str(archive), f"--data-dir={data_dir}", folder=folder, HERDBOOK_PASSPHRASE=PASSPHRASE)
+    words = ("unarchive", str(archive), f"--data-dir={data_dir}", *options)
+    return herdbook(*words, folder=folder, HERDBOOK_PASSPHRASE=PASSPHRASE)
 
 
 def archived(workspace: str, folder: Path, *options: str) -> Path:
@@ -100,6 +102,28 @@ def test_an_archive_with_secrets_comes_out_again(original: Original, sealed: Pat
     assert manifests[0] == manifests[1]
     assert manifests[0].tables["oauth_refresh_token"].rows == 1
     assert b"tables/" not in sealed.read_bytes()
+
+
+@pytest.mark.parametrize("made", ["archive", "sealed"])
+async def test_an_external_database(
+    original: Original, made: str, request: pytest.FixtureRequest, database_url: str, tmp_path: Path
+) -> None:
+    """It comes out of an external database, of one node or several, as it went in, and no second time does it go in."""
+    file: Path = request.getfixturevalue(made)
+    async with database_on(database_url) as url:
+        await migrate(url)
+        option = f"--database-url={url}"
+        brought = await asyncio.to_thread(unarchived, file, tmp_path, "data", option)
+        twice = await asyncio.to_thread(unarchived, file, tmp_path, "data", option)
+        options = (option, "--with-secrets") if made == "sealed" else (option,)
+        again = await asyncio.to_thread(archived, original.workspace, tmp_path, *options)
+    with opened_archive(file, lambda: PASSPHRASE) as one, opened_archive(again, lambda: PASSPHRASE) as other:
+        manifests = one.manifest, other.manifest
+
+    assert (brought.status, twice.status) == (0, 1), brought.complained + twice.complained
+    assert "is on this server already" in twice.complained
+    assert manifests[0] == manifests[1]
+    assert recordings(tmp_path / "data")
 
 
 def answers(server: Running) -> list[dict[str, Any]]:

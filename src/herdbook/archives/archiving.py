@@ -35,7 +35,7 @@ async def take(
     No file that the moment needs is removed meanwhile, except by hand or because a person is erased.
     """
     with no_sweeps(media):
-        await begin_moment(connection, workspace_id)
+        await begin_moment(connection)
         files = await needed(connection, files_of_workspace(media, workspace_id))
         found = {(file.workspace_id, file.engagement_id) for file in files}
         missing = len(await recordings(connection, workspace_id) - found)
@@ -57,7 +57,7 @@ async def take_tables(
         for place in PLACES:
             if place.table not in there or (place.is_secret and not with_secrets):
                 continue
-            columns = await show(connection, place, with_secrets=with_secrets)
+            columns = await show(connection, workspace_id, place, with_secrets=with_secrets)
             with writer.adding(part_of(place.table), packs=True) as write:
                 written[place.table] = TableRows(tuple(columns), await copy_shown(connection, _told(write, advance)))
     manifest = ArchiveManifest(

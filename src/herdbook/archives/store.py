@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from herdbook.archives.places import OF_PEOPLE, WORKSPACE, Place
+from herdbook.archives.places import OF_PEOPLE, Place
 from herdbook.backups.store import SPELLING
 from herdbook.db.pool import OwnConnection
 from herdbook.webhook_endpoints.signing import new_secret
@@ -32,7 +32,7 @@ begin
                 and attname is distinct from asked ->> 'workspace_column'
         ),
         asked ->> 'table',
-        asked ->> 'belongs',
+        replace(asked ->> 'belongs', '$workspace', format('%L::uuid', asked ->> 'workspace')),
         coalesce('order by ' || (
             select string_agg(format('t.%I', attname) || case when attcollation <> 0 then ' collate "C"' else '' end, ', '
                 order by array_position(indkey::int2[], attnum))
@@ -54,26 +54,21 @@ class Head(NamedTuple):
 class _Asked(msgspec.Struct):
     """The question of `_SHOW`."""
 
+    workspace: UUID
     table: str
     belongs: str
     workspace_column: str | None
     instead: dict[LiteralString, LiteralString]
 
 
-async def begin_moment(connection: OwnConnection, workspace_id: UUID) -> None:
-    """Begin a transaction that reads one moment, of one workspace."""
+async def begin_moment(connection: OwnConnection) -> None:
+    """Begin a transaction that reads one moment."""
     await connection.execute("begin isolation level repeatable read; set local client_min_messages = 'warning';" + SPELLING)
-    await _choose(connection, workspace_id)
 
 
-async def begin_bringing(connection: OwnConnection, workspace_id: UUID) -> None:
+async def begin_bringing(connection: OwnConnection) -> None:
     """Begin a transaction that brings a workspace, completely or not at all."""
     await connection.execute("begin; set local client_min_messages = 'warning';" + SPELLING)
-    await _choose(connection, workspace_id)
-
-
-async def _choose(connection: OwnConnection, workspace_id: UUID) -> None:
-    await connection.execute("select set_config('herdbook.archived', $1, true)", str(workspace_id))
 
 
 async def end(connection: OwnConnection) -> None:
@@ -93,10 +88,10 @@ async def tables(connection: OwnConnection) -> set[str]:
     return {record["relname"] for record in records}
 
 
-async def show(connection: OwnConnection, place: Place, *, with_secrets: bool) -> list[str]:
-    """Show the rows of the workspace in a table, as an archive has them, in a view; return its columns."""
+async def show(connection: OwnConnection, workspace_id: UUID, place: Place, *, with_secrets: bool) -> list[str]:
+    """Show the rows of a workspace in a table, as an archive has them, in a view; return its columns."""
     instead = place.columns_instead(with_secrets=with_secrets)
-    asked = _Asked(place.table, place.belongs, place.workspace_column, instead)
+    asked = _Asked(workspace_id, place.table, place.belongs, place.workspace_column, instead)
     await connection.execute("select set_config('herdbook.asked', $1, true)", msgspec.json.encode(asked).decode())
     await connection.execute(_SHOW)
     records = await connection.fetch(
@@ -125,7 +120,7 @@ _ADDED: Final[dict[LiteralString, LiteralString]] = {
         insert into person_user
         select m.* from archived_person_user m
         join archived_person p on p.id = m.person_id
-        join credential c on c.id = m.credential_id and c.workspace_id = $workspace
+        join credential c on c.id = m.credential_id and c.workspace_id = $1
     """,
     "passkey": """
         insert into passkey
@@ -145,19 +140,20 @@ async def prepare_people(connection: OwnConnection, places: Sequence[Place]) -> 
         await connection.execute(prepared.replace("$table", place.table))
 
 
-async def add_people(connection: OwnConnection, places: Sequence[Place]) -> int:
+async def add_people(connection: OwnConnection, workspace_id: UUID, places: Sequence[Place]) -> int:
     """Add the people who are not on the server yet, by their ids and addresses. Return how many are there.
 
     Nobody comes into an account by what an archive says of an address.
     """
-    there = await connection.execute(
-        """
-        delete from archived_person a where exists (select from person p where p.id = a.id or p.address = a.address)
-        """
+    # Two statements, because a distributed database compares no rows of its own with those that it deletes from a temporary table.
+    there = await connection.fetch(
+        "select a.id from archived_person a where exists (select from person p where p.id = a.id or p.address = a.address)"
     )
+    await connection.execute("delete from archived_person where id = any($1)", [record["id"] for record in there])
     for place in places:
-        await connection.execute(_ADDED[place.table].replace("$workspace", WORKSPACE))
-    return int(there.removeprefix("DELETE "))
+        added = _ADDED[place.table]
+        await connection.execute(added, *((workspace_id,) if "$1" in added else ()))
+    return len(there)
 
 
 async def new_secrets(connection: OwnConnection, workspace_id: UUID) -> int:
@@ -181,13 +177,18 @@ async def new_secrets(connection: OwnConnection, workspace_id: UUID) -> int:
 
 async def take_erasure_key(connection: OwnConnection, key: str, workspace_id: UUID) -> None:
     """Hash as the server of the archive did, so that it is known who was erased, unless others were erased here."""
-    await connection.execute(
+    # Two statements, because no node of a distributed database has both the workspaces and the setting.
+    if not await connection.fetchval(
         """
-        insert into setting (name, value) select 'erasure_key', $1
-            where not exists (select from erasure where workspace_id <> $2)
-            and not exists (select from erasure_task where workspace_id <> $2)
-        on conflict (name) do update set value = excluded.value
+        select exists (select workspace_id from erasure where workspace_id <> $1)
+            or exists (select workspace_id from erasure_task where workspace_id <> $1)
         """,
-        key,
         workspace_id,
-    )
+    ):
+        await connection.execute(
+            """
+            insert into setting (name, value) values ('erasure_key', $1)
+            on conflict (name) do update set value = excluded.value
+            """,
+            key,
+        )

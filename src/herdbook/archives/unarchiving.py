@@ -100,11 +100,11 @@ async def _through_migrations(url: str, archive: Reader[ArchiveManifest], newer:
     connection = await connect(url)
     try:
         with _refusing_rows(archive):
-            await begin_bringing(connection, workspace_id)
+            await begin_bringing(connection)
             await _bring_rows(connection, archive, step)
             await end(connection)
         await migrate(url)
-        await begin_moment(connection, workspace_id)
+        await begin_moment(connection)
         with newer.open("xb") as file, writing_archive(file, None) as writer:
             made = await take_tables(writer, connection, workspace_id, step, with_secrets=manifest.has_secrets)
             writer.finish(ARCHIVE.manifest, made)
@@ -128,7 +128,7 @@ async def bring(
         media.mkdir(mode=0o700, parents=True, exist_ok=True)
     connection = await connect(url)
     try:
-        await begin_bringing(connection, workspace_id)
+        await begin_bringing(connection)
         if await head(connection, workspace_id) is not None:
             raise UnarchiveRefused(
                 f"The workspace `{manifest.workspace}` of the archive is on this server already. Bring it into another server, "
@@ -176,7 +176,7 @@ async def _bring_rows(connection: OwnConnection, archive: Reader[ArchiveManifest
     with step("Bringing in the tables", sum(manifest.parts[part_of(place.table)].size for place in places)) as advance:
         for place in places:
             await _copy_in(connection, archive, place, advance)
-    people_there = await add_people(connection, people) if people else 0
+    people_there = await add_people(connection, workspace_of(manifest), people) if people else 0
     with step("Comparing the rows", None):
         for place in places:
             if place not in OF_PEOPLE:
@@ -217,7 +217,7 @@ async def _compare(connection: OwnConnection, archive: Reader[ArchiveManifest], 
     async def add(chunk: bytes) -> None:
         digest.update(chunk)
 
-    columns = await show(connection, place, with_secrets=archive.manifest.has_secrets)
+    columns = await show(connection, workspace_of(archive.manifest), place, with_secrets=archive.manifest.has_secrets)
     await copy_shown(connection, add)
     if tuple(columns) != archive.manifest.tables[place.table].columns or (
         digest.hexdigest() != archive.manifest.parts[part_of(place.table)].sha256

@@ -193,18 +193,11 @@ async def needing_recordings(
         statements,
         {*workspace_ids},
         """
-        select asked.workspace_id, asked.id
-        from unnest($1::uuid[], $2::uuid[]) as asked(workspace_id, id)
-        cross join lateral (
-            select e.deleted_at, e.version from engagement e
-            where e.workspace_id = asked.workspace_id and e.id = asked.id limit 1
-        ) as e
-        left join lateral (
-            select t.seq from change_trimmed t where t.workspace_id = asked.workspace_id limit 1
-        ) as t on true
-        where asked.workspace_id = any($3) and (e.deleted_at is null or e.version > coalesce(t.seq, 0))
+        select e.workspace_id, e.id
+        from engagement e
+        left join change_trimmed t on t.workspace_id = e.workspace_id and t.workspace_id = any($2)
+        where e.id = any($1) and e.workspace_id = any($2) and (e.deleted_at is null or e.version > coalesce(t.seq, 0))
         """,
-        workspace_ids,
         engagement_ids,
     )
     if not found.is_all:
