@@ -62,8 +62,10 @@ class _Asked(msgspec.Struct):
 
 
 async def begin_moment(connection: OwnConnection) -> None:
-    """Begin a transaction that reads one moment."""
+    """Begin a transaction that reads one moment, of a workspace on any node and of the tables that all nodes have."""
     await connection.execute("begin isolation level repeatable read; set local client_min_messages = 'warning';" + SPELLING)
+    # A second connection to the node of the workspace would read another moment.
+    await connection.execute("set local citus.max_adaptive_executor_pool_size = 1")
 
 
 async def begin_bringing(connection: OwnConnection) -> None:
