@@ -147,7 +147,7 @@ async def add_people(connection: OwnConnection, workspace_id: UUID, places: Sequ
 
     Nobody comes into an account by what an archive says of an address.
     """
-    # Two statements, because a distributed database compares no rows of its own with those that it deletes from a temporary table.
+    # Two statements, because a distributed database deletes from no temporary table by what is in other tables.
     there = await connection.fetch(
         "select a.id from archived_person a where exists (select from person p where p.id = a.id or p.address = a.address)"
     )
