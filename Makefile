@@ -74,7 +74,7 @@ power: .venv/dev-installed
 DEEP := http/test_schemathesis feed/test_rebuild feed/test_event_stream db/test_plans importing/test_events history/test_undo_stateful \
 	contacts/test_patch_rules contacts/test_upsert_rules custom_fields/test_query_rules custom_fields/test_replay \
 	custom_fields/test_replay_bulk ledger/test_stateful merging/test_merge_rules formats/test_card_content test_phone_numbers \
-	cli/test_serve cli/test_outage
+	cli/test_serve cli/test_outage duplicates/test_febrl
 deep: .venv/dev-installed
 	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest $(DEEP:%=tests/%.py)
 
