@@ -6,7 +6,7 @@ and so is the social security number, which would tell nearly all by itself.
 """
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
@@ -22,6 +22,7 @@ from herdbook.custom_fields.commands import add_usual_fields
 from herdbook.ledger.ledger import Ledger
 from tests.cast import Json, Person
 from tests.duplicates.listed import listed
+from tests.repeats import DEEP
 
 # The records of each data set, and the pairs of the same person among them.
 SETS: Final = {
@@ -30,6 +31,8 @@ SETS: Final = {
     "3": (("dataset3",), 6538),
     "4": (("dataset4a", "dataset4b"), 5000),
 }
+# Time grows with the records. Every second person of the larger sets is enough to tell, and `make deep` takes all.
+_HALVED: Final = frozenset(() if DEEP else ("3", "4"))
 BULK: Final = 1000
 
 
@@ -41,6 +44,11 @@ def records(names: tuple[str, ...]) -> Iterator[dict[str, str]]:
         with (folder / f"{name}.csv").open() as file:
             for row in csv.DictReader(file, skipinitialspace=True):
                 yield {key: value.strip() for key, value in row.items()}
+
+
+def _person(record: dict[str, str]) -> str:
+    """Return the number of the person, which all records of a person share."""
+    return record["rec_id"].split("-")[1]
 
 
 def as_contact(record: dict[str, str]) -> Json:
@@ -79,6 +87,10 @@ async def test_precision_and_recall(alice: Person, pool: "asyncpg.Pool[asyncpg.R
     await add_usual_fields(pool, ledger)
     names, many_pairs = SETS[number]
     rows = [*records(names)]
+    persons = Counter(map(_person, rows))
+    assert sum(many * (many - 1) // 2 for many in persons.values()) == many_pairs
+    if number in _HALVED:
+        rows = [each for each in rows if int(_person(each)) % 2]
     ids: dict[str, list[str]] = defaultdict(list)
     for start in range(0, len(rows), BULK):
         operations = [{"action": "create", "contact": as_contact(row)} for row in rows[start : start + BULK]]
@@ -86,9 +98,8 @@ async def test_precision_and_recall(alice: Person, pool: "asyncpg.Pool[asyncpg.R
         assert response.status_code == 200, response.text
         for row, result in zip(rows[start:], response.json()["results"], strict=False):
             assert result["result"] == "created", result
-            ids[row["rec_id"].split("-")[1]].append(result["contact"]["id"])
+            ids[_person(row)].append(result["contact"]["id"])
     true = {pair for of_one in ids.values() for pair in combinations(sorted(of_one), 2)}
-    assert len(true) == many_pairs
     while not (await listed(alice))["complete"]:
         pass
 

@@ -202,6 +202,36 @@ PROJECT: Final = {
 }
 
 
+# The files of another project, whose tests run at once in two workers.
+OF_WORKERS: Final = {
+    "test_own__py": HELPERS
+    + """
+    @pytest.mark.parametrize("number", range(24))
+    def test_own(herdbook, number, tmp_path_factory):
+        status, made = ask(herdbook, "POST", "/api/v2/contacts", {"emails": [{"email": "ada@example.com"}]})
+        assert status == 201
+        (tmp_path_factory.getbasetemp().parent / f"seen-{number}").write_text(herdbook.url)
+    """,
+    "test_snapshots__py": HELPERS
+    + """
+    @pytest.mark.herdbook(random_seed=3)
+    @pytest.mark.parametrize("number", range(20))
+    def test_each(herdbook, number):
+        ask(herdbook, "POST", "/api/v2/tags", {"name": f"Tag {number}"})
+        herdbook.snapshot("before")
+        ask(herdbook, "POST", "/api/v2/tags", {"name": "Other"})
+        herdbook.restore("before")
+        names = [each["name"] for each in ask(herdbook, "GET", "/api/v2/tags")[1]["data"]]
+        assert names == [f"Tag {number}"]
+
+    def test_of_a_seed(herdbook):
+        herdbook.restore("crm-small")
+        assert ask(herdbook, "GET", "/api/v2/tags")[1]["data"]
+        herdbook.reset()
+    """,
+}
+
+
 class Project(NamedTuple):
     """A project whose tests were run at once, and what pytest said."""
 
@@ -261,6 +291,13 @@ def project(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Projec
     return Project(folder, run_tests(installed, folder, FIRST_TEST, "-rpfE", **PROJECT))
 
 
+@pytest.fixture(scope="module")
+def of_workers(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project whose tests run in two workers, after its tests."""
+    folder = tmp_path_factory.mktemp("workers")
+    return Project(folder, run_tests(installed, folder, FIRST_TEST, "-rp", "-n", "2", **OF_WORKERS))
+
+
 def labs_of(folder: Path) -> list[int]:
     """Return the servers that still run for the tests of a folder."""
     running = [(each.pid, str(each.info["cmdline"])) for each in psutil.process_iter(["cmdline"])]
@@ -298,24 +335,27 @@ def test_a_project_may_turn_the_plug_in_off(installed: Path, tmp_path: Path) -> 
     assert "fixture 'herdbook' not found" in said, said
 
 
-def test_coroutines_use_it(installed: Path, project: Project, tmp_path: Path) -> None:
+def test_coroutines_use_it(project: Project, side_by_side: dict[str, str]) -> None:
     """A test that is a coroutine has the fixture in both modes of pytest-asyncio, and waits in a thread."""
-    said = run_tests(installed, tmp_path, PROJECT["test_coroutines__py"], "-o", "asyncio_mode=auto")
-
     assert project.outcomes("coroutines") == {"PASSED": 1}, project.said
-    assert "1 passed" in said, said
+    assert "1 passed" in side_by_side["auto"], side_by_side
 
 
-def test_runs_side_by_side_have_a_server_each(installed: Path, tmp_path: Path) -> None:
-    """Two runs on one machine do not disturb each other."""
-    folders = [tmp_path / "one", tmp_path / "other"]
-    for folder in folders:
-        folder.mkdir()
+@pytest.fixture(scope="module")
+def side_by_side(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return what pytest says of two runs at once. The second has coroutines, in the mode that needs no marks."""
+    first, auto = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("auto")
     with ThreadPoolExecutor() as threads:
-        runs = [threads.submit(run_tests, installed, folder, FIRST_TEST) for folder in folders]
-        said = [each.result() for each in runs]
+        runs = {
+            "first": threads.submit(run_tests, installed, first, FIRST_TEST),
+            "auto": threads.submit(run_tests, installed, auto, PROJECT["test_coroutines__py"], "-o", "asyncio_mode=auto"),
+        }
+        return {name: each.result() for name, each in runs.items()}
 
-    assert ["1 passed" in each for each in said] == [True, True], said
+
+def test_runs_side_by_side_have_a_server_each(side_by_side: dict[str, str]) -> None:
+    """Two runs on one machine do not disturb each other."""
+    assert ["1 passed" in each for each in side_by_side.values()] == [True, True], side_by_side
 
 
 def test_a_killed_run_leaves_no_server(installed: Path, tmp_path: Path) -> None:
@@ -336,23 +376,11 @@ def test_a_killed_run_leaves_no_server(installed: Path, tmp_path: Path) -> None:
     until(lambda: labs_of(tmp_path) == [])
 
 
-def test_workers_share_one_server(installed: Path, tmp_path: Path) -> None:
+def test_workers_share_one_server(of_workers: Project) -> None:
     """The workers of pytest-xdist use one server with a workspace for each test, and the last one stops it."""
-    text = (
-        HELPERS
-        + """
-    @pytest.mark.parametrize("number", range(24))
-    def test_own(herdbook, number, tmp_path_factory):
-        status, made = ask(herdbook, "POST", "/api/v2/contacts", {"emails": [{"email": "ada@example.com"}]})
-        assert status == 201
-        (tmp_path_factory.getbasetemp().parent / f"seen-{number}").write_text(herdbook.url)
-    """
-    )
-    said = run_tests(installed, tmp_path, text, "-n", "2")
-
-    assert "24 passed" in said, said
-    assert len({each.read_text() for each in (tmp_path / "base").glob("seen-*")}) == 1
-    until(lambda: labs_of(tmp_path) == [])
+    assert of_workers.outcomes("own") == {"PASSED": 24}, of_workers.said
+    assert len({each.read_text() for each in (of_workers.folder / "base").glob("seen-*")}) == 1
+    until(lambda: labs_of(of_workers.folder) == [])
 
 
 def test_a_test_commands_its_workspace(project: Project) -> None:
@@ -365,30 +393,9 @@ def test_a_workspace_begins_as_its_marks_say(project: Project) -> None:
     assert project.outcomes("marks") == {"PASSED": 5}, project.said
 
 
-def test_snapshots_are_of_one_test_and_go_with_it(installed: Path, tmp_path: Path) -> None:
+def test_snapshots_are_of_one_test_and_go_with_it(of_workers: Project) -> None:
     """Tests that run at once, or after each other, may use one name, and leave nothing of it."""
-    text = (
-        HELPERS
-        + """
-    @pytest.mark.herdbook(random_seed=3)
-    @pytest.mark.parametrize("number", range(20))
-    def test_each(herdbook, number):
-        ask(herdbook, "POST", "/api/v2/tags", {"name": f"Tag {number}"})
-        herdbook.snapshot("before")
-        ask(herdbook, "POST", "/api/v2/tags", {"name": "Other"})
-        herdbook.restore("before")
-        names = [each["name"] for each in ask(herdbook, "GET", "/api/v2/tags")[1]["data"]]
-        assert names == [f"Tag {number}"]
-
-    def test_of_a_seed(herdbook):
-        herdbook.restore("crm-small")
-        assert ask(herdbook, "GET", "/api/v2/tags")[1]["data"]
-        herdbook.reset()
-    """
-    )
-    said = run_tests(installed, tmp_path, text, "-n", "2")
-
-    assert "21 passed" in said, said
+    assert of_workers.outcomes("snapshots") == {"PASSED": 21}, of_workers.said
 
 
 def test_what_cannot_be_meant_is_refused_in_words(project: Project) -> None:

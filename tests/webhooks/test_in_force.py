@@ -60,6 +60,18 @@ async def test_what_is_newly_asked_for_is_told(post: WebhookApp, owner: Person, 
     assert names(receiver.requests) == ["Held", "v1.tag.created"]
 
 
+async def test_a_change_waits_for_no_answer_of_the_endpoint(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
+    """A courier says at once that it begins no more attempts, though one is under way, and does not let its lease run out."""
+    endpoint = await subscribe(owner, receiver.url)
+    await hold(post, owner, receiver)
+    await post.heard(owner, owner.patch(f"{WEBHOOKS}/{endpoint['id']}", json={"event_types": ["v1.tag.created"]}))
+    reader = await post.reader(endpoint)
+    await finish(post, receiver)
+
+    assert reader["sends_as"] is None
+    assert reader["lease_holder"] is not None
+
+
 async def test_another_url_gets_what_comes_after(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A new URL gets all later events, and the old one none."""
     async with receiving() as old:

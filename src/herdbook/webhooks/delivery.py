@@ -134,6 +134,9 @@ class EndpointDelivery:
             await self._deliver()
             # Begin nothing new, but keep the lease until the running attempts end.
             self._release_lanes()
+            if self._under_way:
+                # A change of the endpoint waits until this says so.
+                await self._store(gives_back=False)
             while self._connections:
                 await asyncio.wait(self._connections, timeout=self._context.store_seconds)
                 if self._connections:
