@@ -86,6 +86,17 @@ async def distribute(statements: Executor) -> Sequence[str]:
     return [record["name"] for record in records]
 
 
+async def placement_of(statements: Executor, workspace_id: UUID) -> int | None:
+    """Return the number of the place of a workspace, which has another one after each move; None on a database of one node."""
+    if not await is_distributed(statements):
+        return None
+    number: int | None = await statements.fetchval(
+        "select placementid from pg_dist_placement where shardid = get_shard_id_for_distribution_column('workspace', $1::uuid)",
+        workspace_id,
+    )
+    return number
+
+
 @asynccontextmanager
 async def connection_of(database_url: str, connection: Connection, workspace_id: UUID) -> AsyncGenerator[Connection]:
     """Yield a connection to the shard in which a workspace is, or would be; on a database of one node, the given one."""
