@@ -28,8 +28,8 @@ COLOURS = {"herdbook": "#2f81f7", "PocketBase": "#d29922", "bare SQL": "#8b949e"
 
 EXPLAINED = """The rivals took turns. Rates and percentiles are medians of the rounds, and *max* is the worst of all rounds.
 A ratio is the median of the ratios within each round, because absolute figures mean little on another machine: it need not be
-the ratio of the medians beside it. CPU is the server's processor time for a request, its database included; other programs affect
-it less than the other figures."""
+the ratio of the medians beside it. CPU is the server's processor time for a request, its database included; other programs
+affect it less than the other figures."""
 
 HANDICAPS = """PocketBase runs with its own defaults: its commits do not wait for the disk, and it keeps no history. herdbook's
 commits wait for the disk and record each change in the ledger. PocketBase's rules require an ordinary user's token, as
@@ -245,10 +245,10 @@ def flow_text(flow: Flow) -> str:
     twice = arrived.events - arrived.different
     return (
         f"Then followed {flow.seconds} seconds of writes, each of them an event, to an endpoint that answers at once: "
-        f"{flow.writes.per_second:,.0f} writes a second, {flow.writes.answered:,} in all and those that were under way when wrk "
-        f"ended. {flow.arrived_at_end:,} events had arrived then, and {flow.seconds_behind:.1f} seconds later all "
-        f"{arrived.different:,}, {twice or 'none'} twice. An event arrived {arrived.delay(0.5):.0f} ms after its change (median; "
-        f"{arrived.delay(0.99):.0f} ms at the 99th percentile)."
+        f"{flow.writes.per_second:,.0f} writes a second, {flow.writes.answered:,} in all and those that were under way when "
+        f"wrk ended. {flow.arrived_at_end:,} events had arrived then, and {flow.seconds_behind:.1f} seconds later all "
+        f"{arrived.different:,}, {twice or 'none'} twice. An event arrived {arrived.delay(0.5):.0f} ms after its change "
+        f"(median; {arrived.delay(0.99):.0f} ms at the 99th percentile)."
     )
 
 
