@@ -533,6 +533,29 @@ async def test_a_workspace_that_moves_has_no_archive(shards: MadeUpShards, movin
     await connection.close()
 
 
+async def test_a_scrub_rewrites_the_tables_of_shards(shards: MadeUpShards, tmp_path: Path) -> None:
+    """Erased rows were in the tables of shards, so these are rewritten, on each node."""
+    await shards.plain.execute("delete from pg_dist_node where groupid = 2")
+    files = (
+        "select c.relname, pg_relation_filenode(c.oid) from pg_class c where c.relname ~ '^contact_(word_)?[0-9]+$' order by 1"
+    )
+    before = await shards.plain.fetch(files)
+    done = await asyncio.to_thread(herdbook, "erasures", "scrub", "--database-url", shards.url, folder=tmp_path)
+    after = await shards.plain.fetch(files)
+
+    assert done.status == 0, done.complained
+    assert [name for name, _ in before] == [name for name, _ in after]
+    assert len({file for _, file in (*before, *after)}) == 4
+
+
+async def test_a_scrub_begins_with_no_node_if_one_is_away(shards: MadeUpShards, tmp_path: Path) -> None:
+    """While a node is away, nothing is rewritten, and nobody is told that the bytes are gone."""
+    done = await asyncio.to_thread(herdbook, "erasures", "scrub", "--database-url", shards.url, folder=tmp_path)
+
+    assert (done.status, done.said) == (1, "")
+    assert "The database cannot be reached" in done.complained
+
+
 def _requests(*workspace_ids: UUID) -> RequestLog:
     """Return a log that has a request of each of these workspaces."""
     log = RequestLog()

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
@@ -109,6 +109,23 @@ async def connection_of(database_url: str, connection: Connection, workspace_id:
         yield ShardConnection(on_node, shard)
     finally:
         await on_node.close()
+
+
+@asynccontextmanager
+async def on_each_node(database_url: str, connection: Connection) -> AsyncGenerator[Sequence[Connection]]:
+    """Yield a connection to each node; on a database of one node, the given one. Refusal: DatabaseAway if a node is."""
+    async with AsyncExitStack() as closing:
+        if not await is_distributed(connection):
+            yield [connection]
+            return
+        nodes: list[Connection] = []
+        for record in await connection.fetch(
+            "select nodename, nodeport from pg_dist_node where noderole = 'primary' order by groupid"
+        ):
+            node = await connect(database_url, (record["nodename"], record["nodeport"]))
+            closing.push_async_callback(node.close)
+            nodes.append(node)
+        yield nodes
 
 
 Act: TypeAlias = Callable[[Executor], Awaitable[object]]
