@@ -356,6 +356,38 @@ def test_a_killed_one_leaves_nothing(original: Original, archive: Path, tmp_path
     assert len(recordings(data)) == 1
 
 
+def test_of_two_at_once_one_is_refused(archive: Path, tmp_path: Path) -> None:
+    """A second command for the same archive waits, is refused, and leaves the recordings of the first where they are."""
+    with serving(tmp_path):
+        pass
+    data = tmp_path / "herdbook-data"
+
+    def begin(url: str) -> "subprocess.Popen[bytes]":
+        words = [str(PROGRAM), "unarchive", str(archive), f"--database-url={url}", f"--data-dir={data}"]
+        return subprocess.Popen(words, cwd=tmp_path, env=environment({}), stderr=subprocess.PIPE)
+
+    async def both(url: str) -> list[tuple[int, str]]:
+        connection = await asyncpg.connect(url)
+        processes: list[subprocess.Popen[bytes]] = []
+        async with connection.transaction():
+            await connection.execute("lock table webhook_delivery in access exclusive mode")
+            for many in (1, 2):
+                processes.append(begin(url))
+                while len(await blocked(connection)) < many:
+                    assert processes[-1].poll() is None
+                    await asyncio.sleep(0.01)
+        await connection.close()
+        said = [(await asyncio.to_thread(each.communicate))[1].decode() for each in processes]
+        return [(each.returncode, text) for each, text in zip(processes, said, strict=True)]
+
+    with served(data) as url:
+        first, second = asyncio.run(both(url))
+
+    assert len(recordings(data)) == 1
+    assert (first[0], second[0]) == (0, 1), first[1]
+    assert "of the archive is on this server already" in second[1]
+
+
 def test_an_archive_of_an_earlier_schema(tmp_path: Path) -> None:
     """An archive of a database without the last migrations goes through them, and what they would do to its rows is done."""
     old = [name for name in available() if name < "0034"]

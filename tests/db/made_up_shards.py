@@ -36,7 +36,7 @@ _CITUS: Final = """
     );
     create table pg_dist_partition (logicalrelid regclass, partmethod text, repmodel text, colocationid int);
     create table pg_dist_shard (logicalrelid regclass, shardid bigint, shardminvalue text, shardmaxvalue text default '1');
-    create table pg_dist_placement (shardid bigint, groupid int);
+    create table pg_dist_placement (shardid bigint, groupid int, placementid bigserial);
     create table placed (workspace_id uuid, shardminvalue text);
     create function shard_name(regclass, bigint) returns text language sql as $$ select $1::text || '_' || $2 $$;
     create function get_shard_id_for_distribution_column(text, uuid) returns bigint language sql as $$
@@ -149,6 +149,10 @@ class MadeUpShards:
             $$ begin {_RENUMBER} return nextval('looks'); end $$
             """
         )
+
+    async def move_to_and_fro(self) -> None:
+        """Let each shard be where it was, after it has been elsewhere: its place is a new one."""
+        await self.plain.execute("update pg_dist_placement set placementid = default")
 
     async def begin_move(self) -> None:
         """Begin what ends a move: nobody writes in the shard until the transaction of the connection ends."""

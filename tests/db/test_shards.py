@@ -15,13 +15,16 @@ from prometheus_client import REGISTRY
 
 from herdbook import ids
 from herdbook.app import OPERATIONS
+from herdbook.archives.archiving import ArchiveRefused, take
+from herdbook.archives.file import writing_archive
 from herdbook.auth.store import create_workspace
+from herdbook.cli.progress import step
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields.store import find_record_in
 from herdbook.db import distribution
 from herdbook.db.database import Database, find_in
 from herdbook.db.distribution import each_part, each_part_of, fetch_everywhere, fetch_of
-from herdbook.db.pool import DatabaseAway, Executor, PagePool, open_pool
+from herdbook.db.pool import DatabaseAway, Executor, PagePool, connect, open_pool
 from herdbook.db.shards import Shard
 from herdbook.engagements.store import needing_recordings
 from herdbook.errors import Unavailable
@@ -509,6 +512,48 @@ async def test_a_recording_is_needed_as_long_as_nobody_knows(
     await shards.put_away(lost)
     with pytest.raises(DatabaseAway):
         await needing_recordings(spread_pool, [lost, writer.workspace_id], [recording] * 2)
+
+
+async def test_a_workspace_that_moves_has_no_archive(shards: MadeUpShards, moving: tuple[str, UUID], tmp_path: Path) -> None:
+    """Statements follow it to its new place, and read another moment there, so the archive is refused."""
+    url, workspace_id = moving
+    connection = await connect(url)
+
+    async def archive() -> None:
+        with (tmp_path / "herd").open("xb") as file, writing_archive(file, None) as writer:
+            await take(writer, connection, workspace_id, tmp_path, step, with_secrets=False)
+
+    async with shards.plain.transaction():
+        await shards.plain.execute("lock table oauth_client in access exclusive mode")
+        archiving = asyncio.create_task(archive())
+        await until_blocked(shards.plain)
+        await shards.move_to_and_fro()
+    with pytest.raises(ArchiveRefused, match="has moved to another node meanwhile"):
+        await archiving
+    await connection.close()
+
+
+async def test_a_scrub_rewrites_the_tables_of_shards(shards: MadeUpShards, tmp_path: Path) -> None:
+    """Erased rows were in the tables of shards, so these are rewritten, on each node."""
+    await shards.plain.execute("delete from pg_dist_node where groupid = 2")
+    files = (
+        "select c.relname, pg_relation_filenode(c.oid) from pg_class c where c.relname ~ '^contact_(word_)?[0-9]+$' order by 1"
+    )
+    before = await shards.plain.fetch(files)
+    done = await asyncio.to_thread(herdbook, "erasures", "scrub", "--database-url", shards.url, folder=tmp_path)
+    after = await shards.plain.fetch(files)
+
+    assert done.status == 0, done.complained
+    assert [name for name, _ in before] == [name for name, _ in after]
+    assert len({file for _, file in (*before, *after)}) == 4
+
+
+async def test_a_scrub_begins_with_no_node_if_one_is_away(shards: MadeUpShards, tmp_path: Path) -> None:
+    """While a node is away, nothing is rewritten, and nobody is told that the bytes are gone."""
+    done = await asyncio.to_thread(herdbook, "erasures", "scrub", "--database-url", shards.url, folder=tmp_path)
+
+    assert (done.status, done.said) == (1, "")
+    assert "The database cannot be reached" in done.complained
 
 
 def _requests(*workspace_ids: UUID) -> RequestLog:

@@ -12,12 +12,17 @@ from herdbook.archives.places import PLACES
 from herdbook.archives.store import begin_moment, copy_shown, end, head, show, tables
 from herdbook.backups.backup import Step, add_recordings, needed
 from herdbook.backups.store import recordings
+from herdbook.db.distribution import placement_of
 from herdbook.db.migrate import applied
 from herdbook.db.pool import OwnConnection
 from herdbook.erasure.store import read_key
 from herdbook.media_sweep import Kept, files_of_workspace, no_sweeps
 from herdbook.parts_file import Writer
 from herdbook.replacement import RECORDINGS
+
+
+class ArchiveRefused(Exception):
+    """The workspace cannot be archived now. The message says why, and what to do."""
 
 
 class Taken(NamedTuple):
@@ -33,13 +38,19 @@ async def take(
     """Write an archive of a workspace that exists.
 
     No file that the moment needs is removed meanwhile, except by hand or because a person is erased.
+
+    Refusal: ArchiveRefused if the workspace has moved to another node meanwhile.
     """
     with no_sweeps(media):
         await begin_moment(connection)
+        place = await placement_of(connection, workspace_id)
         files = await needed(connection, files_of_workspace(media, workspace_id))
         found = {(file.workspace_id, file.engagement_id) for file in files}
         missing = len(await recordings(connection, workspace_id) - found)
         manifest = await take_tables(writer, connection, workspace_id, step, with_secrets=with_secrets)
+        # Statements follow a workspace that moves, and read another moment at its new place.
+        if await placement_of(connection, workspace_id) != place:
+            raise ArchiveRefused("The workspace has moved to another node meanwhile. Nothing was written. Try again.")
         missing += add_recordings(writer, _named(files), step)
     writer.finish(ARCHIVE.manifest, manifest)
     return Taken(manifest, missing)

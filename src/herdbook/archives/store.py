@@ -68,9 +68,11 @@ async def begin_moment(connection: OwnConnection) -> None:
     await connection.execute("set local citus.max_adaptive_executor_pool_size = 1")
 
 
-async def begin_bringing(connection: OwnConnection) -> None:
-    """Begin a transaction that brings a workspace, completely or not at all."""
+async def begin_bringing(connection: OwnConnection, workspace_id: UUID) -> None:
+    """Begin a transaction that brings a workspace, completely or not at all. Wait for others that bring the same one."""
     await connection.execute("begin; set local client_min_messages = 'warning';" + SPELLING)
+    # Otherwise the second of two would remove the recordings of the first, as those of a try that was killed.
+    await connection.execute("select pg_advisory_xact_lock(hashtextextended('unarchive ' || $1, 0))", str(workspace_id))
 
 
 async def end(connection: OwnConnection) -> None:

@@ -100,7 +100,7 @@ async def _through_migrations(url: str, archive: Reader[ArchiveManifest], newer:
     connection = await connect(url)
     try:
         with _refusing_rows(archive):
-            await begin_bringing(connection)
+            await begin_bringing(connection, workspace_id)
             await _bring_rows(connection, archive, step)
             await end(connection)
         await migrate(url)
@@ -128,7 +128,7 @@ async def bring(
         media.mkdir(mode=0o700, parents=True, exist_ok=True)
     connection = await connect(url)
     try:
-        await begin_bringing(connection)
+        await begin_bringing(connection, workspace_id)
         if await head(connection, workspace_id) is not None:
             raise UnarchiveRefused(
                 f"The workspace `{manifest.workspace}` of the archive is on this server already. Bring it into another server, "

@@ -16,6 +16,7 @@ from herdbook.cli.database import database as open_database
 from herdbook.cli.database import with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.counts import number_of
+from herdbook.db.distribution import on_each_node
 from herdbook.db.pool import Connection, Pool, open_pool
 from herdbook.engagements.store import needing_recordings
 from herdbook.erasure import store
@@ -274,13 +275,17 @@ def scrub(*, database: _Database = DatabaseSettings()) -> None:
     """Remove the bytes of erased rows from the files of the database. Each table is out of reach while it is rewritten."""
 
     async def rewrite(connection: Connection) -> None:
+        rewritten = "Nothing was"
         try:
-            async for table, seconds in scrubbed_tables(connection):
-                environment.say(f"{table}: {seconds:.1f} s")
+            async with on_each_node(database.direct_url or "", connection) as nodes:
+                for node in nodes:
+                    async for table, seconds in scrubbed_tables(node):
+                        environment.say(f"{table}: {seconds:.1f} s")
+                    rewritten = "Only some nodes were"
         except EarlierMomentRead:
             raise CommandFailed(
-                "Another program reads an earlier moment of the database, such as a backup, and needs the erased rows. Nothing "
-                "was rewritten. Run the command again once it has ended."
+                "Another program reads an earlier moment of the database, such as a backup, and needs the erased rows. "
+                f"{rewritten} rewritten. Run the command again once it has ended."
             ) from None
         if database.database_url is None:
             await scrub_log(connection)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NoReturn
 
+from herdbook.archives.archiving import ArchiveRefused
 from herdbook.archives.unarchiving import UnarchiveRefused
 from herdbook.backups.backup import NotPrepared
 from herdbook.backups.programs import ProgramFailed
@@ -54,7 +55,7 @@ def refusals(failure: str) -> Generator[None]:
     """Turn refusals and errors of the disk into messages. `failure` says that nothing was done."""
     try:
         yield
-    except (FileRefused, RestoreRefused, UnarchiveRefused) as refusal:
+    except (ArchiveRefused, FileRefused, RestoreRefused, UnarchiveRefused) as refusal:
         raise CommandFailed(str(refusal)) from None
     except NotPrepared:
         raise CommandFailed(f"{failure}, because the database has no data of herdbook. Name another.") from None

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
@@ -86,6 +86,17 @@ async def distribute(statements: Executor) -> Sequence[str]:
     return [record["name"] for record in records]
 
 
+async def placement_of(statements: Executor, workspace_id: UUID) -> int | None:
+    """Return the number of the place of a workspace, which has another one after each move; None on a database of one node."""
+    if not await is_distributed(statements):
+        return None
+    number: int | None = await statements.fetchval(
+        "select placementid from pg_dist_placement where shardid = get_shard_id_for_distribution_column('workspace', $1::uuid)",
+        workspace_id,
+    )
+    return number
+
+
 @asynccontextmanager
 async def connection_of(database_url: str, connection: Connection, workspace_id: UUID) -> AsyncGenerator[Connection]:
     """Yield a connection to the shard in which a workspace is, or would be; on a database of one node, the given one."""
@@ -98,6 +109,23 @@ async def connection_of(database_url: str, connection: Connection, workspace_id:
         yield ShardConnection(on_node, shard)
     finally:
         await on_node.close()
+
+
+@asynccontextmanager
+async def on_each_node(database_url: str, connection: Connection) -> AsyncGenerator[Sequence[Connection]]:
+    """Yield a connection to each node; on a database of one node, the given one. Refusal: DatabaseAway if a node is."""
+    async with AsyncExitStack() as closing:
+        if not await is_distributed(connection):
+            yield [connection]
+            return
+        nodes: list[Connection] = []
+        for record in await connection.fetch(
+            "select nodename, nodeport from pg_dist_node where noderole = 'primary' order by groupid"
+        ):
+            node = await connect(database_url, (record["nodename"], record["nodeport"]))
+            closing.push_async_callback(node.close)
+            nodes.append(node)
+        yield nodes
 
 
 Act: TypeAlias = Callable[[Executor], Awaitable[object]]

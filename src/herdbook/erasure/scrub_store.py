@@ -6,12 +6,12 @@ write-ahead log. A rewritten table has only living rows.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final, LiteralString
 
 import asyncpg
 
-from herdbook.db.pool import Connection
+from herdbook.db.pool import Connection, is_distributed
 from herdbook.erasure.places import TABLES
 
 _TRIES: Final = 20
@@ -29,7 +29,7 @@ _STATISTICS: Final = "pg_catalog.pg_statistic"
 _CLEAR: Final = """
     select pg_clear_attribute_stats(n.nspname, c.relname, a.attname, false)
     from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
-    where c.oid = any($1::text[]::regclass[]) and a.attnum > 0 and not a.attisdropped
+    where c.oid = any($1::text[]::regclass[]) and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
 """
 
 
@@ -38,15 +38,34 @@ class EarlierMomentRead(Exception):
 
 
 async def scrubbed_tables(connection: Connection) -> AsyncGenerator[tuple[str, float]]:
-    """Rewrite each table and its indexes. Yield its name and how many seconds that took.
+    """Rewrite each table of a node and its indexes. Yield its name and how many seconds that took.
 
     Nobody reads or writes a table meanwhile. A rewrite waits for others for two seconds at a time. Refusal: EarlierMomentRead.
     """
     await _wait_for_earlier_readers(connection)
     await connection.execute("set lock_timeout = '2s'")
-    await connection.execute(_CLEAR, TABLES)
-    for table in (*TABLES, _STATISTICS):
+    tables = await _tables(connection)
+    await connection.execute(_CLEAR, [*TABLES, *tables])
+    for table in (*tables, _STATISTICS):
         yield table, await _rewritten(connection, table)
+
+
+async def _tables(connection: Connection) -> Sequence[LiteralString]:
+    """Return the tables that have rows on this node: on a distributed database, those of its shards."""
+    if not await is_distributed(connection):
+        return TABLES
+    # Otherwise the catalog hides them.
+    await connection.execute("set citus.override_table_visibility = off")
+    records = await connection.fetch(
+        """
+        select c.oid::regclass::text as name from pg_catalog.pg_class c
+        where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace
+            and c.relname ~ ('^(' || array_to_string($1::text[], '|') || ')_[0-9]+$')
+        order by c.relname
+        """,
+        TABLES,
+    )
+    return [record["name"] for record in records]
 
 
 async def _wait_for_earlier_readers(connection: Connection) -> None:
