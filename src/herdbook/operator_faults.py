@@ -25,7 +25,7 @@ def described(error: BaseException | None) -> str | None:
 def _of_surroundings(error: OSError | asyncpg.PostgresError | asyncpg.InterfaceError) -> str:
     match error:
         case DatabaseAway() | TimeoutError():
-            return f"The database cannot be reached: {_reason(error)}. Start it, or correct --database-url."
+            return f"The database cannot be reached: {_reason(error)}. Start it, or correct its address."
         case asyncpg.InvalidAuthorizationSpecificationError() | asyncpg.InvalidCatalogNameError():
             return f"The database refuses the connection: {error}. Correct --database-url."
         case asyncpg.TooManyConnectionsError():

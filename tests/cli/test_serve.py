@@ -342,8 +342,7 @@ def test_a_database_that_is_not_there(tmp_path: Path) -> None:
 
     assert refused.status == 1
     assert refused.complained == (
-        "herdbook: The database cannot be reached: Connection refused at 127.0.0.1, port 1. "
-        "Start it, or correct --database-url.\n"
+        "herdbook: The database cannot be reached: Connection refused at 127.0.0.1, port 1. Start it, or correct its address.\n"
     )
 
 

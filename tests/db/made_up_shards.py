@@ -49,10 +49,16 @@ _CITUS: Final = """
         $$ select nodeid, '' from pg_dist_node $$;
     create function get_rebalance_progress() returns table (target_shard_size bigint, source_shard_size bigint, progress int)
         language sql as 'select 0, 0, 2 where false';
+    create function citus_is_coordinator() returns boolean language sql as 'select true';
+    create sequence copied_to_all;
+    create function replicate_reference_tables(text) returns void language sql as $$ select nextval('copied_to_all') $$;
     create sequence tries;
-    -- The first move meets a lock. The next one ends once its session is notified.
+    -- No shard moves to a node that lacks tables. The first move meets a lock. The next one ends once its session is notified.
     create function citus_move_shard_placement(bigint, text, int, text, int, text) returns void language plpgsql as $$
     begin
+        if not (select is_called from copied_to_all) then
+            raise exception 'there are missing reference tables on some nodes';
+        end if;
         if nextval('tries') = 1 then
             raise lock_not_available;
         end if;

@@ -1,10 +1,14 @@
 """Sessions that come through a pooler: they have the settings of their role, because they take none from their clients."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
 from herdbook.db.pool import connect, open_pool
 from herdbook.db.pooler import PoolerUnfit, require_fit, set_role
 from herdbook.settings import SettingOutOfRange, Settings
+from tests.cli.programs import herdbook
 from tests.db.conftest import NewDatabase
 
 
@@ -23,6 +27,21 @@ async def test_the_role_has_the_settings_of_sessions(new_database: NewDatabase) 
     await command.close()
 
     assert limits == ["8s", "0"]
+
+
+async def test_both_addresses_lead_to_one_database(new_database: NewDatabase, tmp_path: Path) -> None:
+    """A start and `migrate` are refused before anything is changed in another database."""
+    url, other = await new_database(), await new_database()
+    with pytest.raises(PoolerUnfit, match="--database-url and --database-direct-url lead to different databases"):
+        await require_fit(url, other)
+    words = ("migrate", "--set-role", f"--database-url={url}", f"--database-direct-url={other}")
+    refused = await asyncio.to_thread(herdbook, *words, folder=tmp_path)
+    connection = await connect(other)
+    has_schema = await connection.fetchval("select to_regclass('workspace') is not null")
+    await connection.close()
+
+    assert "lead to different databases" in refused.complained
+    assert not has_schema
 
 
 async def test_a_direct_connection_needs_no_role(database_url: str) -> None:

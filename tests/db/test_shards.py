@@ -2,10 +2,11 @@
 
 import asyncio
 import gc
+import re
 import weakref
 from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import asyncpg
@@ -28,6 +29,7 @@ from herdbook.db.pool import DatabaseAway, Executor, PagePool, connect, open_poo
 from herdbook.db.shards import Shard
 from herdbook.engagements.store import needing_recordings
 from herdbook.errors import Unavailable
+from herdbook.faults import OperatorFault
 from herdbook.first_start import prepare
 from herdbook.http.request_log import AnsweredRequest, RequestLog
 from herdbook.ledger.changes import SAVE_CHANGES
@@ -636,6 +638,32 @@ async def test_a_courier_looks_again_at_what_it_could_not_see(
         10,
     )
     await courier.stop()
+
+
+@pytest.mark.parametrize(
+    ("change", "node", "said"),
+    [
+        (
+            "insert into pg_dist_node values (9, '127.0.0.1', 2, 'primary', 9)",
+            "127.0.0.1",
+            "`127.0.0.1` names no node, or several, that take workspaces. Choose one of ",
+        ),
+        (
+            "create or replace function citus_is_coordinator() returns boolean language sql as 'select false'",
+            "x",
+            "leads to another",
+        ),
+        ("truncate pg_dist_partition", "x", "not spread over the nodes yet. Run `herdbook migrate` first."),
+    ],
+)
+async def test_a_move_that_cannot_be_is_refused(shards: MadeUpShards, change: LiteralString, node: str, said: str) -> None:
+    """A name of several nodes, a node in place of the coordinator, and a database that is not spread yet."""
+    workspace_id = await create_workspace(shards.plain, "Alice's workspace")
+    await shards.plain.execute(change)
+    connection = await connect(shards.url)
+    with pytest.raises(OperatorFault, match=re.escape(said)):
+        await distribution.move(connection, workspace_id, node, print)
+    await connection.close()
 
 
 def test_a_move_is_woken_and_tried_again(moving: tuple[str, UUID], tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ _VARIABLES: Final = (
     *("PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGPASSWORD", "PGPASSFILE"),
     *("PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGTARGETSESSIONATTRS"),
 )
+# A program says first what is wrong, and may then quote a statement with the names of all tables.
 _MAX_COMPLAINT: Final = 2000
+# On a distributed database, tables that are parts of others are no tables of their own in a dump, whatever the role sets.
+_OF_SESSION: Final = {"PGOPTIONS": "-c citus.override_table_visibility=on"}
 
 
 class ProgramFailed(Exception):
@@ -54,7 +57,7 @@ def _running(name: str, url: str, *options: str) -> Generator["subprocess.Popen[
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
-            env=kept | variables | {"LC_ALL": "C"},
+            env=kept | variables | _OF_SESSION | {"LC_ALL": "C"},
         ) as program:
             try:
                 yield program
@@ -62,12 +65,12 @@ def _running(name: str, url: str, *options: str) -> Generator["subprocess.Popen[
                 program.kill()
                 raise
         if program.returncode != 0:
-            raise ProgramFailed(f"{name} failed: {_end(complaints)}")
+            raise ProgramFailed(f"{name} failed: {_beginning(complaints)}")
 
 
-def _end(complaints: IO[bytes]) -> str:
-    complaints.seek(max(0, complaints.seek(0, os.SEEK_END) - _MAX_COMPLAINT))
-    return complaints.read().decode(errors="replace").strip() or "it said nothing"
+def _beginning(complaints: IO[bytes]) -> str:
+    complaints.seek(0)
+    return complaints.read(_MAX_COMPLAINT).decode(errors="replace").strip() or "it said nothing"
 
 
 def without_password(url: str) -> tuple[str, dict[str, str]]:

@@ -134,6 +134,7 @@ class _Demonstration:
 
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.data_dir
+        self._is_embedded = settings.database_url is None
         self._prepare = preparing(settings)
         self._somebody: Contact | None = None
 
@@ -183,7 +184,8 @@ curl -X PATCH {url}/api/v2/contacts/{self._somebody.id} \\
   -H 'Content-Type: application/json' \\
   -d '{{"first_name": "Ada", "description": "Wrote the first program."}}'
 """)
-        environment.say(f"Press Ctrl-C to stop. The data stay in `{self._folder}`; pass it to other commands as --data-dir.\n")
+        stay = "The data stay in" if self._is_embedded else "The data stay in the database, and recordings in"
+        environment.say(f"Press Ctrl-C to stop. {stay} `{self._folder}`; pass it to other commands as --data-dir.\n")
 
 
 def _called(contact: Contact | NewUser) -> str:

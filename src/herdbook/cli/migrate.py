@@ -9,6 +9,7 @@ from herdbook.cli.database import database as open_database
 from herdbook.cli.environment import environment
 from herdbook.db.migrate import available
 from herdbook.db.migrate import migrate as apply_migrations
+from herdbook.db.pooler import require_same
 from herdbook.db.pooler import set_role as give_settings
 from herdbook.settings import DatabaseSettings
 
@@ -24,6 +25,8 @@ def migrate(*, set_role: bool = False, database: Annotated[DatabaseSettings, Par
 
     """
     with open_database(database) as url:
+        if database.database_url is not None and database.database_direct_url is not None:
+            asyncio.run(require_same(database.database_url, url))
         applied = asyncio.run(apply_migrations(url))
         if len(applied) == len(available()):
             environment.say("Created the schema.")

@@ -378,11 +378,27 @@ class NotDistributed(OperatorFault):
         )
 
 
+class NotCoordinator(OperatorFault):
+    """The database is a node that others coordinate."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Only the coordinator knows all nodes, and --database-url leads to another one. Give the coordinator's."
+        )
+
+
+class NotSpread(OperatorFault):
+    """The database has the extension, and its tables are not spread yet."""
+
+    def __init__(self) -> None:
+        super().__init__("The workspaces are not spread over the nodes yet. Run `herdbook migrate` first.")
+
+
 class NoSuchNode(OperatorFault):
-    """No node has the name."""
+    """No node has the name, or several have."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
-        super().__init__(f"There is no node `{name}` that takes workspaces. Choose one of {', '.join(known)}.")
+        super().__init__(f"`{name}` names no node, or several, that take workspaces. Choose one of {', '.join(known)}.")
 
 
 class NodesLack(OperatorFault):
@@ -417,8 +433,8 @@ _SHARDS: Final[LiteralString] = """
 
 
 async def places(statements: Executor) -> list[Place]:
-    """Return where each workspace is, the oldest first. Refusal: NotDistributed."""
-    await _require_distributed(statements)
+    """Return where each workspace is, the oldest first. Refusals: NotDistributed; NotCoordinator; NotSpread."""
+    await _require_spread(statements)
     sizes = {
         record[0]: int(record[1])
         for record in await statements.fetch(
@@ -453,18 +469,19 @@ async def move(
     Those that are kept together with it move, too, unless it is parted from them. Writes there pause less if somebody calls
     `wake` meanwhile.
 
-    Refusals: NotDistributed; NoSuchNode; NodesLack, before anything is moved.
+    Refusals: NotDistributed; NotCoordinator; NotSpread; NoSuchNode; NodesLack, before anything is moved.
     """
-    await _require_distributed(statements)
+    await _require_spread(statements)
     records = await statements.fetch(
         """
         select nodename || ':' || nodeport, nodename, nodeport, nodeid from pg_dist_node
         where noderole = 'primary' and isactive and shouldhaveshards order by 1
         """
     )
-    target = next((record for record in records if node in (record[0], record[1])), None)
-    if target is None:
+    named = [record for record in records if node in (record[0], record[1])]
+    if len(named) != 1:
         raise NoSuchNode(node, [record[0] for record in records])
+    (target,) = named
     await _require_setting(statements, "wal_level", ("logical",))
     await _require_setting(statements, "output_plugin_libraries", ("citus", "citus_pgoutput", "pgoutput"))
     place = await _shard_of(statements, workspace_id)
@@ -472,6 +489,8 @@ async def move(
     there = (target["nodename"], target["nodeport"])
     if source == there:
         return False
+    # A node that was added later lacks the tables that all nodes have, and no shard moves until it has them.
+    await statements.execute("select replicate_reference_tables('force_logical')")
     await statements.execute("listen herdbook_move")
     # Indexes of a table that are built side by side wait for each other, and take the processors from those who write.
     await statements.execute("set citus.max_adaptive_executor_pool_size = 1")
@@ -559,9 +578,15 @@ async def _shard_of(statements: Executor, workspace_id: UUID) -> asyncpg.Record:
     return record
 
 
-async def _require_distributed(statements: Executor) -> None:
+async def _require_spread(statements: Executor) -> None:
     if not await is_distributed(statements):
         raise NotDistributed
+    if not await statements.fetchval("select citus_is_coordinator()"):
+        raise NotCoordinator
+    if not await statements.fetchval(
+        "select exists (select from pg_dist_partition where logicalrelid = 'workspace'::regclass)"
+    ):
+        raise NotSpread
 
 
 async def _require_setting(statements: Executor, name: str, needed: Sequence[str]) -> None:

@@ -20,6 +20,8 @@ _STATEMENT_ASTRAY: Final = (
 _LOOK: Final[LiteralString] = """
     select pg_backend_pid(), exists (select from pg_prepared_statements where name like 'PGBOUNCER%')
 """
+# No two clusters of PostgreSQL have one number, unless one is a copy of the other.
+_IDENTITY: Final[LiteralString] = "select (select system_identifier from pg_control_system()), current_database()"
 _SET: Final[LiteralString] = """
     do $$ begin
         execute format(
@@ -47,7 +49,10 @@ _HAS_NO_DIRECT_URL: Final = (
 
 
 async def require_fit(database_url: str, direct_url: str | None) -> None:
-    """Require that what is between here and the database carries what herdbook needs. Refusal: PoolerUnfit."""
+    """Require that what is between here and the database carries what herdbook needs. Refusal: PoolerUnfit.
+
+    Both addresses must lead to one database: migrations of one and the data of the other would be mixed up.
+    """
     first = await connect_plainly(database_url)
     second: asyncpg.Connection[asyncpg.Record] | None = None
     try:
@@ -61,6 +66,7 @@ async def require_fit(database_url: str, direct_url: str | None) -> None:
         if is_carried and direct_url is None:
             raise PoolerUnfit(_HAS_NO_DIRECT_URL)
         if direct_url is not None:
+            await require_same(database_url, direct_url)
             await _require_settings(first)
     except _STATEMENT_ASTRAY:
         raise PoolerUnfit(_CARRIES_NO_STATEMENTS) from None
@@ -68,6 +74,21 @@ async def require_fit(database_url: str, direct_url: str | None) -> None:
         for connection in (first, second):
             if connection is not None:
                 await connection.close()
+
+
+async def require_same(database_url: str, direct_url: str) -> None:
+    """Require that both addresses lead to one database. Refusal: PoolerUnfit."""
+    found: list[asyncpg.Record | None] = []
+    for url in (database_url, direct_url):
+        connection = await connect_plainly(url)
+        try:
+            found.append(await connection.fetchrow(_IDENTITY))
+        finally:
+            await connection.close()
+    if found[0] != found[1]:
+        raise PoolerUnfit(
+            "--database-url and --database-direct-url lead to different databases. Nothing was changed. Correct one of them."
+        )
 
 
 async def _require_settings(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
