@@ -194,10 +194,12 @@ async def needing_recordings(
         {*workspace_ids},
         """
         select e.workspace_id, e.id
-        from engagement e
-        left join change_trimmed t on t.workspace_id = e.workspace_id and t.workspace_id = any($2)
-        where e.id = any($1) and e.workspace_id = any($2) and (e.deleted_at is null or e.version > coalesce(t.seq, 0))
+        from unnest($1::uuid[], $2::uuid[]) as asked(workspace_id, id)
+        join engagement e on e.workspace_id = asked.workspace_id and e.id = asked.id
+        left join change_trimmed t on t.workspace_id = e.workspace_id
+        where asked.workspace_id = any($3) and (e.deleted_at is null or e.version > coalesce(t.seq, 0))
         """,
+        workspace_ids,
         engagement_ids,
     )
     if not found.is_all:
