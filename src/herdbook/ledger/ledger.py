@@ -515,7 +515,7 @@ class Ledger:
                 metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
 
     def _can_grow(self, lane: "_Lane") -> bool:
-        """Whether what is ready may wait for more, because another batch is young and has no long command, nor has this at first."""
+        """Whether what is ready may wait for more: it begins with no long command, and another batch is young and has none."""
         if self._closing or lane.young_until < time.perf_counter():
             return False
         queue = self._queues[lane.ready[0]]
