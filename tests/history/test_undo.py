@@ -380,6 +380,19 @@ async def test_what_is_no_longer_kept_is_no_request(alice: Person, ada: Thing, g
     assert (await ask_to_undo(alice, response)).status_code == 404
 
 
+async def test_the_clock_does_not_decide_what_is_kept(alice: Person, ada: Thing, grace: Thing, register: Register) -> None:
+    """If the database's clock is behind that of the server, entries seem older than their request."""
+    operations = [{"action": "delete", "id": each.id} for each in (ada, grace)]
+    response = await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})
+    last = max([(await history(alice, each))["data"][0]["version"] for each in (ada, grace)])
+    await register.age(last, 1)
+    await register.trim(last - 1)
+    cut = await ask_to_undo(alice, response)
+    await register.age(last, -1)
+
+    assert cut.status_code == 410, cut.text
+
+
 async def test_what_is_trimmed_before_it_does_not_matter(alice: Person, ada: Thing, grace: Thing, register: Register) -> None:
     """A request newer than all trimmed entries can be undone."""
     await alice.patch(grace.url, json={"first_name": "Amazing"})

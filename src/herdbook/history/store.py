@@ -507,15 +507,18 @@ async def effective(
 
 async def may_be_cut(statements: Executor, workspace_id: UUID, request_id: UUID) -> bool:
     """Whether some of the request's entries may have been trimmed from the ledger."""
-    oldest: datetime | None = await statements.fetchval(
+    oldest = await statements.fetchrow(
         """
-        select c.at from change c
+        select c.at, c.request_id from change c
         where c.workspace_id = $1 and c.seq = (select t.seq + 1 from change_trimmed t where t.workspace_id = $1)
         """,
         workspace_id,
     )
-    # A request's id begins with the time of its arrival, and its entries are later.
-    return oldest is not None and datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=request_id.int >> 80) <= oldest
+    if oldest is None:
+        return False
+    # A request's id begins with the time of its arrival. Its entries are later, unless clocks differ.
+    arrived = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=request_id.int >> 80)
+    return oldest["request_id"] == request_id or arrived <= oldest["at"]
 
 
 class FirstEntry(NamedTuple):
