@@ -323,24 +323,33 @@ def test_people_who_are_there_keep_their_accounts(sealed: Path, tmp_path: Path) 
     assert (people, users) == ([b"owner0@marker.test\tmine"], [])
 
 
+def begin(archive: Path, url: str, data: Path, stderr: int) -> "subprocess.Popen[bytes]":
+    """Bring an archive in beside the test."""
+    words = [str(PROGRAM), "unarchive", str(archive), f"--database-url={url}", f"--data-dir={data}"]
+    return subprocess.Popen(words, cwd=data.parent, env=environment({}), stderr=stderr)
+
+
+async def until_waiting(
+    process: "subprocess.Popen[bytes]", connection: "asyncpg.Connection[asyncpg.Record]", many: int = 1
+) -> None:
+    """Return once so many statements, the last one of this process, wait for the connection's transaction."""
+    while len(await blocked(connection)) < many:
+        assert process.poll() is None
+        await asyncio.sleep(0.01)
+
+
 def test_a_killed_one_leaves_nothing(original: Original, archive: Path, tmp_path: Path) -> None:
     """Killed before it commits, the command leaves no row; a sweep or the next try removes its recordings."""
     with serving(tmp_path):
         pass
     data = tmp_path / "herdbook-data"
 
-    def begin(url: str) -> "subprocess.Popen[bytes]":
-        words = [str(PROGRAM), "unarchive", str(archive), f"--database-url={url}", f"--data-dir={data}"]
-        return subprocess.Popen(words, cwd=tmp_path, env=environment({}), stderr=subprocess.DEVNULL)
-
     async def kill_it(url: str) -> None:
         connection = await asyncpg.connect(url)
         async with connection.transaction():
             await connection.execute("lock table webhook_delivery in access exclusive mode")
-            process = begin(url)
-            while not await blocked(connection):
-                assert process.poll() is None
-                await asyncio.sleep(0.01)
+            process = begin(archive, url, data, subprocess.DEVNULL)
+            await until_waiting(process, connection)
             assert len(recordings(data)) == 1
             process.send_signal(signal.SIGKILL)
             await asyncio.to_thread(process.wait)
@@ -362,20 +371,14 @@ def test_of_two_at_once_one_is_refused(archive: Path, tmp_path: Path) -> None:
         pass
     data = tmp_path / "herdbook-data"
 
-    def begin(url: str) -> "subprocess.Popen[bytes]":
-        words = [str(PROGRAM), "unarchive", str(archive), f"--database-url={url}", f"--data-dir={data}"]
-        return subprocess.Popen(words, cwd=tmp_path, env=environment({}), stderr=subprocess.PIPE)
-
     async def both(url: str) -> list[tuple[int, str]]:
         connection = await asyncpg.connect(url)
         processes: list[subprocess.Popen[bytes]] = []
         async with connection.transaction():
             await connection.execute("lock table webhook_delivery in access exclusive mode")
             for many in (1, 2):
-                processes.append(begin(url))
-                while len(await blocked(connection)) < many:
-                    assert processes[-1].poll() is None
-                    await asyncio.sleep(0.01)
+                processes.append(begin(archive, url, data, subprocess.PIPE))
+                await until_waiting(processes[-1], connection, many)
         await connection.close()
         said = [(await asyncio.to_thread(each.communicate))[1].decode() for each in processes]
         return [(each.returncode, text) for each, text in zip(processes, said, strict=True)]
