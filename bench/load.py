@@ -88,7 +88,7 @@ def run_wrk(server: Server, paths: Path, method: str, connections: int, seconds:
 
 
 def middle(rounds: list[Figures]) -> Figures:
-    """Return the median of each figure over the rounds, but the longest of all waits and all answers and failures."""
+    """Return the median of each figure over the rounds, but the longest wait and all failures: none may be hidden."""
     return Figures(
         per_second=median(figures.per_second for figures in rounds),
         p50=median(figures.p50 for figures in rounds),
